@@ -1,0 +1,49 @@
+import type { LaunchId, MachineId, PlanId } from './ids.ts';
+import type { Market } from './offering.ts';
+import type { EpochMs } from './time.ts';
+
+/**
+ * `open`: EC2 may be called (again) with the same token and body. `fulfilled`: every instance EC2 gave is bound to a
+ * machine. `refused`: every call of the attempt is known to have failed. `expired`: the deadline passed with nothing known.
+ */
+export type LaunchState = 'open' | 'fulfilled' | 'refused' | 'expired';
+
+/**
+ * The immutable request: everything RunInstances gets but the token and the user-data. User-data is made anew for each call
+ * from `hostKeyNonce` and the deployment key, because it carries the one-time host key and rows carry no secrets;
+ * `userDataSha256` proves that it came out the same.
+ */
+export interface LaunchBody {
+  readonly imageId: string;
+  readonly instanceType: string;
+  readonly subnetId: string;
+  readonly securityGroupIds: readonly string[];
+  readonly instanceProfile: string | null;
+  readonly market: Market;
+  readonly count: number;
+  readonly volumeGib: number;
+  readonly tags: Readonly<Record<string, string>>;
+  readonly sshUser: string;
+  /** OpenSSH public key that may log in, e.g. `ssh-ed25519 AAAA...`. */
+  readonly authorizedKey: string;
+  readonly userDataSha256: string;
+}
+
+export interface Launch {
+  readonly id: LaunchId;
+  readonly planId: PlanId;
+  readonly workload: string;
+  readonly state: LaunchState;
+  /** 128 random bits as 32 hex digits: the only source of the token, because sequences come back after a failover. */
+  readonly nonce: string;
+  readonly attempt: number;
+  /** `sw1.<nonce>.<attempt>.<hmac>`, at most 64 characters (EC2's limit). */
+  readonly token: string;
+  readonly body: LaunchBody;
+  readonly zone: string;
+  readonly priceUsdPerHour: number;
+  readonly machineIds: readonly MachineId[];
+  readonly epoch: number;
+  readonly createdAtMs: EpochMs;
+  readonly deadlineAtMs: EpochMs;
+}

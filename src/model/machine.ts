@@ -1,0 +1,114 @@
+import type { LaunchId, MachineId, AgentId, PlanId } from './ids.ts';
+import type { Market } from './offering.ts';
+import type { Resources } from './resources.ts';
+import type { EpochMs } from './time.ts';
+import { HOUR_MS, MINUTE_MS } from './time.ts';
+
+/** Every state of a machine, in the order of a life without trouble. */
+export const MACHINE_STATES = [
+  'requested',
+  'launching',
+  'booting',
+  'joining',
+  'ready',
+  'draining',
+  'leaving',
+  'terminating',
+  'terminated',
+] as const;
+export type MachineState = (typeof MACHINE_STATES)[number];
+export type LiveMachineState = Exclude<MachineState, 'terminated'>;
+
+/**
+ * The one table of legal transitions; `migrations/` holds the same as a check in SQL, and a test compares them.
+ * Back from `draining` to `ready`: a drain is called off while no work was touched.
+ * `requested` and `launching` may end at once: no instance was ever made.
+ */
+export const MACHINE_TRANSITIONS: Readonly<Record<MachineState, readonly MachineState[]>> = {
+  requested: ['launching', 'terminated'],
+  launching: ['booting', 'terminated'],
+  booting: ['joining', 'terminating', 'terminated'],
+  joining: ['ready', 'terminating', 'terminated'],
+  ready: ['draining', 'terminating', 'terminated'],
+  draining: ['ready', 'leaving', 'terminating', 'terminated'],
+  leaving: ['terminating', 'terminated'],
+  terminating: ['terminated'],
+  terminated: [],
+};
+
+export function isTransition(from: MachineState, to: MachineState): boolean {
+  return MACHINE_TRANSITIONS[from].includes(to);
+}
+
+/**
+ * How long a machine may stay in a state before its next step is forced (see `jobs/`).
+ * Policies override `joining` (`join.ready.deadline`) and `draining` (`drain.deadline`).
+ * - requested, launching: EC2 answers within seconds; 10 min outlives a throttled or lost call and its replays.
+ * - booting: EC2's slowest common images answer SSH in 3-4 min; twice that and some.
+ * - leaving: agent stop and hooks are bounded by their own time-outs; this is the fuse above them.
+ * - terminating: EC2 ends an instance in 1-2 min; past this the step calls again and alerts, it never gives up.
+ */
+export const STATE_DEADLINE_MS: Readonly<Record<LiveMachineState, number | null>> = {
+  requested: 10 * MINUTE_MS,
+  launching: 10 * MINUTE_MS,
+  booting: 10 * MINUTE_MS,
+  joining: 5 * MINUTE_MS,
+  ready: null,
+  draining: 30 * MINUTE_MS,
+  leaving: 10 * MINUTE_MS,
+  terminating: HOUR_MS,
+};
+
+/** What is known of every machine, whatever its state. */
+export interface MachineCommon {
+  readonly id: MachineId;
+  readonly launchId: LaunchId;
+  readonly planId: PlanId;
+  readonly workload: string;
+  readonly instanceType: string;
+  readonly resources: Resources;
+  readonly zone: string;
+  readonly market: Market;
+  /** Price at launch, for limits; what was paid is in the ledger. */
+  readonly priceUsdPerHour: number;
+  /** Grows by one with every transition; a writer names the revision it read (compare-and-set). */
+  readonly revision: number;
+  readonly createdAtMs: EpochMs;
+  readonly stateSinceMs: EpochMs;
+  /** When the state's next step is forced; null where waiting is the purpose (`ready`). */
+  readonly deadlineAtMs: EpochMs | null;
+}
+
+/** What EC2 has told about the instance behind a machine. */
+export interface InstanceFacts {
+  readonly instanceId: string;
+  readonly privateIp: string | null;
+}
+
+/** Why a machine is on its way out, or never came to be. Codes, so that metrics and tests can count them. */
+export type EndReason =
+  | 'scale-down'
+  | 'policy-removed'
+  | 'operator'
+  | 'launch-refused'
+  | 'launch-expired'
+  | 'boot-deadline'
+  | 'join-failed'
+  | 'join-deadline'
+  | 'agent-lost'
+  | 'instance-gone'
+  | 'drain-deadline';
+
+/** One member per state, so that a `switch` narrows and can be exhaustive. */
+export type Machine =
+  | (MachineCommon & { readonly state: 'requested' })
+  | (MachineCommon & { readonly state: 'launching' })
+  | (MachineCommon & InstanceFacts & { readonly state: 'booting' })
+  | (MachineCommon & InstanceFacts & { readonly state: 'joining' })
+  | (MachineCommon & InstanceFacts & { readonly state: 'ready'; readonly agentId: AgentId })
+  | (MachineCommon & InstanceFacts & { readonly state: 'draining'; readonly agentId: AgentId; readonly endReason: EndReason })
+  | (MachineCommon & InstanceFacts & { readonly state: 'leaving'; readonly agentId: AgentId; readonly endReason: EndReason })
+  | (MachineCommon & InstanceFacts & { readonly state: 'terminating'; readonly endReason: EndReason })
+  | (MachineCommon & { readonly state: 'terminated'; readonly instanceId: string | null; readonly endReason: EndReason });
+
+export type MachineIn<S extends MachineState> = Extract<Machine, { readonly state: S }>;
