@@ -12,6 +12,7 @@ export const ERROR_CODES = {
   NOT_FOUND: { exitCode: 3, retryable: false },
   WORKLOAD_UNKNOWN: { exitCode: 3, retryable: false },
   NOT_AUTHENTICATED: { exitCode: 4, retryable: false },
+  NOT_ALLOWED: { exitCode: 4, retryable: false },
   REFUSED: { exitCode: 5, retryable: false },
   DATABASE_UNREACHABLE: { exitCode: 6, retryable: true },
   DATABASE_AUTH: { exitCode: 6, retryable: false },
@@ -19,6 +20,7 @@ export const ERROR_CODES = {
   DATABASE_EMBEDDED: { exitCode: 6, retryable: false },
   QUEUE_UNREACHABLE: { exitCode: 6, retryable: true },
   SERVICE_UNREACHABLE: { exitCode: 6, retryable: true },
+  SERVICE_PROTOCOL: { exitCode: 6, retryable: false },
   AWS_UNREACHABLE: { exitCode: 6, retryable: true },
   AWS_AUTH: { exitCode: 6, retryable: false },
   AWS_CAPACITY: { exitCode: 1, retryable: false },
@@ -33,6 +35,7 @@ export const ERROR_CODES = {
   SSH_COMMAND: { exitCode: 1, retryable: false },
   PORT_IN_USE: { exitCode: 6, retryable: false },
   TIMEOUT: { exitCode: 7, retryable: true },
+  INTERNAL: { exitCode: 1, retryable: false },
 } as const satisfies Record<string, { exitCode: number; retryable: boolean }>;
 
 export type ErrorCode = keyof typeof ERROR_CODES;

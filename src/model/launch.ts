@@ -14,6 +14,7 @@ export type LaunchState = 'open' | 'fulfilled' | 'refused' | 'expired';
  * `userDataSha256` proves that it came out the same.
  */
 export interface LaunchBody {
+  readonly region: string;
   readonly imageId: string;
   readonly instanceType: string;
   readonly subnetId: string;
@@ -21,7 +22,10 @@ export interface LaunchBody {
   readonly instanceProfile: string | null;
   readonly market: Market;
   readonly count: number;
+  /** Size of the root volume. */
   readonly volumeGib: number;
+  /** Root device of the image, e.g. `/dev/xvda`: part of the request, so that a replay never has to look it up again. */
+  readonly rootDeviceName: string;
   readonly tags: Readonly<Record<string, string>>;
   readonly sshUser: string;
   /** OpenSSH public key that may log in, e.g. `ssh-ed25519 AAAA...`. */

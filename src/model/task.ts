@@ -19,6 +19,6 @@ export interface Task {
   readonly startedAtMs: EpochMs | null;
   readonly finishedAtMs: EpochMs | null;
   readonly exitCode: number | null;
-  /** What the task last wrote into `SPILLWAY_PROGRESS_FILE`; at most 4 KiB. */
-  readonly progress: string | null;
+  /** What the task last wrote into `SPILLWAY_PROGRESS_FILE`, at most 3 KiB of bytes. */
+  readonly progressBase64: string | null;
 }

@@ -1,0 +1,183 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import ssh2 from 'ssh2';
+
+import { ServiceClient } from '../../src/commands/service-client.ts';
+import {
+  SIMULATED_ACCESS_KEY,
+  SIMULATED_IMAGES,
+  SIMULATED_REGION,
+  SIMULATED_SECURITY_GROUP,
+  SIMULATED_SUBNETS,
+} from '../../src/simulator/world.ts';
+import { Child } from './processes.ts';
+import { renderPolicy, SCENARIO } from './scenario.ts';
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+const SPILLWAY = join(ROOT, 'bin/spillway');
+/** Everything here answers within seconds; a cold start of Postgres on a slow disk is the longest. */
+const START_MS = 40_000;
+const STOP_MS = 15_000;
+const POLL_MS = 200;
+const OWNER = 'demo';
+
+/** A running demo: a region, a service and on-prem agents, each a real process. */
+export class Stack {
+  readonly folder: string;
+  private readonly children: Child[] = [];
+  private endpoint = '';
+  private readonly stopping = new AbortController();
+  private readonly environment: Record<string, string>;
+  private sshPort = 0;
+
+  private constructor(folder: string) {
+    this.folder = folder;
+    this.environment = { PATH: process.env['PATH'] ?? '/usr/bin:/bin', HOME: folder, LANG: 'C.UTF-8' };
+  }
+
+  static async create(): Promise<Stack> {
+    // Short on purpose: the service's Unix socket lies in it and may have at most 107 bytes.
+    return new Stack(await mkdtemp(join(tmpdir(), 'spillway-demo-')));
+  }
+
+  get client(): ServiceClient {
+    return new ServiceClient({ kind: 'socket', path: join(this.folder, 'data/spillway.sock') }, this.stopping.signal);
+  }
+
+  /** What the region itself says: its bill or its instances; the service never sees this. */
+  async askRegion<T>(what: 'bill' | 'instances'): Promise<T> {
+    const response = await fetch(`${this.endpoint}/_region/${what}`, { signal: AbortSignal.timeout(5000) });
+    if (!response.ok) throw new Error(`the region answered ${response.status} for its ${what}`);
+    return (await response.json()) as T;
+  }
+
+  async startRegion(): Promise<void> {
+    this.sshPort = await freePort();
+    const region = this.spawn('region', SPILLWAY, [
+      'simulate',
+      'region',
+      '--port',
+      '0',
+      '--ssh-port',
+      String(this.sshPort),
+      '--boot',
+      `${SCENARIO.bootSeconds}s`,
+      // The region enforces infra/iam-policy.json for this owner: the demo runs with least privilege too.
+      '--owner',
+      OWNER,
+    ]);
+    const [, endpoint] = await region.firstLine(/AWS_ENDPOINT_URL_EC2=(\S+)/, START_MS);
+    this.endpoint = endpoint ?? '';
+  }
+
+  async startService(): Promise<void> {
+    const keys = ssh2.utils.generateKeyPairSync('ed25519');
+    const identityFile = join(this.folder, 'id_ed25519');
+    await writeFile(identityFile, keys.private, { mode: 0o600 });
+    await mkdir(join(this.folder, 'policies'));
+    await writeFile(
+      join(this.folder, 'policies/render.yaml'),
+      renderPolicy({
+        region: SIMULATED_REGION,
+        subnets: Object.values(SIMULATED_SUBNETS),
+        securityGroup: SIMULATED_SECURITY_GROUP,
+        image: SIMULATED_IMAGES.x86_64,
+        identityFile,
+        sshPort: this.sshPort,
+      }),
+    );
+    const service = this.spawn('service', SPILLWAY, ['serve'], {
+      SPILLWAY_DATA_DIR: join(this.folder, 'data'),
+      SPILLWAY_POLICIES: join(this.folder, 'policies'),
+      SPILLWAY_LISTEN: '127.0.0.1:0',
+      SPILLWAY_AGENT_LISTEN: `127.0.0.1:${await freePort()}`,
+      // A demo is watched: everything looks more often than it would in a datacenter.
+      SPILLWAY_PLAN_INTERVAL: '1s',
+      SPILLWAY_OBSERVE_INTERVAL: '1s',
+      SPILLWAY_HEARTBEAT_INTERVAL: '2s',
+      SPILLWAY_TASK_LEASE: '12s',
+      SPILLWAY_OWNER: OWNER,
+      AWS_ENDPOINT_URL_EC2: this.endpoint,
+      AWS_REGION: SIMULATED_REGION,
+      AWS_ACCESS_KEY_ID: SIMULATED_ACCESS_KEY.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: SIMULATED_ACCESS_KEY.secretAccessKey,
+    });
+    await this.waitUntil('the service answers', async () => {
+      if (service.isOver) throw new Error(`the service ended; its log is ${join(this.folder, 'service.log')}`);
+      return await this.client.get('Status', '/v1/status').then(
+        () => true,
+        () => false,
+      );
+    });
+  }
+
+  async startAgents(): Promise<void> {
+    for (let number = 1; number <= SCENARIO.agents; number += 1) {
+      const name = `rack1-${number}`;
+      const enrolment = await this.client.post<{ token: string; agentUrl: string }>('Enrolment', '/v1/enrolments', {
+        labels: { pool: SCENARIO.workload },
+        ttlMs: 10 * 60_000,
+      });
+      const settings = [
+        `SPILLWAY_URL=${enrolment.agentUrl}`,
+        `SPILLWAY_ENROL_TOKEN=${enrolment.token}`,
+        `SPILLWAY_NAME=${name}`,
+        `SPILLWAY_STATE_DIR=${join(this.folder, name)}`,
+        `SPILLWAY_CPUS=${SCENARIO.agentCpus}`,
+        `SPILLWAY_MEMORY_MIB=${SCENARIO.agentMemoryMib}`,
+        'SPILLWAY_USED=tasks',
+      ];
+      const file = join(this.folder, `${name}.env`);
+      await writeFile(file, `${settings.join('\n')}\n`, { mode: 0o600 });
+      this.spawn(name, 'sh', [join(ROOT, 'src/agent/spillway-agent.sh'), file]);
+    }
+    await this.waitUntil('the on-prem agents report', async () => {
+      const { items } = await this.client.list<{ freshness: string }>('AgentList', '/v1/agents', { limit: 100 });
+      return items.filter(({ freshness }) => freshness === 'fresh').length >= SCENARIO.agents;
+    });
+  }
+
+  /** Stops everything that was started, newest first, and removes the folder; `keep` leaves it for reading logs. */
+  async stop(keep: boolean): Promise<void> {
+    this.stopping.abort();
+    for (const child of this.children.splice(0).reverse()) await child.stop(STOP_MS);
+    if (!keep) await rm(this.folder, { recursive: true, force: true });
+  }
+
+  private spawn(name: string, command: string, args: readonly string[], env: Record<string, string> = {}): Child {
+    const child = new Child({
+      name,
+      command,
+      args,
+      env: { ...this.environment, ...env },
+      cwd: this.folder,
+      logFile: join(this.folder, `${name}.log`),
+    });
+    this.children.push(child);
+    return child;
+  }
+
+  private async waitUntil(what: string, probe: () => Promise<boolean>): Promise<void> {
+    const startedMs = performance.now();
+    while (!(await probe())) {
+      this.stopping.signal.throwIfAborted();
+      if (performance.now() - startedMs > START_MS) throw new Error(`waited ${START_MS / 1000} s until ${what}`);
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    }
+  }
+}
+
+async function freePort(): Promise<number> {
+  return await new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0));
+    });
+  });
+}

@@ -1,0 +1,730 @@
+#!/bin/sh
+# The Spillway agent: registers a machine, reports its capacity and use, runs tasks. POSIX sh (dash, busybox ash, bash),
+# /proc, and curl or GNU wget. The words it exchanges with the service are in PROTOCOL.md.
+#
+#   spillway-agent.sh ENV_FILE      one KEY=VALUE per line; the file holds a credential, so mode 0600
+#     SPILLWAY_URL           https://host:port (http:// only to loopback, or with SPILLWAY_ALLOW_HTTP=1)
+#     SPILLWAY_STATE_DIR     absolute path; keeps the identity and the tasks over a restart
+#     SPILLWAY_ENROL_TOKEN   needed once, until the agent has a token of its own
+#     SPILLWAY_NAME          default: the host name       SPILLWAY_LABELS   pool=media,rack=a1
+#     SPILLWAY_CPUS, SPILLWAY_MEMORY_MIB   offer this instead of what the machine has
+#     SPILLWAY_USED          host (default) | tasks: report the shapes of the running tasks as use (simulated hosts)
+#     SPILLWAY_HOLD          1 (default): long-poll; 0: report once per interval and sleep, which needs less memory
+#     SPILLWAY_CA_FILE       the one CA that may vouch for the service
+#
+# Signals: TERM, INT = end the tasks, say goodbye, exit 0. USR2 = exit 0 and leave the tasks to the next start.
+# Exit codes: 0 left or stopped, 2 settings or missing tools, 3 credentials refused, 4 a newer agent has this identity,
+#   5 an agent already runs on this state directory.
+#
+# What keeps tasks from being lost or run twice: a directory per (task, attempt) exists before its process does; what
+# the service says is a state, not an event, so any answer may be lost; and without an accepted report for two thirds
+# of the lease the agent ends its tasks, because after the whole lease they run elsewhere.
+# Numbers ending in _cs are hundredths of a second on the clock of /proc/uptime, which no one can set.
+# shellcheck disable=SC2015,SC2086 # `a && b || c` where b cannot fail; words are split on purpose where /proc lines become positional parameters
+set -u
+umask 077
+nl='
+'
+
+say() { printf 'spillway-agent: %s\n' "$*" >&2; }
+die() {
+  exit_code=$1
+  shift
+  say "$*"
+  exit "$exit_code"
+}
+is_number() { case $1 in '' | *[!0-9]* | ?????????????*) return 1 ;; esac }
+
+now() {
+  read -r up _ </proc/uptime
+  part=${up#*.}
+  now_cs=$((${up%.*} * 100 + ${part#0}))
+}
+# Sets $random to 0..999 without a fork.
+draw() {
+  read -r uuid </proc/sys/kernel/random/uuid
+  random=$((0x${uuid%%-*} % 1000))
+}
+# Sets $started to the start time of a living process: a pid alone may by now belong to another process.
+proc_start() {
+  started=
+  { read -r stat_line <"/proc/$1/stat"; } 2>/dev/null || return 1
+  set -- ${stat_line##*) }
+  case $1 in Z | X) return 1 ;; esac
+  shift 19
+  started=$1
+}
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+if [ $# -ne 1 ] || [ ! -r "$1" ]; then die 2 'usage: spillway-agent.sh ENV_FILE (a readable file)'; fi
+SPILLWAY_URL='' SPILLWAY_STATE_DIR='' SPILLWAY_ENROL_TOKEN='' SPILLWAY_NAME='' SPILLWAY_LABELS='' SPILLWAY_CPUS=''
+SPILLWAY_MEMORY_MIB='' SPILLWAY_USED=host SPILLWAY_HOLD=1 SPILLWAY_CA_FILE='' SPILLWAY_ALLOW_HTTP=0
+# Parsed, not sourced: a value can never become a command.
+while IFS= read -r line || [ -n "$line" ]; do
+  value=${line#*=}
+  case $value in \"*\" | \'*\') value=${value#?} value=${value%?} ;; esac
+  case $line in
+    '' | '#'*) ;;
+    SPILLWAY_URL=*) SPILLWAY_URL=${value%/} ;;
+    SPILLWAY_STATE_DIR=*) SPILLWAY_STATE_DIR=$value ;;
+    SPILLWAY_ENROL_TOKEN=*) SPILLWAY_ENROL_TOKEN=$value ;;
+    SPILLWAY_NAME=*) SPILLWAY_NAME=$value ;;
+    SPILLWAY_LABELS=*) SPILLWAY_LABELS=$value ;;
+    SPILLWAY_CPUS=*) SPILLWAY_CPUS=$value ;;
+    SPILLWAY_MEMORY_MIB=*) SPILLWAY_MEMORY_MIB=$value ;;
+    SPILLWAY_USED=*) SPILLWAY_USED=$value ;;
+    SPILLWAY_HOLD=*) SPILLWAY_HOLD=$value ;;
+    SPILLWAY_CA_FILE=*) SPILLWAY_CA_FILE=$value ;;
+    SPILLWAY_ALLOW_HTTP=*) SPILLWAY_ALLOW_HTTP=$value ;;
+    *) die 2 "unknown setting ${line%%=*} in $1" ;;
+  esac
+done <"$1"
+case $SPILLWAY_URL in
+  *[!A-Za-z0-9:/._~%@\[\]-]*) die 2 'SPILLWAY_URL has a character that no URL of a service has' ;;
+  https://?* | http://127.* | http://localhost | http://localhost:* | 'http://[::1]'*) ;;
+  http://?*) [ "$SPILLWAY_ALLOW_HTTP" = 1 ] || die 2 'SPILLWAY_URL is http:// and not loopback: use https://, or SPILLWAY_ALLOW_HTTP=1 on a private route' ;;
+  *) die 2 'SPILLWAY_URL must be http:// or https://' ;;
+esac
+case $SPILLWAY_ENROL_TOKEN in *[!A-Za-z0-9._~+/=-]*) die 2 'SPILLWAY_ENROL_TOKEN is not a token' ;; esac
+case $SPILLWAY_STATE_DIR$SPILLWAY_CA_FILE in *[\"\\]*) die 2 'paths must not have quotes or backslashes' ;; esac
+case $SPILLWAY_STATE_DIR in /?*) state=$SPILLWAY_STATE_DIR ;; *) die 2 'SPILLWAY_STATE_DIR must be an absolute path' ;; esac
+case $SPILLWAY_CA_FILE in '') ;; *) [ -r "$SPILLWAY_CA_FILE" ] || die 2 "cannot read SPILLWAY_CA_FILE $SPILLWAY_CA_FILE" ;; esac
+case $SPILLWAY_USED in host | tasks) ;; *) die 2 'SPILLWAY_USED must be host or tasks' ;; esac
+for value in "$SPILLWAY_CPUS" "$SPILLWAY_MEMORY_MIB"; do
+  case $value in '' | [1-9]*) ;; *) die 2 'SPILLWAY_CPUS and SPILLWAY_MEMORY_MIB must be whole numbers above 0' ;; esac
+  [ -z "$value" ] || is_number "$value" || die 2 'SPILLWAY_CPUS and SPILLWAY_MEMORY_MIB must be whole numbers above 0'
+done
+enrol_token=$SPILLWAY_ENROL_TOKEN
+# What the environment brought along must not reach the tasks.
+unset SPILLWAY_ENROL_TOKEN
+
+for tool in base64 head mkdir rm setsid sleep tail; do
+  command -v "$tool" >/dev/null || die 2 "needs the command $tool"
+done
+if command -v curl >/dev/null; then
+  client=curl
+else
+  # busybox wget takes a credential only on its command line, where every user of the machine can read it.
+  case $(wget --version 2>/dev/null) in 'GNU Wget 1'*) client=wget ;; *) die 2 'needs curl or GNU wget' ;; esac
+fi
+limiter=
+# wget's own time-out starts anew with every byte. busybox's timeout would leave a watcher behind for each call.
+if [ $client = wget ]; then case $(timeout --version 2>/dev/null) in *GNU*) limiter=timeout ;; esac fi
+fraction=
+sleep 0.01 2>/dev/null && fraction=1
+cr=$(printf '\r')
+
+# --- HTTP -------------------------------------------------------------------------------------------------------------
+# Command lines are public (/proc/PID/cmdline); so the credential goes into a file that only we can read.
+write_credential() {
+  if [ $client = curl ]; then
+    printf 'header = "Authorization: Bearer %s"\nheader = "Content-Type: %s"\nheader = "Expect:"\n' "$2" "$3"
+    [ -z "$SPILLWAY_CA_FILE" ] || printf 'cacert = "%s"\n' "$SPILLWAY_CA_FILE"
+  else
+    printf 'header = Authorization: Bearer %s\nheader = Content-Type: %s\n' "$2" "$3"
+    [ -z "$SPILLWAY_CA_FILE" ] || printf 'ca_certificate = %s\n' "$SPILLWAY_CA_FILE"
+  fi >"$1"
+}
+# post PATH CREDENTIAL_FILE BODY_FILE NAME SECONDS: headers go to NAME.head, the answer to NAME.body.
+# Always called with `&`, so that `exec` makes the client itself our child.
+post() {
+  if [ $client = curl ]; then
+    exec curl -q -s -K "$2" --connect-timeout 5 -m "$5" --data-binary "@$3" -D "$4.head" -o "$4.body" "$SPILLWAY_URL$1"
+  fi
+  export WGETRC="$2"
+  exec ${limiter:+"$limiter" "$5"} wget -S -o "$4.head" -O "$4.body" --post-file="$3" -t 1 -T "$5" --max-redirect=0 \
+    --content-on-error "$SPILLWAY_URL$1"
+}
+# A client that gets nothing may leave the files of the answer before as they were.
+clear_answer() {
+  : >"$1.head"
+  : >"$1.body"
+}
+# Sets $status (0 = no answer) and $retry_after from NAME.head; needs $client_rc.
+read_status() {
+  status=0 retry_after=0
+  while read -r word value _; do
+    value=${value%"$cr"}
+    case $word in
+      HTTP/*) status=$value retry_after=0 ;;
+      [Rr]etry-[Aa]fter:) retry_after=$value ;;
+    esac
+  done <"$1.head"
+  is_number "$status" || status=0
+  is_number "$retry_after" || retry_after=0
+  # A cut answer is no answer.
+  [ "$status" != 200 ] || [ "$client_rc" -eq 0 ] || status=0
+}
+
+# --- waiting ----------------------------------------------------------------------------------------------------------
+# $child is what we wait for; USR1 (a task has ended) cuts the wait short only while $idle is set, so that a stream of
+# ending tasks cannot kill each report before it is answered. Between fork and `child=$!` a signal only sets its flag.
+child='' idle='' wake='' stop='' parting='' uploader=''
+# KILL, because a shell that was just forked still has our traps and would forget a TERM. The group first: timeout makes
+# one for itself and wget, the others have none of that number.
+interrupt() { [ -z "$child" ] || kill -KILL "-$child" 2>/dev/null || kill -KILL "$child" 2>/dev/null; }
+trap 'wake=1; [ -z "$idle" ] || interrupt' USR1
+trap 'stop=1; interrupt' TERM INT
+trap 'stop=keep; interrupt' USR2
+trap : HUP
+await() {
+  if [ -n "$stop" ] && [ -z "$parting" ]; then interrupt; fi
+  if [ -n "$idle" ] && [ -n "$wake" ]; then interrupt; fi
+  wait "$child" 2>/dev/null
+  client_rc=$?
+  # A trap ends `wait` early; the child is still to be collected.
+  while kill -0 "$child" 2>/dev/null && [ $client_rc -ne 127 ]; do
+    wait "$child" 2>/dev/null
+    client_rc=$?
+  done
+  child='' idle=''
+}
+# nap MILLISECONDS, rounded up to whole seconds where sleep knows no fractions.
+nap() {
+  ms=$1
+  [ "$ms" -gt 0 ] || return 0
+  if [ -n "$fraction" ]; then
+    part=$((1000 + ms % 1000))
+    set -- "$((ms / 1000)).${part#1}"
+  else
+    set -- "$(((ms + 999) / 1000))"
+  fi
+  sleep "$1" &
+  child=$!
+  await
+}
+# Waits before the next try: 1, 2, 4, 8, 16 s, times 0.5 to 1.5, at least what the service asked for.
+back_off() {
+  failures=$((failures + 1))
+  base=1
+  [ $failures -lt 2 ] || base=2
+  [ $failures -lt 3 ] || base=4
+  [ $failures -lt 4 ] || base=8
+  [ $failures -lt 5 ] || base=16
+  [ "$retry_after" -le 300 ] || retry_after=300
+  draw
+  pause=$((base * (500 + random)))
+  [ $pause -ge $((retry_after * 1000)) ] || pause=$((retry_after * (1000 + random / 2)))
+  if [ $live -gt 0 ]; then
+    now
+    left=$(((last_ok_cs + fence_cs - now_cs) * 10))
+    [ $left -ge 100 ] || left=100
+    [ $pause -le $left ] || pause=$left
+  fi
+  nap $pause
+}
+
+# --- the machine ------------------------------------------------------------------------------------------------------
+measure_capacity() {
+  host_cpus=0
+  while read -r word _; do
+    case $word in cpu[0-9]*) host_cpus=$((host_cpus + 1)) ;; intr) break ;; esac
+  done </proc/stat
+  [ $host_cpus -gt 0 ] || host_cpus=1
+  while read -r word value _; do
+    case $word in MemTotal:) host_mib=$((value / 1024)) && break ;; esac
+  done </proc/meminfo
+  cpu_milli=$((${SPILLWAY_CPUS:-$host_cpus} * 1000))
+  memory_mib=${SPILLWAY_MEMORY_MIB:-$host_mib}
+  busy_before=0 total_before=0
+}
+# Sets $used_cpu and $used_memory; what the host uses is scaled to the share that is offered.
+measure_use() {
+  if [ "$SPILLWAY_USED" = tasks ]; then
+    used_cpu=$tasks_cpu used_memory=$tasks_memory
+    return
+  fi
+  read -r _ user nice system idle_ticks iowait irq softirq steal _ </proc/stat
+  busy=$((user + nice + system + irq + softirq + steal))
+  total=$((busy + idle_ticks + iowait))
+  used_cpu=0
+  [ $((total - total_before)) -le 0 ] || used_cpu=$((cpu_milli * (busy - busy_before) / (total - total_before)))
+  [ $used_cpu -ge 0 ] || used_cpu=0
+  busy_before=$busy total_before=$total
+  available=0
+  while read -r word value _; do
+    case $word in MemAvailable:) available=$((value / 1024)) && break ;; esac
+  done </proc/meminfo
+  used_memory=$((memory_mib * (host_mib - available) / host_mib))
+}
+
+# --- tasks ------------------------------------------------------------------------------------------------------------
+# tasks/ID.ATTEMPT/ holds: script, work/ (working directory), log, progress, shape (cpu, memory, born_cs);
+#   pid (pid and start time), code (exit code), both written by the wrapper below; drop = not ours any more, never
+#   reported; acked = the service has the exit; offset, mark, drained, full = how far the log is uploaded.
+# The wrapper leads a session of its own. It writes pid before it looks for drop, and whoever drops a task writes drop
+# before looking for pid: so one of the two always sees the other.
+# shellcheck disable=SC2016 # expanded by the wrapper, not here
+wrapper='cd "$1" || exit 125
+agent_file=$2
+read -r stat_line </proc/$$/stat
+set -- ${stat_line##*) }
+shift 19
+echo "$$ $1" >pid || exit 125
+[ ! -e drop ] || exit 0
+trap : TERM
+(cd work && exec sh ../script)
+echo $? >code
+if read -r pid start <"$agent_file" && read -r stat_line <"/proc/$pid/stat"; then
+  set -- ${stat_line##*) }
+  shift 19
+  [ "$1" != "$start" ] || kill -USR1 "$pid"
+fi 2>/dev/null
+kill -KILL "-$$"'
+
+# The one spelling that all three shells understand.
+signal_group() { kill "-$1" "-$2" 2>/dev/null; }
+# Sets $pid; false also while the wrapper has not yet written its file ($pid is then empty).
+is_alive() {
+  pid='' start=''
+  { read -r pid start <"$1/pid"; } 2>/dev/null
+  [ -n "$pid" ] && proc_start "$pid" && [ "$started" = "$start" ]
+}
+# The script goes first, so that a wrapper that is only just starting finds nothing to run.
+forget() {
+  key=${1##*/tk-}
+  unset "seen_${key%%.*}"
+  rm -rf "$1/script" "$1"
+}
+# drop DIR GRACE_SECONDS: ends a task whose outcome nobody wants.
+drop() {
+  : >"$1/drop"
+  is_alive "$1" || return 0
+  if [ "$2" -le 0 ]; then
+    signal_group KILL "$pid"
+    return
+  fi
+  signal_group TERM "$pid"
+  (
+    trap - TERM INT USR1 USR2
+    tries=0
+    while [ $tries -lt "$2" ]; do
+      sleep 1
+      is_alive "$1" || exit 0
+      tries=$((tries + 1))
+    done
+    signal_group KILL "$pid"
+  ) &
+}
+# progress DIR KEY: appends to $task_line what the task wrote, when the service has not accepted it yet. The file is
+# compared as text first, because that needs no fork. Too long (over 3 KiB): the last one that fitted stays.
+add_progress() {
+  text=
+  [ -s "$1/progress" ] || return 0
+  while IFS= read -r line || [ -n "$line" ]; do
+    text=$text$line$nl
+    [ ${#text} -le 3073 ] || return 0
+  done <"$1/progress"
+  seen=
+  eval "seen=\${seen_$2:-}"
+  [ "$text" != "$seen" ] || return 0
+  # Twelve times 4 KiB stay well inside a body of 64 KiB; the others follow with the next report.
+  [ $progress_count -lt 12 ] || return 0
+  encoded=
+  for part in $(base64 <"$1/progress"); do encoded=$encoded$part; done
+  [ -n "$encoded" ] && [ ${#encoded} -le 4096 ] || return 0
+  progress_count=$((progress_count + 1))
+  eval "offered_$2=\$text"
+  offered="$offered $2"
+  task_line="$task_line $encoded"
+}
+accept_progress() {
+  for key in $offered; do
+    eval "seen_$key=\$offered_$key"
+    unset "offered_$key"
+  done
+  offered=
+}
+# Sets $code for a task that has ended (137 = died without a word), else leaves it empty.
+settle() {
+  code=
+  { read -r code <"$1/code"; } 2>/dev/null
+  [ -z "$code" ] || return 0
+  is_alive "$1" && return 0
+  { read -r code <"$1/code"; } 2>/dev/null
+  [ -z "$code" ] || return 0
+  if [ -z "$pid" ]; then
+    # Ten seconds without a sign of the wrapper: it never started.
+    [ $((now_cs - ${born_cs:-0})) -gt 1000 ] && code=126
+  else
+    code=137
+    signal_group KILL "$pid"
+  fi
+  [ -z "$code" ] || echo "$code" >"$1/code"
+}
+# Looks at every task directory: sets $report_tasks, $live (running), $exits (to be reported), $leftover, $logs.
+scan() {
+  report_tasks='' offered='' logs='' live=0 exits=0 leftover=0 progress_count=0 tasks_cpu=0 tasks_memory=0
+  now
+  for dir in "$state"/tasks/tk-*; do
+    [ -d "$dir" ] || continue
+    if [ -e "$dir/drop" ]; then
+      is_alive "$dir" || forget "$dir"
+      continue
+    fi
+    name=${dir##*/}
+    key=${name#tk-}
+    key=${key%.*}
+    task_cpu=0 task_memory=0 born_cs=0
+    { read -r task_cpu task_memory born_cs <"$dir/shape"; } 2>/dev/null
+    settle "$dir"
+    [ ! -e "$dir/full" ] || : >"$dir/log"
+    if [ -s "$dir/log" ] && [ ! -e "$dir/drained" ]; then
+      # Newer or as old: file times may be as coarse as a second.
+      # shellcheck disable=SC3013 # not in POSIX, but in all three shells
+      [ "$dir/mark" -nt "$dir/log" ] && [ -z "$code" ] || logs=1
+    elif [ -e "$dir/acked" ]; then
+      forget "$dir"
+      continue
+    fi
+    leftover=$((leftover + 1))
+    if [ -e "$dir/acked" ]; then
+      # A log that cannot be uploaded is kept for ten minutes.
+      read -r acked_cs <"$dir/acked"
+      [ $((now_cs - acked_cs)) -le 60000 ] || forget "$dir"
+      continue
+    fi
+    if [ -n "$code" ]; then
+      exits=$((exits + 1))
+      task_line="task ${name%.*} ${name##*.} exited $code"
+    else
+      live=$((live + 1)) tasks_cpu=$((tasks_cpu + ${task_cpu:-0})) tasks_memory=$((tasks_memory + ${task_memory:-0}))
+      task_line="task ${name%.*} ${name##*.} running"
+    fi
+    add_progress "$dir" "$key"
+    report_tasks=$report_tasks$task_line$nl
+  done
+}
+is_task() {
+  case $1 in tk-*[!0-9a-z]* | tk-?????????????*) return 1 ;; tk-????????????) is_number "$2" ;; *) return 1 ;; esac
+}
+decode() {
+  base64 -d >"$2" 2>/dev/null <<EOF
+$1
+EOF
+}
+# run ID ATTEMPT CPU_MILLI MEMORY_MIB SCRIPT_BASE64 [PROGRESS_BASE64]
+run() {
+  is_task "$1" "$2" && is_number "$3" && is_number "$4" || return 0
+  dir=$state/tasks/$1.$2
+  if [ -n "$cordoned$leaving" ] || [ -e "$dir" ]; then return 0; fi
+  for older in "$state/tasks/$1".*; do
+    [ ! -d "$older" ] || [ -e "$older/drop" ] || drop "$older" 0
+  done
+  mkdir -p "$dir/work" || return 0
+  now
+  echo "$3 $4 $now_cs" >"$dir/shape"
+  : >"$dir/progress"
+  [ -z "$6" ] || decode "$6" "$dir/progress"
+  changed=1
+  if ! decode "$5" "$dir/script"; then
+    echo 'spillway-agent: the script could not be written' >"$dir/log"
+    echo 126 >"$dir/code"
+    return
+  fi
+  SPILLWAY_TASK_ID=$1 SPILLWAY_TASK_ATTEMPT=$2 SPILLWAY_PROGRESS_FILE=$dir/progress \
+    setsid sh -c "$wrapper" spillway-task "$dir" "$state/pid" </dev/null >>"$dir/log" 2>&1 &
+}
+# Uploads what the logs have gained; runs beside the heartbeats, one at a time. The service says how far it has come
+# (`next`), so nothing has to be counted here.
+upload_logs() {
+  trap 'interrupt; exit 0' TERM INT
+  for dir in "$state"/tasks/tk-*; do
+    [ -s "$dir/log" ] || continue
+    if [ -e "$dir/drop" ] || [ -e "$dir/full" ] || [ -e "$dir/drained" ]; then continue; fi
+    name=${dir##*/}
+    chunks=0
+    while [ $chunks -lt 16 ]; do
+      over=
+      [ ! -e "$dir/code" ] || over=1
+      offset=0
+      { read -r offset <"$dir/offset"; } 2>/dev/null
+      echo >"$dir/mark"
+      tail -c "+$((offset + 1))" "$dir/log" | head -c 65536 >"$state/log.chunk"
+      if [ ! -s "$state/log.chunk" ]; then
+        [ -z "$over" ] || : >"$dir/drained"
+        break
+      fi
+      clear_answer "$state/log"
+      post "/agent/v1/tasks/${name%.*}/log?attempt=${name##*.}&offset=$offset" "$state/log.credential" \
+        "$state/log.chunk" "$state/log" 30 &
+      child=$!
+      wait "$child" 2>/dev/null
+      client_rc=$?
+      child=
+      read_status "$state/log"
+      next=
+      [ "$status" != 200 ] || read -r word next <"$state/log.body"
+      case $status in
+        # No room, or not ours: what is still written is thrown away.
+        403 | 404 | 409 | 413) : >"$dir/full" && break ;;
+      esac
+      if ! is_number "$next" || [ "$next" -le "$offset" ]; then
+        rm -f "$dir/mark"
+        return
+      fi
+      echo "$next" >"$dir/offset"
+      chunks=$((chunks + 1))
+    done
+  done
+}
+start_upload() {
+  [ -n "$logs" ] || return 0
+  if [ -n "$uploader" ] && proc_start "$uploader"; then return 0; fi
+  upload_logs &
+  uploader=$!
+}
+# Without word from the service for two thirds of the lease, the tasks end: after the lease they run elsewhere.
+fence() {
+  now
+  [ $live -gt 0 ] && [ $((now_cs - last_ok_cs)) -ge $fence_cs ] || return 0
+  say "no accepted report for $(((now_cs - last_ok_cs) / 100)) s: ending the tasks, they will run elsewhere"
+  grace=$((lease / 6))
+  [ $grace -le 5 ] || grace=5
+  for dir in "$state"/tasks/tk-*; do
+    [ ! -d "$dir" ] || [ -e "$dir/code" ] || [ -e "$dir/drop" ] || drop "$dir" $grace
+  done
+  scan
+}
+end_all() {
+  for dir in "$state"/tasks/tk-*; do
+    [ ! -d "$dir" ] || [ -e "$dir/code" ] || [ -e "$dir/drop" ] || {
+      : >"$dir/drop"
+      is_alive "$dir" && signal_group TERM "$pid"
+    }
+  done
+  tries=0
+  while [ $tries -lt 25 ]; do
+    remaining=
+    for dir in "$state"/tasks/tk-*; do
+      if is_alive "$dir"; then remaining=1 && break; fi
+    done
+    [ -n "$remaining" ] || return 0
+    if [ -n "$fraction" ]; then sleep 0.2; else sleep 1 && tries=$((tries + 4)); fi
+    tries=$((tries + 1))
+  done
+  for dir in "$state"/tasks/tk-*; do
+    if is_alive "$dir"; then signal_group KILL "$pid"; fi
+  done
+}
+
+# --- talking ----------------------------------------------------------------------------------------------------------
+use_lease() {
+  fence_cs=$((lease * 200 / 3))
+  # The lease runs from the moment of sending; three reports fit into it even when one is lost.
+  hold=$interval
+  [ $hold -le $((lease / 3)) ] || hold=$((lease / 3))
+  [ $hold -ge 1 ] || hold=1
+  [ $hold -le 55 ] || hold=55
+}
+# bounded NAME VALUE: sets NAME when VALUE is a number of seconds from 1 to 3600.
+bounded() {
+  if is_number "$2" && [ "$2" -ge 1 ] && [ "$2" -le 3600 ]; then eval "$1=$2"; fi
+}
+# Tasks belong to the identity that was given them: whoever needs a new one has none.
+register() {
+  end_all
+  scan
+  [ -n "$enrol_token" ] || die 3 'no credentials: the service does not know this agent and there is no SPILLWAY_ENROL_TOKEN'
+  write_credential "$state/enrol.credential" "$enrol_token" 'text/plain; charset=utf-8'
+  {
+    printf 'protocol 1\nname %s\nboot %s\ncapacity %s %s\n' "$SPILLWAY_NAME" "$boot" "$cpu_milli" "$memory_mib"
+    labels=$SPILLWAY_LABELS,
+    while [ -n "$labels" ]; do
+      label=${labels%%,*} labels=${labels#*,}
+      case $label in *=*) printf 'label %s %s\n' "${label%%=*}" "${label#*=}" ;; esac
+    done
+  } >"$state/report"
+  while :; do
+    [ -z "$stop" ] || farewell
+    clear_answer "$state/answer"
+    post /agent/v1/register "$state/enrol.credential" "$state/report" "$state/answer" 20 &
+    child=$!
+    await
+    [ -z "$stop" ] || farewell
+    read_status "$state/answer"
+    case $status in
+      200) break ;;
+      401 | 403) die 3 'the enrolment token was refused: it is used, expired or unknown' ;;
+      400)
+        read -r line <"$state/answer.body"
+        die 2 "registration refused: $line"
+        ;;
+    esac
+    back_off
+  done
+  failures=0 token=
+  while read -r word value _; do
+    case $word in
+      token) token=$value ;;
+      interval | lease) bounded "$word" "$value" ;;
+      agent) say "registered as $value" ;;
+    esac
+  done <"$state/answer.body"
+  use_lease
+  case $token in '' | *[!A-Za-z0-9._~+/=-]*) die 3 'the answer to the registration has no token' ;; esac
+  printf '%s\n' "$token" >"$state/token"
+  use_credentials
+  rm -f "$state/enrol.credential"
+  now
+  last_ok_cs=$now_cs
+}
+use_credentials() {
+  write_credential "$state/beat.credential" "$token" 'text/plain; charset=utf-8'
+  write_credential "$state/log.credential" "$token" application/octet-stream
+}
+# beat HOLD_SECONDS [LINE]: one report. Sets $status.
+beat() {
+  seq=$((seq + 1))
+  measure_use
+  printf 'boot %s\nseq %s\ncapacity %s %s\nused %s %s\n%scordon %s\nwait %s\n%s%s' "$boot" $seq $cpu_milli $memory_mib \
+    $used_cpu $used_memory "$cordon_prefix" "$cordon" "$1" "$report_tasks" "${2:+$2$nl}" >"$state/report"
+  clear_answer "$state/answer"
+  now
+  sent_cs=$now_cs
+  limit=$(($1 + 10))
+  if [ $live -gt 0 ]; then
+    left=$(((last_ok_cs + fence_cs - now_cs) / 100 + 1))
+    [ $left -ge 1 ] || left=1
+    [ $limit -le $left ] || limit=$left
+  fi
+  post /agent/v1/heartbeat "$state/beat.credential" "$state/report" "$state/answer" $limit &
+  child=$!
+  await
+  read_status "$state/answer"
+}
+obey() {
+  while read -r word a b c d e f _; do
+    case $word in
+      interval | lease) bounded "$word" "$a" ;;
+      cordon | uncordon)
+        is_number "$a" || continue
+        [ "$word $a" = "${cordon_prefix}cordon $cordon" ] || changed=1
+        cordon=$a
+        if [ "$word" = cordon ]; then cordoned=1 cordon_prefix=; else cordoned='' cordon_prefix=un; fi
+        ;;
+      run) run "$a" "$b" "$c" "$d" "$e" "$f" ;;
+      stop)
+        dir=$state/tasks/$a.$b
+        if is_task "$a" "$b" && [ -d "$dir" ] && [ ! -e "$dir/drop" ]; then drop "$dir" 5 && changed=1; fi
+        ;;
+      ack)
+        dir=$state/tasks/$a.$b
+        if is_task "$a" "$b" && [ -e "$dir/code" ] && [ ! -e "$dir/acked" ]; then
+          echo "$now_cs" >"$dir/acked"
+          changed=1
+        fi
+        ;;
+      leave) [ -n "$leaving" ] || leaving=$now_cs changed=1 ;;
+    esac
+  done <"$state/answer.body"
+  use_lease
+}
+farewell() {
+  if [ "$stop" = keep ]; then
+    say 'exiting; the tasks run on'
+  else
+    [ -n "$leaving" ] || say 'stopping: ending the tasks'
+    parting=1
+    end_all
+    if [ -n "${token:-}" ]; then
+      scan
+      last_ok_cs=$now_cs
+      beat 0 leaving
+    fi
+  fi
+  [ -z "$uploader" ] || kill "$uploader" 2>/dev/null
+  : >"$state/pid"
+  exit 0
+}
+
+# --- life -------------------------------------------------------------------------------------------------------------
+mkdir -p "$state/tasks" || die 2 "cannot write to SPILLWAY_STATE_DIR $state"
+pid=''
+if [ -s "$state/pid" ]; then
+  if is_alive "$state"; then die 5 "another agent (pid $pid) runs on $state"; fi
+fi
+proc_start $$ && echo "$$ $started" >"$state/pid"
+[ -n "$SPILLWAY_NAME" ] || read -r SPILLWAY_NAME </proc/sys/kernel/hostname
+read -r boot </proc/sys/kernel/random/uuid
+read -r kernel_boot </proc/sys/kernel/random/boot_id
+seq=0 failures=0 interval=10 lease=60 cordon=0 cordon_prefix=un cordoned='' leaving='' retry_after=0 live=0 token=''
+now
+last_ok_cs=$now_cs
+measure_capacity
+# Tasks of an earlier life: pids mean something only under the same kernel, and a task that was never seen to start
+# is dropped, so that the service gives it out anew.
+previous_boot=''
+{ read -r previous_boot last_ok_cs lease <"$state/last"; } 2>/dev/null
+is_number "$last_ok_cs" && is_number "$lease" && [ "$previous_boot" = "$kernel_boot" ] || last_ok_cs=$now_cs lease=60
+for dir in "$state"/tasks/tk-*; do
+  [ -d "$dir" ] || continue
+  if [ "$previous_boot" != "$kernel_boot" ]; then
+    [ -e "$dir/code" ] || echo 137 >"$dir/code"
+  elif [ ! -s "$dir/pid" ] && [ ! -e "$dir/code" ]; then
+    drop "$dir" 0
+  elif [ -e "$dir/drop" ] && is_alive "$dir"; then
+    signal_group KILL "$pid"
+  fi
+  [ -s "$dir/shape" ] || drop "$dir" 0
+done
+echo "$kernel_boot $last_ok_cs $lease" >"$state/last"
+use_lease
+scan
+fence
+{ read -r token <"$state/token"; } 2>/dev/null
+if [ -n "$token" ]; then use_credentials; else register; fi
+
+while :; do
+  [ -z "$stop" ] || farewell
+  wake='' changed='' idle=''
+  scan
+  fence
+  start_upload
+  if [ -n "$leaving" ] && [ $((live + exits)) -eq 0 ]; then
+    # The last logs get half a minute.
+    if [ $leftover -eq 0 ] || [ $((now_cs - leaving)) -gt 3000 ]; then farewell; fi
+    nap 200
+    continue
+  fi
+  # An exit is told at once and its telling is never cut short; with nothing to tell, the service may hold the answer.
+  if [ $exits -gt 0 ]; then
+    beat 0
+  elif [ "$SPILLWAY_HOLD" = 0 ]; then
+    beat 0
+  elif [ -n "$wake" ]; then
+    # A task has ended since the scan.
+    continue
+  else
+    idle=1
+    beat $hold
+  fi
+  [ -z "$stop" ] || farewell
+  case $status in
+    200)
+      failures=0 last_ok_cs=$sent_cs
+      accept_progress
+      obey
+      echo "$kernel_boot $last_ok_cs $lease" >"$state/last"
+      if [ -z "$changed$wake" ]; then
+        now
+        idle=1
+        nap $(((sent_cs + hold * 100 - now_cs) * 10))
+      fi
+      ;;
+    401)
+      say 'the service does not know this agent'
+      rm -f "$state/token"
+      token=
+      register
+      seq=0
+      ;;
+    409)
+      say 'a newer agent speaks for this identity'
+      end_all
+      : >"$state/pid"
+      exit 4
+      ;;
+    *) [ -n "$wake" ] || back_off ;;
+  esac
+done

@@ -1,0 +1,71 @@
+import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { runCli } from './commands/run.ts';
+import type { CliWiring, MigrationReport } from './commands/types.ts';
+import type { Config } from './config/types.ts';
+
+/**
+ * The command line's composition root. Everything heavy (Postgres, AWS, HTTP server, zod) is imported by the command
+ * that needs it, so that `spillway --help` and completion stay quick.
+ */
+const wiring: CliWiring = {
+  readConfig: async () => (await import('./config/read-config.ts')).readConfig(process.env),
+  sleep: async (ms, signal) => {
+    await sleep(ms, undefined, { signal });
+  },
+  runService: async (config) => (await import('./main.ts')).runService(config),
+  migrate: migrateDatabase,
+  simulateRegion: async (options) => {
+    const { runRegionUntilSignal } = await import('./simulator/run.ts');
+    await runRegionUntilSignal(options);
+    return 0;
+  },
+};
+
+/** Migrates the database of DATABASE_URL, or embedded Postgres, which is started for it and stopped again. */
+async function migrateDatabase(config: Config, mode: 'apply' | 'check'): Promise<MigrationReport> {
+  const { createLogger } = await import('./observability/log.ts');
+  const log = createLogger({ level: config.logLevel, component: 'migrate' });
+  if (config.databaseUrl !== null) return migrateUrl(config.databaseUrl, mode, log);
+  const { startEmbeddedPostgres } = await import('./store/embedded-postgres.ts');
+  const { systemClock, systemIds } = await import('./wiring/system.ts');
+  const postgres = await startEmbeddedPostgres({ dataDir: config.dataDir, log, clock: systemClock, ids: systemIds });
+  try {
+    return await migrateUrl(postgres.url, mode, log);
+  } finally {
+    await postgres.stop();
+  }
+}
+
+type MigrationLog = import('./observability/log.ts').Logger;
+
+async function migrateUrl(url: string, mode: 'apply' | 'check', log: MigrationLog): Promise<MigrationReport> {
+  const { migrate, pendingMigrations } = await import('./store/migrate.ts');
+  if (mode === 'check') return { applied: [], pending: await pendingMigrations(url) };
+  return { applied: (await migrate(url, { log })).applied, pending: [] };
+}
+
+function readVersion(): string {
+  const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+// `spillway task list | head` closes our output early: that is how pipes end, not an error.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0);
+  throw error;
+});
+
+const exitCode = await runCli(process.argv.slice(2), {
+  streams: { stdout: process.stdout, stderr: process.stderr, env: process.env },
+  wiring,
+  nowMs: () => Date.now(),
+  version: readVersion,
+  onInterrupt(callback) {
+    process.on('SIGINT', callback);
+    return () => process.off('SIGINT', callback);
+  },
+});
+// What was written must have left before the process ends: a file or terminal writes at once, a pipe may still hold some.
+await Promise.all([process.stdout, process.stderr].map((stream) => new Promise((resolve) => stream.write('', resolve))));
+process.exit(exitCode);

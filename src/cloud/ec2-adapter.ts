@@ -1,0 +1,313 @@
+import assert from 'node:assert/strict';
+import {
+  DescribeImagesCommand,
+  DescribeInstanceTypesCommand,
+  DescribeInstancesCommand,
+  DescribeSpotPriceHistoryCommand,
+  DescribeSubnetsCommand,
+  GetConsoleOutputCommand,
+  RunInstancesCommand,
+  TerminateInstancesCommand,
+} from '@aws-sdk/client-ec2';
+import type { DescribeSpotPriceHistoryCommandInput } from '@aws-sdk/client-ec2';
+import { AppError, describeError } from '../model/errors.ts';
+import type { InstanceType } from '../model/offering.ts';
+import { DAY_MS } from '../model/time.ts';
+import type { EpochMs } from '../model/time.ts';
+import type { Clock } from '../ports/clock.ts';
+import type {
+  InstanceListing,
+  RunOutcome,
+  RunRequest,
+  SpotPrice,
+  SubnetFacts,
+  TerminateOutcome,
+} from '../ports/cloud.ts';
+import { readAwsFailure, toCloudError, toRunOutcome } from './aws-errors.ts';
+import { DEFAULT_EC2_TIMEOUTS, SignDeadlineError, fenceSigning, openRegion, withDeadline } from './ec2-client.ts';
+import type { Ec2Timeouts, RegionClients } from './ec2-client.ts';
+import type { CloudLogger, Ec2Cloud, Ec2CloudOptions } from './ec2.ts';
+import {
+  toCloudInstance,
+  toImageFacts,
+  toInstanceType,
+  toLaunchedInstance,
+  toSpotPrice,
+  toSubnetFacts,
+} from './facts.ts';
+import type { ImageFacts } from './facts.ts';
+import { readPages } from './pages.ts';
+import type { Page, PagedItems } from './pages.ts';
+import { toRunInput } from './run-input.ts';
+import { USER_DATA_BYTES_MAX } from './user-data.ts';
+
+/** Every machine of ours carries it; its value names the deployment. */
+export const OWNER_TAG = 'spillway:owner';
+
+const OWNER_PATTERN = /^[A-Za-z0-9._:/@=+-]{1,256}$/;
+
+/** EC2's largest pages: 1,000, but 100 for instance types. */
+const PAGE_SIZE = 1000;
+const TYPE_PAGE_SIZE = 100;
+/** 100 pages = 100,000 instances or prices: far beyond one deployment, so that more is a fault and not a fleet. */
+const PAGES_MAX = 100;
+const TERMINATE_IDS_MAX = 1000;
+/** Types per price request, so that the request stays small and pages stay few. */
+const PRICE_TYPES_MAX = 100;
+/** How far back EC2 remembers spot prices. */
+const SPOT_MEMORY_MS = 90 * DAY_MS;
+
+interface Ec2Context {
+  readonly clock: Clock;
+  readonly timeouts: Ec2Timeouts;
+  readonly logger: CloudLogger | null;
+  readonly clientsOf: (region: string) => RegionClients;
+  readonly images: Map<string, ImageFacts>;
+}
+
+/** Behind `createEc2Cloud`; this file loads the SDK. */
+export function openEc2Cloud(options: Ec2CloudOptions): Ec2Cloud {
+  const timeouts = { ...DEFAULT_EC2_TIMEOUTS, ...options.timeouts };
+  const regions = new Map<string, RegionClients>();
+  const context: Ec2Context = {
+    clock: options.clock,
+    timeouts,
+    logger: options.logger ?? null,
+    clientsOf: (region) => {
+      const clients = regions.get(region) ?? openRegion(region, timeouts);
+      regions.set(region, clients);
+      return clients;
+    },
+    images: new Map(),
+  };
+  return {
+    runInstances: (request) => runInstances(context, request),
+    listInstances: (region, owner) => listInstances(context, region, owner),
+    terminateInstances: (region, instanceIds) => terminateInstances(context, region, instanceIds),
+    listInstanceTypes: (region) => listInstanceTypes(context, region),
+    describeSubnets: (region, subnetIds) => describeSubnets(context, region, subnetIds),
+    listSpotPrices: (region, instanceTypes, sinceMs) => listSpotPrices(context, { region, instanceTypes, sinceMs }),
+    consoleOutput: (region, instanceId) => consoleOutput(context, region, instanceId),
+    describeImages: (region, imageIds) => describeImages(context, region, imageIds),
+    close: () => {
+      for (const { reads, launches } of regions.values()) {
+        reads.destroy();
+        launches.destroy();
+      }
+      regions.clear();
+    },
+  };
+}
+
+async function runInstances(context: Ec2Context, request: RunRequest): Promise<RunOutcome> {
+  const userDataBytes = Buffer.byteLength(request.userData, 'utf8');
+  if (userDataBytes > USER_DATA_BYTES_MAX) {
+    const message = `The user-data has ${userDataBytes} bytes; EC2 takes ${USER_DATA_BYTES_MAX}. Nothing was sent.`;
+    return { kind: 'refused', errorClass: 'config', code: 'InvalidUserData.Malformed', message };
+  }
+  const command = new RunInstancesCommand(toRunInput(request));
+  fenceSigning(command, context.clock, request.signBeforeMs);
+  try {
+    const client = context.clientsOf(request.region).launches;
+    const answer = await withDeadline(context.timeouts.callMs, (abortSignal) => client.send(command, { abortSignal }));
+    const instances = (answer.Instances ?? []).map(toLaunchedInstance).filter((instance) => instance !== null);
+    // A success without instances is an answer that was damaged on its way: EC2 gives at least MinCount.
+    if (instances.length === 0) {
+      return { kind: 'unknown', code: 'EmptyAnswer', message: 'EC2 answered without an instance.' };
+    }
+    return { kind: 'launched', instances };
+  } catch (error) {
+    // A known refusal, because nothing was sent; `ended`, because this attempt may never be sent again.
+    if (error instanceof SignDeadlineError) {
+      return { kind: 'refused', errorClass: 'ended', code: error.name, message: error.message };
+    }
+    return toRunOutcome(error);
+  }
+}
+
+async function listInstances(context: Ec2Context, region: string, owner: string): Promise<InstanceListing> {
+  // EC2 reads `*` and `?` in a filter as patterns: an owner with one would list what belongs to others.
+  assert(OWNER_PATTERN.test(owner), `not a name of an owner: ${owner}`);
+  const startedAtMs = context.clock.nowMs();
+  const pages = await readAllPages(context, `list instances in ${region}`, async (NextToken) => {
+    const input = { Filters: [{ Name: `tag:${OWNER_TAG}`, Values: [owner] }], MaxResults: PAGE_SIZE, NextToken };
+    const answer = await send(context, (abortSignal) =>
+      context.clientsOf(region).reads.send(new DescribeInstancesCommand(input), { abortSignal }),
+    );
+    const items = (answer.Reservations ?? []).flatMap((reservation) => reservation.Instances ?? []);
+    return { items, nextToken: answer.NextToken };
+  });
+  if (pages.stoppedBy !== null) {
+    const { reason, error } = pages.stoppedBy;
+    context.logger?.warn({ region, reason, error: describeError(error) }, 'the listing of instances is incomplete');
+  }
+  const instances = pages.items.map(toCloudInstance).filter((instance) => instance !== null);
+  // One that cannot be read makes absence meaningless, just as a missing page does.
+  const complete = pages.stoppedBy === null && instances.length === pages.items.length;
+  return { instances, complete, startedAtMs };
+}
+
+async function terminateInstances(
+  context: Ec2Context,
+  region: string,
+  instanceIds: readonly string[],
+): Promise<TerminateOutcome> {
+  assert(instanceIds.length <= TERMINATE_IDS_MAX, 'EC2 terminates at most 1,000 instances in one call');
+  if (instanceIds.length === 0) return { kind: 'accepted' };
+  try {
+    await send(context, (abortSignal) =>
+      context
+        .clientsOf(region)
+        .reads.send(new TerminateInstancesCommand({ InstanceIds: [...instanceIds] }), { abortSignal }),
+    );
+    return { kind: 'accepted' };
+  } catch (error) {
+    const missing = readMissingIds(error, instanceIds);
+    if (missing !== null) return { kind: 'not-found', instanceIds: missing };
+    throw toCloudError(error, `terminate ${instanceIds.length} instances in ${region}`);
+  }
+}
+
+/** The ids EC2 does not know, or null when the error is another one or names none of those asked for. */
+function readMissingIds(error: unknown, asked: readonly string[]): readonly string[] | null {
+  const failure = readAwsFailure(error);
+  if (failure.code !== 'InvalidInstanceID.NotFound') return null;
+  if (asked.length === 1) return asked;
+  // The code decides what happened; which ids it concerns is said nowhere but in the text.
+  const text = error instanceof Error ? error.message : '';
+  const named = new Set(text.match(/\bi-[0-9a-f]{8,17}\b/g));
+  const missing = asked.filter((id) => named.has(id));
+  return missing.length === 0 ? null : missing;
+}
+
+async function listInstanceTypes(context: Ec2Context, region: string): Promise<readonly InstanceType[]> {
+  const doing = `list instance types in ${region}`;
+  const pages = await readAllPages(context, doing, async (NextToken) => {
+    const answer = await send(context, (abortSignal) =>
+      context
+        .clientsOf(region)
+        .reads.send(new DescribeInstanceTypesCommand({ MaxResults: TYPE_PAGE_SIZE, NextToken }), { abortSignal }),
+    );
+    return { items: answer.InstanceTypes ?? [], nextToken: answer.NextToken };
+  });
+  return wholeListing(pages, doing)
+    .map(toInstanceType)
+    .filter((type) => type !== null);
+}
+
+async function describeSubnets(
+  context: Ec2Context,
+  region: string,
+  subnetIds: readonly string[],
+): Promise<readonly SubnetFacts[]> {
+  if (subnetIds.length === 0) return [];
+  try {
+    const answer = await send(context, (abortSignal) =>
+      context.clientsOf(region).reads.send(new DescribeSubnetsCommand({ SubnetIds: [...subnetIds] }), { abortSignal }),
+    );
+    return (answer.Subnets ?? []).map(toSubnetFacts).filter((facts) => facts !== null);
+  } catch (error) {
+    throw toCloudError(error, `describe the subnets ${subnetIds.join(', ')} in ${region}`);
+  }
+}
+
+async function listSpotPrices(
+  context: Ec2Context,
+  query: { readonly region: string; readonly instanceTypes: readonly string[]; readonly sinceMs: EpochMs },
+): Promise<readonly SpotPrice[]> {
+  const doing = `list spot prices in ${query.region}`;
+  const sinceMs = Math.max(query.sinceMs, context.clock.nowMs() - SPOT_MEMORY_MS);
+  const prices: SpotPrice[] = [];
+  for (let from = 0; from < query.instanceTypes.length; from += PRICE_TYPES_MAX) {
+    const types = query.instanceTypes.slice(from, from + PRICE_TYPES_MAX);
+    const pages = await readAllPages(context, doing, async (NextToken) => {
+      const input = {
+        // The SDK's list of types is as old as the SDK; a policy may name newer ones.
+        InstanceTypes: types as NonNullable<DescribeSpotPriceHistoryCommandInput['InstanceTypes']>,
+        ProductDescriptions: ['Linux/UNIX'],
+        StartTime: new Date(sinceMs),
+        MaxResults: PAGE_SIZE,
+        NextToken,
+      };
+      const answer = await send(context, (abortSignal) =>
+        context.clientsOf(query.region).reads.send(new DescribeSpotPriceHistoryCommand(input), { abortSignal }),
+      );
+      return { items: answer.SpotPriceHistory ?? [], nextToken: answer.NextToken };
+    });
+    for (const price of wholeListing(pages, doing).map(toSpotPrice)) if (price !== null) prices.push(price);
+  }
+  return prices;
+}
+
+async function consoleOutput(context: Ec2Context, region: string, instanceId: string): Promise<string | null> {
+  try {
+    const answer = await send(context, (abortSignal) =>
+      context.clientsOf(region).reads.send(new GetConsoleOutputCommand({ InstanceId: instanceId }), { abortSignal }),
+    );
+    const text = Buffer.from(answer.Output ?? '', 'base64').toString('utf8');
+    return text === '' ? null : text;
+  } catch (error) {
+    // EC2 may not know a young instance yet, nor an old one any more.
+    if (readAwsFailure(error).code === 'InvalidInstanceID.NotFound') return null;
+    throw toCloudError(error, `give the console output of ${instanceId}`);
+  }
+}
+
+async function describeImages(
+  context: Ec2Context,
+  region: string,
+  imageIds: readonly string[],
+): Promise<readonly ImageFacts[]> {
+  const unknown = imageIds.filter((id) => !context.images.has(`${region}/${id}`));
+  if (unknown.length > 0) {
+    const doing = `describe the images ${unknown.join(', ')} in ${region}`;
+    const answer = await send(context, (abortSignal) =>
+      context.clientsOf(region).reads.send(new DescribeImagesCommand({ ImageIds: unknown }), { abortSignal }),
+    ).catch((error: unknown) => {
+      throw toCloudError(error, doing);
+    });
+    for (const facts of (answer.Images ?? []).map(toImageFacts)) {
+      if (facts !== null) context.images.set(`${region}/${facts.imageId}`, facts);
+    }
+  }
+  return imageIds.map((id) => context.images.get(`${region}/${id}`) ?? missingImage(id, region));
+}
+
+function missingImage(imageId: string, region: string): never {
+  throw new AppError('AWS_CONFIG', `EC2 in ${region} has no image ${imageId} that boots Linux on x86_64 or arm64.`, {
+    remedy: `Check with \`aws ec2 describe-images --region ${region} --image-ids ${imageId}\` and correct the policy.`,
+  });
+}
+
+function send<T>(context: Ec2Context, call: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  return withDeadline(context.timeouts.callMs, call);
+}
+
+async function readAllPages<T>(
+  context: Ec2Context,
+  doing: string,
+  readPage: (nextToken: string | undefined) => Promise<Page<T>>,
+): Promise<PagedItems<T>> {
+  const { clock, timeouts } = context;
+  const bounds = {
+    pagesMax: PAGES_MAX,
+    deadlineMonotonicMs: clock.monotonicMs() + timeouts.listMs,
+    monotonicMs: () => clock.monotonicMs(),
+  };
+  try {
+    return await readPages(readPage, bounds);
+  } catch (error) {
+    throw toCloudError(error, doing);
+  }
+}
+
+/** The items of a listing of which a part is worth nothing: a price or type that is missing would be decided upon. */
+function wholeListing<T>(pages: PagedItems<T>, doing: string): readonly T[] {
+  if (pages.stoppedBy === null) return pages.items;
+  const { reason, error } = pages.stoppedBy;
+  if (reason === 'failure') throw toCloudError(error, doing);
+  const why = reason === 'deadline' ? 'in time' : `within ${PAGES_MAX} pages`;
+  throw new AppError('AWS_UNREACHABLE', `EC2 did not ${doing} ${why}.`, {
+    remedy: 'Name fewer instance families in the policies, or look for a proxy that slows the answers down.',
+  });
+}

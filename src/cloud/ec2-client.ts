@@ -1,0 +1,106 @@
+import { EC2Client } from '@aws-sdk/client-ec2';
+import type { RunInstancesCommand } from '@aws-sdk/client-ec2';
+import type { Clock } from '../ports/clock.ts';
+import type { EpochMs } from '../model/time.ts';
+
+/** How long we wait for EC2. The SDK's own defaults are: for ever. */
+export interface Ec2Timeouts {
+  /** TCP and TLS, per try. */
+  readonly connectMs: number;
+  /** From the request to the first byte of the answer, per try. */
+  readonly requestMs: number;
+  /** One call with its tries, credentials and reading of the answer. */
+  readonly callMs: number;
+  /** All pages of one listing. */
+  readonly listMs: number;
+}
+
+/**
+ * A large RunInstances answers within some 10 s: 30 s is a lost answer. Three tries of a describe with the SDK's
+ * back-off fit into 60 s when the first two fail fast. A thousand instances a page come in about a second.
+ */
+export const DEFAULT_EC2_TIMEOUTS: Ec2Timeouts = Object.freeze({
+  connectMs: 3000,
+  requestMs: 30_000,
+  callMs: 60_000,
+  listMs: 180_000,
+});
+
+/** A read or an idempotent call may be tried three times by the SDK; a launch once, because our replay is its retry. */
+const READ_TRIES_MAX = 3;
+const LAUNCH_TRIES_MAX = 1;
+
+/** Thrown instead of signing a request whose time has passed. Nothing was sent. */
+export class SignDeadlineError extends Error {
+  constructor(lateMs: number) {
+    super(`The request was due to be signed ${lateMs} ms ago; it was not sent.`);
+    this.name = 'SignDeadlinePassed';
+  }
+}
+
+/** The SDK clients of one region. Both use one connection pool and one set of credentials. */
+export interface RegionClients {
+  readonly reads: EC2Client;
+  readonly launches: EC2Client;
+}
+
+/**
+ * Clients with nothing but the SDK's standard settings: endpoint, profile and credentials come from its own chain, so
+ * that `AWS_ENDPOINT_URL_EC2` and everything an AWS user already knows work unchanged.
+ */
+export function openRegion(region: string, timeouts: Ec2Timeouts): RegionClients {
+  const requestHandler = {
+    connectionTimeout: timeouts.connectMs,
+    requestTimeout: timeouts.requestMs,
+    // Without this the SDK only logs a warning and goes on waiting.
+    throwOnRequestTimeout: true,
+  };
+  const reads = new EC2Client({ region, maxAttempts: READ_TRIES_MAX, requestHandler });
+  const launches = new EC2Client({
+    region,
+    maxAttempts: LAUNCH_TRIES_MAX,
+    requestHandler: reads.config.requestHandler,
+    credentials: reads.config.credentials,
+  });
+  return { reads, launches };
+}
+
+/**
+ * Makes `command` refuse to be signed after `signBeforeMs`. A process may be stopped for minutes between the decision
+ * and the call (a suspended VM, SIGSTOP); by then another leader may have decided otherwise. This is the last step that
+ * runs on our clock: after it SigV4's date makes AWS itself refuse an old request.
+ */
+export function fenceSigning(command: RunInstancesCommand, clock: Clock, signBeforeMs: EpochMs): void {
+  const fence =
+    <Args, Answer>(next: (args: Args) => Promise<Answer>) =>
+    async (args: Args): Promise<Answer> => {
+      const lateMs = clock.nowMs() - signBeforeMs;
+      if (lateMs > 0) throw new SignDeadlineError(lateMs);
+      return next(args);
+    };
+  // Credentials are resolved before this step, however long that takes; nothing but the hash comes after it.
+  const place = { relation: 'before', toMiddleware: 'httpSigningMiddleware', name: 'spillwaySignFence' } as const;
+  command.middlewareStack.addRelativeTo(fence, place);
+}
+
+/**
+ * Runs `call` with a signal that aborts after `deadlineMs`, and stops waiting then even where the SDK does not listen to
+ * the signal (credential sources). Rejects with a `TimeoutError`.
+ */
+export async function withDeadline<T>(deadlineMs: number, call: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => {
+      const error = new Error(`no answer within ${deadlineMs} ms`);
+      error.name = 'TimeoutError';
+      controller.abort(error);
+      reject(error);
+    }, deadlineMs);
+  });
+  try {
+    return await Promise.race([call(controller.signal), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

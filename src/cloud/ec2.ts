@@ -1,0 +1,33 @@
+import type { Clock } from '../ports/clock.ts';
+import type { Cloud } from '../ports/cloud.ts';
+import type { Ec2Timeouts } from './ec2-client.ts';
+import type { ImageFacts } from './facts.ts';
+
+/** What the adapter logs with; pino's logger fits. */
+export interface CloudLogger {
+  warn(fields: object, message: string): void;
+}
+
+export interface Ec2CloudOptions {
+  readonly clock: Clock;
+  /** Those left out come from `DEFAULT_EC2_TIMEOUTS`. */
+  readonly timeouts?: Partial<Ec2Timeouts>;
+  readonly logger?: CloudLogger;
+}
+
+/** EC2 through the SDK. */
+export interface Ec2Cloud extends Cloud {
+  /** Facts of images, remembered for good because an image never changes. Unknown ids throw AWS_CONFIG. */
+  describeImages(region: string, imageIds: readonly string[]): Promise<readonly ImageFacts[]>;
+  /** Closes the connections. Calls under way fail. */
+  close(): void;
+}
+
+/**
+ * EC2 through the unmodified AWS SDK, with its standard settings (endpoint, profile, credentials). The SDK is loaded
+ * here and not with this file, because it takes a quarter of a second that commands without AWS should not pay.
+ */
+export async function createEc2Cloud(options: Ec2CloudOptions): Promise<Ec2Cloud> {
+  const { openEc2Cloud } = await import('./ec2-adapter.ts');
+  return openEc2Cloud(options);
+}

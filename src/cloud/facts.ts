@@ -1,0 +1,127 @@
+import type { Image, Instance, InstanceTypeInfo, SpotPrice as Ec2SpotPrice, Subnet } from '@aws-sdk/client-ec2';
+import type { Architecture, InstanceType } from '../model/offering.ts';
+import type { CloudInstance, CloudInstanceState, LaunchedInstance, SpotPrice, SubnetFacts } from '../ports/cloud.ts';
+import type { EpochMs } from '../model/time.ts';
+
+/** What a launch needs to know of an image. */
+export interface ImageFacts {
+  readonly imageId: string;
+  readonly architecture: Architecture;
+  /** e.g. `/dev/sda1` (Ubuntu), `/dev/xvda` (Amazon Linux) */
+  readonly rootDeviceName: string;
+  /** The image's own root volume: a launch may not ask for less. */
+  readonly rootVolumeGib: number;
+}
+
+const STATES: ReadonlySet<string> = new Set<CloudInstanceState>([
+  'pending',
+  'running',
+  'shutting-down',
+  'terminated',
+  'stopping',
+  'stopped',
+]);
+/** e.g. `User initiated (2026-11-22 12:17:02 GMT)` */
+const TRANSITION_TIME_PATTERN = /\((\d{4}-\d{2}-\d{2}) (\d{2}:\d{2}:\d{2}) GMT\)/;
+
+/** Null for what is not an instance yet: EC2 may list one without id or state for a moment. */
+export function toCloudInstance(instance: Instance): CloudInstance | null {
+  const state = instance.State?.Name;
+  if (instance.InstanceId === undefined || state === undefined || !isKnownState(state)) return null;
+  return {
+    ...readLaunched(instance, instance.InstanceId),
+    state,
+    clientToken: instance.ClientToken ?? '',
+    instanceType: instance.InstanceType ?? '',
+    market: instance.InstanceLifecycle === 'spot' ? 'spot' : 'on-demand',
+    ...readEnd(instance, state),
+    tags: Object.fromEntries((instance.Tags ?? []).map(({ Key = '', Value = '' }) => [Key, Value])),
+  };
+}
+
+function isKnownState(state: string): state is CloudInstanceState {
+  return STATES.has(state);
+}
+
+function readEnd(instance: Instance, state: CloudInstanceState): Pick<CloudInstance, 'endedAtMs' | 'endCode'> {
+  if (state === 'pending' || state === 'running') return { endedAtMs: null, endCode: null };
+  return {
+    endedAtMs: parseTransitionTime(instance.StateTransitionReason ?? ''),
+    endCode: instance.StateReason?.Code ?? null,
+  };
+}
+
+/** The moment in a StateTransitionReason, whole seconds; null where EC2 gives none. */
+export function parseTransitionTime(reason: string): EpochMs | null {
+  const [, day, time] = TRANSITION_TIME_PATTERN.exec(reason) ?? [];
+  if (day === undefined || time === undefined) return null;
+  const atMs = Date.parse(`${day}T${time}Z`);
+  return Number.isNaN(atMs) ? null : atMs;
+}
+
+/** Null for an instance without an id, which nothing can be done with. */
+export function toLaunchedInstance(instance: Instance): LaunchedInstance | null {
+  return instance.InstanceId === undefined ? null : readLaunched(instance, instance.InstanceId);
+}
+
+function readLaunched(instance: Instance, instanceId: string): LaunchedInstance {
+  return {
+    instanceId,
+    privateIp: instance.PrivateIpAddress ?? null,
+    zone: instance.Placement?.AvailabilityZone ?? '',
+    launchTimeMs: instance.LaunchTime?.getTime() ?? null,
+  };
+}
+
+/** Null for what cannot run a Linux machine of ours (Mac hosts) or lacks its figures. */
+export function toInstanceType(info: InstanceTypeInfo): InstanceType | null {
+  const name = info.InstanceType;
+  const vcpus = info.VCpuInfo?.DefaultVCpus;
+  const memoryMib = info.MemoryInfo?.SizeInMiB;
+  const architecture = readArchitecture(info.ProcessorInfo?.SupportedArchitectures ?? []);
+  if (name === undefined || vcpus === undefined || memoryMib === undefined || architecture === null) return null;
+  return {
+    name,
+    family: name.slice(0, name.indexOf('.')),
+    resources: { cpuMilli: vcpus * 1000, memoryMib },
+    gpus: countGpus(info),
+    architecture,
+    burstable: info.BurstablePerformanceSupported ?? false,
+  };
+}
+
+function countGpus(info: InstanceTypeInfo): number {
+  return (info.GpuInfo?.Gpus ?? []).reduce((sum, gpu) => sum + (gpu.Count ?? 0), 0);
+}
+
+function readArchitecture(names: readonly string[]): Architecture | null {
+  if (names.includes('x86_64')) return 'x86_64';
+  return names.includes('arm64') ? 'arm64' : null;
+}
+
+/** Null where EC2 left out what the planner needs. */
+export function toSubnetFacts(subnet: Subnet): SubnetFacts | null {
+  if (subnet.SubnetId === undefined || subnet.AvailabilityZone === undefined) return null;
+  return {
+    subnetId: subnet.SubnetId,
+    zone: subnet.AvailabilityZone,
+    freeAddresses: subnet.AvailableIpAddressCount ?? 0,
+  };
+}
+
+/** Null for a price without its place, time or a positive number. */
+export function toSpotPrice(price: Ec2SpotPrice): SpotPrice | null {
+  const priceUsdPerHour = Number(price.SpotPrice);
+  const { InstanceType: instanceType, AvailabilityZone: zone, Timestamp: at } = price;
+  if (instanceType === undefined || zone === undefined || at === undefined || !(priceUsdPerHour > 0)) return null;
+  return { instanceType, zone, atMs: at.getTime(), priceUsdPerHour };
+}
+
+/** Null for an image that cannot boot from a volume. */
+export function toImageFacts(image: Image): ImageFacts | null {
+  const { ImageId: imageId, RootDeviceName: rootDeviceName } = image;
+  const architecture = readArchitecture(image.Architecture === undefined ? [] : [image.Architecture]);
+  if (imageId === undefined || rootDeviceName === undefined || architecture === null) return null;
+  const root = (image.BlockDeviceMappings ?? []).find((mapping) => mapping.DeviceName === rootDeviceName);
+  return { imageId, architecture, rootDeviceName, rootVolumeGib: root?.Ebs?.VolumeSize ?? 0 };
+}

@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+
+/** A login name as `useradd` of Ubuntu and Amazon Linux takes it. */
+export const SSH_USER_PATTERN = /^[a-z_][a-z0-9_-]{0,31}$/;
+const PUBLIC_KEY_PATTERN = /^[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}(?: [\x20-\x7e]*)?$/;
+/** EC2's limit before base64: 16 KiB. */
+export const USER_DATA_BYTES_MAX = 16 * 1024;
+
+export interface UserDataInput {
+  /** OpenSSH private key file, as `deriveHostKey` gives it. */
+  readonly hostKeyPrivatePem: string;
+  /** `ssh-ed25519 AAAA...` */
+  readonly hostKeyPublic: string;
+  /** OpenSSH public key that may log in as `sshUser`. */
+  readonly authorizedKey: string;
+  /** The image's own user (`ubuntu`, `ec2-user`) or one to be made. */
+  readonly sshUser: string;
+}
+
+/**
+ * The `#cloud-config` text of a machine: its host key, known before it boots, and who may log in. Same input, same bytes,
+ * because a replayed launch must repeat its request exactly. Everybody on the machine can read user-data, so that the
+ * host key in it is good for the first contact only.
+ *
+ * cloud-init makes no keys of its own when `ssh_keys` is given, and `ssh_deletekeys` removes those baked into the image:
+ * the injected key is the only one sshd can prove. `default` first keeps what the distribution gives its own user;
+ * cloud-init merges our entry into it when both have the same name.
+ */
+export function renderUserData(input: UserDataInput): string {
+  assert(SSH_USER_PATTERN.test(input.sshUser), `not a login name: ${input.sshUser}`);
+  assert(PUBLIC_KEY_PATTERN.test(input.authorizedKey), 'the authorized key is one OpenSSH public key line');
+  assert(PUBLIC_KEY_PATTERN.test(input.hostKeyPublic), 'the host key is one OpenSSH public key line');
+  const privateLines = input.hostKeyPrivatePem.trimEnd().split('\n');
+  assert(
+    privateLines.every((line) => /^[A-Za-z0-9+/= -]+$/.test(line)),
+    'the private host key is PEM text',
+  );
+  return [
+    '#cloud-config',
+    'ssh_deletekeys: true',
+    'ssh_keys:',
+    '  ed25519_private: |',
+    ...privateLines.map((line) => `    ${line}`),
+    `  ed25519_public: ${quoted(input.hostKeyPublic)}`,
+    'ssh_pwauth: false',
+    'users:',
+    '  - default',
+    `  - name: ${quoted(input.sshUser)}`,
+    '    lock_passwd: true',
+    '    shell: /bin/bash',
+    // What the stock images give their own user; a join recipe must find the same under any name.
+    '    sudo: "ALL=(ALL) NOPASSWD:ALL"',
+    '    ssh_authorized_keys:',
+    `      - ${quoted(input.authorizedKey)}`,
+    '',
+  ].join('\n');
+}
+
+/** A JSON string is a YAML double-quoted scalar: no value can end its line or start a key. */
+function quoted(value: string): string {
+  return JSON.stringify(value);
+}

@@ -1,0 +1,43 @@
+import { agentEnrol } from './agent/enrol.ts';
+import { agentList } from './agent/list.ts';
+import { completion } from './completion.ts';
+import { configShow } from './config/show.ts';
+import { costReport } from './cost/report.ts';
+import { machineList } from './machine/list.ts';
+import { machineShow } from './machine/show.ts';
+import { migrate } from './migrate.ts';
+import { plan } from './plan.ts';
+import { policyList } from './policy/list.ts';
+import { policySchema } from './policy/schema.ts';
+import { policyValidate } from './policy/validate.ts';
+import { serve } from './serve.ts';
+import { simulateRegion } from './simulate/region.ts';
+import { status } from './status.ts';
+import { taskList } from './task/list.ts';
+import { taskLogs } from './task/logs.ts';
+import { taskShow } from './task/show.ts';
+import { taskSubmit } from './task/submit.ts';
+import type { CommandSpec } from './types.ts';
+
+/** Every command, in the order help lists them: look first, then work, then what runs the service. */
+export const COMMANDS: readonly CommandSpec[] = [
+  status,
+  plan,
+  taskSubmit,
+  taskList,
+  taskShow,
+  taskLogs,
+  machineList,
+  machineShow,
+  agentList,
+  agentEnrol,
+  costReport,
+  policyValidate,
+  policyList,
+  policySchema,
+  serve,
+  migrate,
+  simulateRegion,
+  configShow,
+  completion,
+];

@@ -1,0 +1,89 @@
+import type { CostReportDocument, CostRowDocument } from '../../ports/reports.ts';
+import { COST_GROUPINGS } from '../../ports/reports.ts';
+import { usage, type Options } from '../options.ts';
+import { humanUsd } from '../output/format.ts';
+import type { Column } from '../output/table.ts';
+import type { CommandSpec } from '../types.ts';
+
+function money(header: string, read: (row: CostRowDocument) => string): Column<CostRowDocument> {
+  return { header, align: 'right', human: (row) => humanUsd(read(row), 4), raw: read };
+}
+
+function columns(by: string): readonly Column<CostRowDocument>[] {
+  return [
+    { header: by.toUpperCase(), raw: (row) => row.key },
+    { header: 'MACHINES', align: 'right', raw: (row) => row.machines },
+    { header: 'HOURS', align: 'right', human: (row) => row.machineHours.toFixed(2), raw: (row) => row.machineHours },
+    money('COMPUTE', (row) => row.computeUsd),
+    money('VOLUME', (row) => row.volumeUsd),
+    money('IPV4', (row) => row.ipv4Usd),
+    money('CHARGED', (row) => row.chargedUsd),
+    money('OPEN', (row) => row.openUsd),
+  ];
+}
+
+export const costReport: CommandSpec = {
+  path: 'cost report',
+  summary: 'Report what the cloud has cost, from the ledger',
+  description:
+    'US dollars, days and months in UTC. CHARGED is what the ledger holds; OPEN is what living machines have cost since their last charge, by their price at launch. Local agents have no price here.',
+  options: [
+    { name: 'from', value: 'DATE', summary: 'begin, as 2026-11-01 or RFC 3339; default the first of this month' },
+    { name: 'to', value: 'DATE', summary: 'end, not included; default now' },
+    { name: 'month', value: 'YYYY-MM', summary: 'a whole month instead of --from and --to' },
+    { name: 'by', value: 'GROUP', summary: COST_GROUPINGS.join(', '), default: 'workload', choices: COST_GROUPINGS },
+  ],
+  examples: [
+    { command: 'spillway cost report', summary: 'this month so far, by workload' },
+    { command: 'spillway cost report --month 2026-11 --by day -o csv', summary: 'a month, for a spreadsheet' },
+  ],
+  output: 'list',
+  exitCodes: [5],
+  seeAlso: ['machine list', 'status'],
+  async run({ options, output, client, nowMs }) {
+    const range = rangeOf(options, nowMs());
+    const report = await (await client()).get<CostReportDocument>('CostReport', '/v1/costs', { ...range, by: options.text('by') });
+    if (output.form === 'json' || output.form === 'yaml') {
+      await output.object('CostReport', report, () => undefined);
+      return 0;
+    }
+    const withTotal = output.form === 'table' || output.form === 'wide';
+    const items = withTotal && report.items.length > 0 ? [...report.items, report.total] : report.items;
+    const empty = `nothing was spent from ${report.from} to ${report.to}`;
+    await output.list({ kind: 'CostReport', items, columns: columns(report.by), name: (row) => row.key, empty });
+    return 0;
+  },
+};
+
+function rangeOf(options: Options, nowMs: number): { readonly from: string; readonly to: string } {
+  const month = options.text('month');
+  const from = options.text('from');
+  const to = options.text('to');
+  if (month !== null) {
+    if (from !== null || to !== null) throw usage('--month and --from or --to exclude each other', 'give one or the other');
+    return monthRange(month);
+  }
+  const firstOfMonth = `${new Date(nowMs).toISOString().slice(0, 7)}-01T00:00:00.000Z`;
+  const range = { from: from === null ? firstOfMonth : moment('from', from), to: to === null ? new Date(nowMs).toISOString() : moment('to', to) };
+  if (range.from >= range.to) throw usage(`the range from ${range.from} to ${range.to} is empty`, 'let --to be later than --from');
+  return range;
+}
+
+function monthRange(month: string): { readonly from: string; readonly to: string } {
+  const match = /^(\d{4})-(0[1-9]|1[0-2])$/.exec(month);
+  if (match === null) throw usage(`--month: ${JSON.stringify(month)} is not a month`, 'write --month 2026-11');
+  const [year, number] = [Number(match[1]), Number(match[2])];
+  return { from: new Date(Date.UTC(year, number - 1)).toISOString(), to: new Date(Date.UTC(year, number)).toISOString() };
+}
+
+/** A day or a moment as RFC 3339 in UTC; other ways to write dates mean different days to different people. */
+function moment(flag: string, text: string): string {
+  const isDay = /^\d{4}-\d{2}-\d{2}$/.test(text);
+  const isMoment = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(?::\d{2}(?:\.\d{1,3})?)?(?:Z|[+-]\d{2}:\d{2})$/.test(text);
+  const at = isDay || isMoment ? new Date(text) : null;
+  // 2026-02-30 parses to the second of March: what comes back must be what was written.
+  if (at === null || Number.isNaN(at.getTime()) || (isDay && !at.toISOString().startsWith(text))) {
+    throw usage(`--${flag}: ${JSON.stringify(text)} is not a date`, `write --${flag} 2026-11-01 or --${flag} 2026-11-01T08:00:00Z`);
+  }
+  return at.toISOString();
+}

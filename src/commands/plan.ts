@@ -1,0 +1,27 @@
+import type { PlanOutcome } from '../planner/types.ts';
+import { describePlan } from '../planner/describe.ts';
+import { EXIT_CHANGES } from './exit-codes.ts';
+import { terminalSafeLines } from './output/terminal-text.ts';
+import type { CommandSpec } from './types.ts';
+
+export const plan: CommandSpec = {
+  path: 'plan',
+  summary: 'Show what the next planning pass would do, and why, without doing it',
+  options: [
+    { name: 'workload', short: 'w', value: 'WORKLOAD', summary: 'only this workload' },
+    { name: 'detailed-exitcode', summary: 'exit 10 when something would be launched or drained' },
+  ],
+  examples: [
+    { command: 'spillway plan', summary: 'all workloads' },
+    { command: 'spillway plan --workload transcode -o json', summary: 'one, with every figure' },
+  ],
+  output: 'object',
+  exitCodes: [3, EXIT_CHANGES],
+  seeAlso: ['status', 'machine list'],
+  async run({ options, output, client }) {
+    const outcome = await (await client()).get<PlanOutcome>('Plan', '/v1/plan', { workload: options.text('workload') });
+    await output.object('Plan', outcome, () => output.line(terminalSafeLines(describePlan(outcome))));
+    const changes = outcome.workloads.some((workload) => workload.actions.length > 0);
+    return options.isSet('detailed-exitcode') && changes ? EXIT_CHANGES : 0;
+  },
+};

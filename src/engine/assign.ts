@@ -1,0 +1,74 @@
+import type { AgentId } from '../model/ids.ts';
+import { SECOND_MS } from '../model/time.ts';
+import type { PendingGroup } from '../ports/tasks.ts';
+import { matchTasks, type Match } from './match.ts';
+import type { EnginePorts } from './ports.ts';
+import { taskQueueName } from './queue-name.ts';
+
+/** Tasks given out in one pass; the next pass follows at once when there is more. */
+const TAKE_MAX = 500;
+/** Rows put back or filled into queues in one pass. */
+const BATCH_MAX = 1000;
+
+/**
+ * Gives pending tasks to agents with room: a job is taken from the queue, and the row decides by compare-and-set whether
+ * its task is really there to be had. Returns true when it gave out anything.
+ */
+export async function assignTasks(ports: EnginePorts): Promise<boolean> {
+  const groups = await ports.tasks.listPending();
+  if (groups.length === 0) return false;
+  const agents = await ports.tasks.listFreeAgents(ports.timing.leaseS * SECOND_MS);
+  const matches = matchTasks(groups, agents, ports.policies());
+  const rung = new Set<AgentId>();
+  let given = 0;
+  for (const match of matches) {
+    if (given >= TAKE_MAX) break;
+    const won = await giveOut(ports, match);
+    given += won;
+    if (won > 0) rung.add(match.agentId);
+  }
+  ports.bell.ring(rung);
+  return given > 0;
+}
+
+async function giveOut(ports: EnginePorts, match: Match): Promise<number> {
+  const queue = taskQueueName(match.workload, match.shape);
+  const leaseMs = ports.timing.leaseS * SECOND_MS;
+  let leases = await ports.queues.take(queue, Math.min(match.count, TAKE_MAX), leaseMs);
+  if (leases.length === 0) {
+    // Rows wait and the queue does not know them: it was emptied, or the ring was lost. Fill it and take again.
+    await refill(ports, match);
+    leases = await ports.queues.take(queue, Math.min(match.count, TAKE_MAX), leaseMs);
+  }
+  if (leases.length === 0) return 0;
+  const won = await ports.tasks.lease(match.agentId, leases, leaseMs);
+  // The row is the truth: a job whose row could not be had is dropped, and as long as the row is pending `refill` adds it anew.
+  for (const lease of leases) if (!won.has(lease.taskId)) await ports.queues.complete(lease);
+  return won.size;
+}
+
+async function refill(ports: EnginePorts, group: Pick<PendingGroup, 'workload' | 'shape'>): Promise<void> {
+  const ids = await ports.tasks.listPendingIds(group.workload, group.shape, BATCH_MAX);
+  await ports.queues.add(taskQueueName(group.workload, group.shape), ids);
+}
+
+/**
+ * Takes back what agents fell silent with: the rows go back to pending, the jobs back into their queues.
+ * Safe at any time: an agent that is heard of renews every lease it holds.
+ */
+export async function recoverTasks(ports: EnginePorts): Promise<number> {
+  const expired = await ports.tasks.expireLeases(BATCH_MAX);
+  for (const task of expired) {
+    const queue = taskQueueName(task.workload, task.shape);
+    // The lock is given back by whoever knows its token; where that fails, the queue's own stalled check does it.
+    const released = task.leaseToken === null ? false : await ports.queues.release({ queue, taskId: task.id, token: task.leaseToken });
+    if (!released) await ports.queues.add(queue, [task.id]);
+  }
+  await ports.queues.recoverStalled();
+  if (expired.length > 0) {
+    ports.log.warn({ tasks: expired.map(({ id }) => id).slice(0, 20), count: expired.length }, 'agents fell silent; their tasks run elsewhere');
+    ports.wakeAssigner();
+    ports.wakePlanner();
+  }
+  return expired.length;
+}

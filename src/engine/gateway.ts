@@ -1,0 +1,104 @@
+import type { AgentId } from '../model/ids.ts';
+import { SECOND_MS } from '../model/time.ts';
+import type { AgentGateway, AgentOrders, AgentReport, HeartbeatOutcome } from '../ports/agent-gateway.ts';
+import type { HeldTask, ReportResult } from '../ports/tasks.ts';
+import type { TaskLease } from '../ports/queue.ts';
+import type { EnginePorts } from './ports.ts';
+import { taskQueueName } from './queue-name.ts';
+import { ReportBatcher } from './report-batcher.ts';
+import { renderTaskScript } from './script.ts';
+
+/** The agents' side of the engine: what a report changes in rows and queues, and what the agent is told in return. */
+export function createAgentGateway(ports: EnginePorts): AgentGateway {
+  const leaseMs = ports.timing.leaseS * SECOND_MS;
+  const batcher = new ReportBatcher({ agents: ports.agents, clock: ports.clock, leaseMs });
+
+  async function report(agentId: AgentId, said: AgentReport): Promise<HeartbeatOutcome> {
+    const mark = ports.bell.now();
+    const result = await batcher.write(agentId, said);
+    if (result.kind !== 'accepted') return { kind: result.kind };
+    await settleQueues(ports, result, leaseMs);
+    if (result.waitingMachineId !== null) await ports.wake.ring([{ kind: 'machine', id: result.waitingMachineId }]);
+    return { kind: 'accepted', orders: ordersOf(ports, said, result), mark };
+  }
+
+  return {
+    async register({ enrolmentTokenHash, agentTokenHash, registration }) {
+      const outcome = await ports.agents.register(enrolmentTokenHash, {
+        id: ports.ids.next('ag'),
+        tokenHash: agentTokenHash,
+        ...registration,
+      });
+      if (outcome.kind === 'refused') {
+        ports.log.warn({ name: registration.name, why: outcome.why }, 'an agent was refused');
+        return { kind: 'refused' };
+      }
+      ports.log.info({ agentId: outcome.agentId, name: registration.name }, 'agent registered');
+      return { kind: 'registered', agentId: outcome.agentId, timing: ports.timing };
+    },
+
+    authenticate: async (agentTokenHash) => await ports.agents.findByToken(agentTokenHash),
+    heartbeat: report,
+
+    async ordersAfter({ agentId, report: said, mark, signal }) {
+      const rung = await ports.bell.wait(agentId, mark, signal);
+      const markNow = ports.bell.now();
+      const held = rung ? await ports.tasks.listOrders(agentId) : null;
+      if (held === null) return { orders: quietOrders(ports, said), mark: markNow };
+      return { orders: ordersOf(ports, said, { ...held, ended: [], foreign: [] }), mark: markNow };
+    },
+
+    appendLog: async (agentId, part) => await ports.tasks.appendLog(agentId, part),
+  };
+}
+
+/** Nothing new: the timing, and the cordon the agent obeys already. */
+function quietOrders(ports: EnginePorts, said: AgentReport): AgentOrders {
+  return { timing: ports.timing, cordon: said.cordon, run: [], stop: [], ack: [], leave: false };
+}
+
+function ordersOf(
+  ports: EnginePorts,
+  said: AgentReport,
+  result: Pick<ReportResult, 'cordoned' | 'cordonGeneration' | 'leave' | 'held' | 'ended' | 'foreign'>,
+): AgentOrders {
+  const known = new Set(said.tasks.map(({ taskId, attempt }) => `${taskId}/${attempt}`));
+  return {
+    timing: ports.timing,
+    cordon: { cordoned: result.cordoned, generation: result.cordonGeneration },
+    run: result.held
+      .filter((task) => !known.has(`${task.id}/${task.attempt}`))
+      .map((task) => ({
+        taskId: task.id,
+        attempt: task.attempt,
+        shape: task.shape,
+        script: renderTaskScript(task.command),
+        progressBase64: task.progressBase64,
+      })),
+    stop: result.foreign,
+    ack: result.ended.map(({ taskId, attempt }) => ({ taskId, attempt })),
+    leave: result.leave,
+  };
+}
+
+/**
+ * The queue follows the rows: ended tasks' jobs are completed, lost ones go back, held ones keep their lock. A queue that
+ * is away only costs a later repetition, so its failures are told and not passed on to the agent.
+ */
+async function settleQueues(ports: EnginePorts, result: ReportResult, leaseMs: number): Promise<void> {
+  const ended = result.ended.flatMap(({ lease }) => (lease === null ? [] : [lease]));
+  try {
+    await ports.queues.renew(result.held.map(leaseOf), leaseMs);
+    for (const task of ended) await ports.queues.complete(leaseOf(task));
+    for (const task of result.lost) await ports.queues.release(leaseOf(task));
+  } catch (error) {
+    ports.log.warn({ error: String(error), agentId: result.agentId }, 'the queue could not be told; the rows hold');
+  }
+  if (ended.length + result.lost.length === 0) return;
+  ports.wakeAssigner();
+  ports.wakePlanner();
+}
+
+function leaseOf(task: HeldTask): TaskLease {
+  return { queue: taskQueueName(task.workload, task.shape), taskId: task.id, token: task.leaseToken };
+}

@@ -1,0 +1,44 @@
+import { AppError } from '../model/errors.ts';
+import type { TaskId } from '../model/ids.ts';
+import type { TaskSubmission } from '../ports/operator.ts';
+import type { NewTask } from '../ports/tasks.ts';
+import { SCRIPT_BYTES_MAX } from '../ports/agent-gateway.ts';
+import type { EnginePorts } from './ports.ts';
+import { taskQueueName } from './queue-name.ts';
+import { renderTaskScript } from './script.ts';
+
+/**
+ * Takes tasks in: rows first, then their queue. When the queue is away the rows wait and are added later.
+ * @throws AppError WORKLOAD_UNKNOWN, USAGE (command too long)
+ */
+export async function submitTasks(ports: EnginePorts, request: TaskSubmission): Promise<readonly TaskId[]> {
+  const policy = ports.policies().get(request.workload);
+  if (policy === undefined) {
+    const known = [...ports.policies().keys()].sort();
+    throw new AppError('WORKLOAD_UNKNOWN', `no policy is in force for workload ${JSON.stringify(request.workload)}`, {
+      remedy: known.length === 0 ? 'add a policy to the policies folder' : `use one of: ${known.join(', ')}`,
+    });
+  }
+  const shape = request.shape ?? policy.demand.queue?.task ?? { cpuMilli: 1000, memoryMib: 1024 };
+  if (Buffer.byteLength(renderTaskScript(request.command)) > SCRIPT_BYTES_MAX) {
+    throw new AppError('USAGE', `the command is longer than ${SCRIPT_BYTES_MAX} bytes`, {
+      remedy: 'put the work into a script that the agents can reach and submit its name',
+    });
+  }
+  const tasks: NewTask[] = Array.from({ length: request.count }, () => ({
+    id: ports.ids.next('tk'),
+    workload: request.workload,
+    command: request.command,
+    shape,
+  }));
+  await ports.tasks.insert(tasks);
+  const ids = tasks.map(({ id }) => id);
+  try {
+    await ports.queues.add(taskQueueName(request.workload, shape), ids);
+  } catch (error) {
+    ports.log.warn({ error: String(error), tasks: ids.length }, 'the queue could not be filled; the rows wait');
+  }
+  ports.wakeAssigner();
+  ports.wakePlanner();
+  return ids;
+}

@@ -1,0 +1,33 @@
+import type { MachineRecord } from '../ports/machines.ts';
+import { DONE, type StepOutcome, type StepPorts } from './ports.ts';
+
+/**
+ * Complete listings that must miss an instance before it counts as gone. One is never enough (late listings); the store
+ * counts only rows older than five minutes.
+ */
+const MISSING_LISTINGS_MIN = 3;
+
+/** True when EC2 itself says that the instance ended, or has not known it for several complete listings. */
+export function isInstanceGone(record: MachineRecord): boolean {
+  const { machine, observed } = record;
+  if (!('instanceId' in machine) || machine.state === 'terminated') return false;
+  return observed.state === 'terminated' || observed.missingListings >= MISSING_LISTINGS_MIN;
+}
+
+/** The end of every machine that had an instance: EC2 says it is gone. Its tasks run elsewhere from the same moment. */
+export async function endWithInstanceGone(ports: StepPorts, record: MachineRecord): Promise<StepOutcome> {
+  const { machine, observed } = record;
+  const reason = 'endReason' in machine ? machine.endReason : 'instance-gone';
+  const moved = await ports.machines.transition(machine, {
+    to: 'terminated',
+    actor: 'machine-step',
+    reason,
+    endReason: reason,
+    detail: { observed: observed.state, endCode: observed.endCode },
+  });
+  if (moved) {
+    ports.log.info({ machineId: machine.id, reason }, 'machine terminated');
+    ports.wakePlanner();
+  }
+  return DONE;
+}

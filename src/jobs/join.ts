@@ -1,0 +1,168 @@
+import { AppError } from '../model/errors.ts';
+import type { MachineIn } from '../model/machine.ts';
+import type { WorkloadPolicy } from '../model/policy.ts';
+import { SECOND_MS } from '../model/time.ts';
+import type { MachineRecord } from '../ports/machines.ts';
+import type { CommandResult, UploadFile } from '../ports/shell.ts';
+import { runHook, shellTarget } from './hooks.ts';
+import { again, type StepOutcome, type StepPorts } from './ports.ts';
+import { isPastDeadline, startTerminating } from './terminate.ts';
+
+/** An agent that was started answers within a second or two; after this long it is installed anew. */
+const INSTALL_AGAIN_MS = 30 * SECOND_MS;
+/** One connection with upload, recipe and start; the machine's own join deadline is the outer bound. */
+const SESSION_MS = 4 * 60 * SECOND_MS;
+/** A readiness command that takes longer is asking the wrong question. */
+const READY_COMMAND_MS = 30 * SECOND_MS;
+
+/**
+ * Starts recipe and agent on a machine, safe to repeat: an agent that runs already is replaced, never doubled.
+ * Everything it needs lies in files beside it; nothing from a policy is ever part of a command line.
+ */
+const JOIN_SCRIPT = `set -eu
+cd "$HOME/.spillway"
+if [ -f recipe.sh ]; then
+  set -a; . ./recipe.env; set +a
+  sh ./recipe.sh >recipe.log 2>&1 || { code=$?; tail -n 40 recipe.log; exit "$code"; }
+fi
+if [ -f agent.pid ]; then
+  old=$(cat agent.pid)
+  if kill -0 "$old" 2>/dev/null; then
+    kill -TERM "$old" 2>/dev/null || :
+    tries=0
+    while kill -0 "$old" 2>/dev/null && [ "$tries" -lt 10 ]; do sleep 1; tries=$((tries + 1)); done
+    kill -KILL "$old" 2>/dev/null || :
+  fi
+fi
+{
+  cat agent.settings
+  printf 'SPILLWAY_STATE_DIR=%s\n' "$HOME/.spillway/state"
+  # A simulated host cannot show its hardware in /proc; it tells it in its environment.
+  if [ -n "\${SPILLWAY_SIMULATED_INSTANCE-}" ]; then
+    printf 'SPILLWAY_CPUS=%s\nSPILLWAY_MEMORY_MIB=%s\nSPILLWAY_USED=tasks\n' "$SPILLWAY_CPUS" "$SPILLWAY_MEMORY_MIB"
+  fi
+} >agent.env
+rm -f agent.settings
+nohup setsid sh ./agent.sh "$HOME/.spillway/agent.env" >agent.log 2>&1 </dev/null &
+agent=$!
+echo "$agent" >agent.pid
+# Wrong settings end an agent at once; here its last words still reach whoever asks why.
+sleep 0.2 2>/dev/null || sleep 1
+kill -0 "$agent" 2>/dev/null || { tail -n 20 agent.log; exit 70; }
+`;
+
+/** Installs recipe and agent over SSH, and calls the machine ready only when its agent's own report has arrived. */
+export async function stepJoining(
+  ports: StepPorts,
+  record: MachineRecord,
+  machine: MachineIn<'joining'>,
+): Promise<StepOutcome> {
+  if (isPastDeadline(record)) return await startTerminating(ports, machine, 'join-deadline');
+  const policy = await ports.readPolicy(machine.workload);
+  if (policy === null || machine.privateIp === null) return again(ports.timings.joinPollMs);
+  if (record.agent !== null && record.agent.lastSeenAtMs !== null) {
+    return await becomeReady(ports, record, machine, policy);
+  }
+  if (record.installedAtMs !== null && record.nowMs - record.installedAtMs < INSTALL_AGAIN_MS) {
+    return again(ports.timings.joinPollMs);
+  }
+  return await install(ports, record, machine, { policy, address: machine.privateIp });
+}
+
+async function becomeReady(
+  ports: StepPorts,
+  record: MachineRecord,
+  machine: MachineIn<'joining'>,
+  policy: WorkloadPolicy,
+): Promise<StepOutcome> {
+  const { command } = policy.join.ready;
+  if (command !== null) {
+    const hook = { policy, command, name: 'ready' as const, deadlineMs: READY_COMMAND_MS };
+    if (!(await runHook(ports, record, machine, hook))) return again(ports.timings.joinPollMs);
+  }
+  if (record.agent === null) return again(ports.timings.joinPollMs);
+  const moved = await ports.machines.transition(machine, {
+    to: 'ready',
+    actor: 'machine-step',
+    reason: 'agent-reported',
+    agentId: record.agent.agentId,
+    deadlineMs: null,
+  });
+  if (moved) {
+    ports.log.info({ machineId: machine.id, agentId: record.agent.agentId }, 'machine is ready');
+    ports.wakePlanner();
+  }
+  return again(0);
+}
+
+async function install(
+  ports: StepPorts,
+  record: MachineRecord,
+  machine: MachineIn<'joining'>,
+  { policy, address }: { readonly policy: WorkloadPolicy; readonly address: string },
+): Promise<StepOutcome> {
+  try {
+    const files = await joinFiles(ports, machine, policy);
+    const result = await ports.shell.withSession(
+      shellTarget(ports, record, policy, address),
+      SESSION_MS,
+      async (session): Promise<CommandResult> => {
+        await session.upload(files);
+        return await session.runScript(JOIN_SCRIPT, { deadlineMs: SESSION_MS, outputBytesMax: 64 * 1024 });
+      },
+    );
+    if (result.exitCode !== 0) return await failInstall(ports, machine, result);
+    await ports.machines.markInstalled(machine.id);
+    return again(ports.timings.joinPollMs);
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    ports.log.warn({ machineId: machine.id, code: error.code, error: error.message }, 'join did not succeed');
+    // A wrong host key is never tried again: either the machine is not ours, or someone stands between.
+    if (error.code === 'SSH_HOST_KEY') {
+      return await startTerminating(ports, machine, 'join-failed', { code: error.code, error: error.message });
+    }
+    return again(ports.timings.joinPollMs * 4);
+  }
+}
+
+async function failInstall(
+  ports: StepPorts,
+  machine: MachineIn<'joining'>,
+  result: CommandResult,
+): Promise<StepOutcome> {
+  const detail = { exitCode: result.exitCode, signal: result.signal, output: result.output.slice(-2000) };
+  ports.log.warn({ machineId: machine.id, ...detail }, 'recipe failed');
+  return await startTerminating(ports, machine, 'join-failed', detail);
+}
+
+async function joinFiles(
+  ports: StepPorts,
+  machine: MachineIn<'joining'>,
+  policy: WorkloadPolicy,
+): Promise<readonly UploadFile[]> {
+  const { recipe, ready } = policy.join;
+  const token = ports.ids.hex(32);
+  // Lives as long as the join may take; burnt at first use.
+  await ports.machines.issueEnrolment(
+    machine.id,
+    ports.credentials.sha256(token),
+    { workload: machine.workload },
+    ready.deadlineMs,
+  );
+  // The agent reads these lines itself; none is ever run by a shell.
+  const settings = [
+    `SPILLWAY_URL=${ports.agent.serviceUrl}`,
+    `SPILLWAY_ALLOW_HTTP=${ports.agent.allowHttp ? 1 : 0}`,
+    `SPILLWAY_ENROL_TOKEN=${token}`,
+    `SPILLWAY_NAME=${machine.id}`,
+  ];
+  const files: UploadFile[] = [
+    { path: '.spillway/agent.sh', content: ports.agent.script, mode: 0o700 },
+    { path: '.spillway/agent.settings', content: `${settings.join('\n')}\n`, mode: 0o600 },
+  ];
+  if (recipe.script !== null) {
+    files.push({ path: '.spillway/recipe.sh', content: await ports.agent.readRecipe(recipe.script), mode: 0o700 });
+    files.push({ path: '.spillway/recipe.env', content: ports.agent.renderEnv(recipe.env), mode: 0o600 });
+  }
+  return files;
+}

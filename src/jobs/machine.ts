@@ -1,0 +1,56 @@
+import type { MachineId } from '../model/ids.ts';
+import type { MachineRecord } from '../ports/machines.ts';
+import { stepBooting } from './boot.ts';
+import { stepDraining, stepLeaving } from './drain.ts';
+import { endWithInstanceGone, isInstanceGone } from './gone.ts';
+import { stepJoining } from './join.ts';
+import { DONE, type StepOutcome, type StepPorts } from './ports.ts';
+import { stepReady } from './ready.ts';
+import { stepTerminating } from './terminate.ts';
+import { stepWaitingForLaunch } from './wait-for-launch.ts';
+
+/**
+ * A machine passes at most this many states in one visit: the whole life has nine. The bound ends a loop that a bug would
+ * otherwise turn for ever.
+ */
+const STEPS_MAX = 9;
+
+/** Carries a machine as far as it can go now. The job holds only the id; the row is the truth. */
+export async function stepMachine(ports: StepPorts, id: MachineId): Promise<StepOutcome> {
+  let outcome: StepOutcome = DONE;
+  for (let steps = 0; steps < STEPS_MAX; steps += 1) {
+    const record = await ports.machines.read(id);
+    if (record === null || record.machine.state === 'terminated') return DONE;
+    const before = record.machine;
+    outcome = await stepOnce(ports, record);
+    const after = await ports.machines.read(id);
+    if (after === null || after.machine.state === 'terminated') return DONE;
+    if (after.machine.revision === before.revision) break;
+  }
+  return outcome;
+}
+
+async function stepOnce(ports: StepPorts, record: MachineRecord): Promise<StepOutcome> {
+  if (isInstanceGone(record)) return await endWithInstanceGone(ports, record);
+  const { machine } = record;
+  switch (machine.state) {
+    case 'requested':
+    case 'launching':
+      return await stepWaitingForLaunch(ports, record, machine);
+    case 'booting':
+      return await stepBooting(ports, record, machine);
+    case 'joining':
+      return await stepJoining(ports, record, machine);
+    case 'ready':
+      return await stepReady(ports, record, machine);
+    case 'draining':
+      return await stepDraining(ports, record, machine);
+    case 'leaving':
+      return await stepLeaving(ports, record, machine);
+    case 'terminating':
+      return await stepTerminating(ports, record, machine);
+    case 'terminated':
+      return DONE;
+  }
+}
+

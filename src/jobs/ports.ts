@@ -1,0 +1,57 @@
+import type { WorkloadPolicy } from '../model/policy.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Cloud } from '../ports/cloud.ts';
+import type { LaunchCredentials } from '../ports/credentials.ts';
+import type { Ids } from '../ports/ids.ts';
+import type { Log } from '../ports/log.ts';
+import type { LaunchStore, MachineStore } from '../ports/machines.ts';
+import type { Shell } from '../ports/shell.ts';
+
+/** Everything a step may touch. */
+export interface StepPorts {
+  readonly clock: Clock;
+  readonly ids: Ids;
+  readonly cloud: Cloud;
+  readonly shell: Shell;
+  readonly machines: MachineStore;
+  readonly launches: LaunchStore;
+  readonly credentials: LaunchCredentials;
+  readonly log: Log;
+  /** The newest policy of a workload, in force or not: a machine outlives its policy's file. */
+  readonly readPolicy: (workload: string) => Promise<WorkloadPolicy | null>;
+  /** Tells the planner that capacity or demand changed, so that it need not wait for its next tick. */
+  readonly wakePlanner: () => void;
+  readonly agent: AgentDelivery;
+  readonly timings: StepTimings;
+}
+
+/** What is put onto a machine to make it an agent. */
+export interface AgentDelivery {
+  /** The agent's script. */
+  readonly script: string;
+  /** Where agents reach the service. */
+  readonly serviceUrl: string;
+  /** Whether they may use http:// beyond loopback; the operator's word that the route is private. */
+  readonly allowHttp: boolean;
+  /** Variables as lines that `sh` reads back byte for byte. */
+  renderEnv(variables: Readonly<Record<string, string>>): string;
+  /** The text of a policy's recipe. @throws AppError POLICY_UNREADABLE */
+  readRecipe(file: string): Promise<string>;
+}
+
+/** How often a step looks again while it waits; short in a demo, longer against real EC2. */
+export interface StepTimings {
+  readonly bootPollMs: number;
+  readonly joinPollMs: number;
+  readonly drainPollMs: number;
+  readonly terminatePollMs: number;
+}
+
+/** A step is through with its row for now (`done`), or wants to look again. */
+export type StepOutcome = { readonly kind: 'done' } | { readonly kind: 'again'; readonly afterMs: number };
+
+export const DONE: StepOutcome = { kind: 'done' };
+
+export function again(afterMs: number): StepOutcome {
+  return { kind: 'again', afterMs };
+}

@@ -1,0 +1,47 @@
+import type { Offering } from '../model/offering.ts';
+import { offeringKey } from '../model/offering.ts';
+import type { WorkloadPolicy } from '../model/policy.ts';
+import { MINUTE_MS } from '../model/time.ts';
+import type { PlannerInput, WorkloadInput } from '../planner/types.ts';
+import type { PlanningFacts } from '../ports/planning.ts';
+import type { LoopPorts } from './ports.ts';
+
+/** A listing of the cloud older than this is no picture to remove machines by: two missed sweeps and some. */
+const CLOUD_VIEW_MAX_AGE_MS = 2 * MINUTE_MS;
+
+/**
+ * One decision pass's whole knowledge. Offerings are asked for before the snapshot is taken, so that what is oldest in
+ * it is the slow part and never the tasks.
+ */
+export async function readPlannerInput(
+  ports: Pick<LoopPorts, 'offerings' | 'planning' | 'view' | 'clock'>,
+  policies: readonly WorkloadPolicy[],
+): Promise<PlannerInput> {
+  const offerings = new Map<string, readonly Offering[] | null>();
+  for (const policy of policies) offerings.set(policy.name, await ports.offerings.list(policy));
+  const facts = await ports.planning.readFacts(policies);
+  return {
+    nowMs: facts.nowMs,
+    agents: facts.agents,
+    machines: facts.machines,
+    workloads: policies.map((policy) => workloadInput(ports, facts, policy, offerings.get(policy.name) ?? null)),
+  };
+}
+
+function workloadInput(
+  ports: Pick<LoopPorts, 'view' | 'clock'>,
+  facts: PlanningFacts,
+  policy: WorkloadPolicy,
+  offerings: readonly Offering[] | null,
+): WorkloadInput {
+  const known = facts.workloads.get(policy.name);
+  if (known === undefined) throw new Error(`bug: no facts were read for workload ${policy.name}`);
+  const available = offerings?.filter((offering) => !facts.unavailable.has(offeringKey(offering))) ?? null;
+  return {
+    policy,
+    ...known,
+    offerings: available,
+    unavailableOfferings: (offerings?.length ?? 0) - (available?.length ?? 0),
+    cloudViewFresh: ports.view.isFresh(policy.burst.region, ports.clock.monotonicMs(), CLOUD_VIEW_MAX_AGE_MS),
+  };
+}

@@ -1,0 +1,128 @@
+import type { MachineId, PlanId } from '../model/ids.ts';
+import type { WorkloadPolicy } from '../model/policy.ts';
+import { planAll } from '../planner/plan.ts';
+import type { PlanOutcome, PlannerInput, WorkloadPlan } from '../planner/types.ts';
+import type { Lease } from '../ports/leadership.ts';
+import type { MachineStep, NewLaunch } from '../ports/planning.ts';
+import type { WakeJob } from '../ports/queue.ts';
+import { buildLaunch } from './build-launch.ts';
+import { readPlannerInput } from './plan-input.ts';
+import type { LoopPorts } from './ports.ts';
+
+export type PlanTick =
+  | { readonly kind: 'planned'; readonly outcome: PlanOutcome; readonly acted: boolean }
+  | { readonly kind: 'not-leader' | 'fenced' | 'outdated' };
+
+/**
+ * One decision pass: take or renew the lease, see, decide, and commit what was decided in one transaction that the lease
+ * fences. The lease's epoch is the value read here, never a variable that a later renewal might change.
+ */
+export async function planTick(ports: LoopPorts): Promise<PlanTick> {
+  const lease = await ports.leadership.acquire(ports.holder, ports.leaseTtlMs);
+  ports.view.leading = lease !== null;
+  if (lease === null) return { kind: 'not-leader' };
+  const policies = ports.policies.current();
+  await ports.planning.recordPolicies(policies);
+  const input = await readPlannerInput(ports, policies.map(({ policy }) => policy));
+  const outcome = planAll(input);
+  return await commitOutcome(ports, lease, input, outcome);
+}
+
+async function commitOutcome(
+  ports: LoopPorts,
+  lease: Lease,
+  input: PlannerInput,
+  outcome: PlanOutcome,
+): Promise<PlanTick> {
+  const planId = ports.ids.next('pl');
+  const policyOf = new Map(input.workloads.map(({ policy }) => [policy.name, policy]));
+  const launches: NewLaunch[] = [];
+  const drains: MachineStep[] = [];
+  const undrains: MachineStep[] = [];
+  const drainDeadlineMs = new Map<MachineId, number>();
+  for (const { workload, actions } of outcome.workloads) {
+    const policy = requirePolicy(policyOf, workload);
+    for (const action of actions) {
+      if (action.kind === 'launch') launches.push(await buildLaunch(ports, planId, policy, action));
+      else if (action.kind === 'undrain') undrains.push({ ...action, reason: 'drain-cancelled' });
+      else {
+        drains.push({ machineId: action.machineId, revision: action.revision, reason: action.why });
+        drainDeadlineMs.set(action.machineId, policy.drain.deadlineMs);
+      }
+    }
+  }
+  const result = await ports.planning.commit({
+    lease,
+    planId,
+    input,
+    outcome,
+    digest: digestOf(ports, outcome),
+    launches,
+    drains,
+    undrains,
+    machinesMax: new Map(input.workloads.map(({ policy }) => [policy.name, policy.burst.limits.max])),
+    drainDeadlineMs,
+  });
+  if (result.kind !== 'committed') {
+    ports.log.warn({ planId, result }, 'plan was not committed');
+    return { kind: result.kind };
+  }
+  await ring(ports, [
+    ...launches.map(({ id }) => ({ kind: 'launch' as const, id })),
+    ...[...result.drained, ...result.undrained].map((id) => ({ kind: 'machine' as const, id })),
+  ]);
+  notifyAgentsOf(ports, input, [...result.drained, ...result.undrained]);
+  logActions(ports, planId, outcome.workloads);
+  return { kind: 'planned', outcome, acted: launches.length + result.drained.length + result.undrained.length > 0 };
+}
+
+/** The queue is only a doorbell: when it is away, the rows' own time rings again. */
+async function ring(ports: LoopPorts, jobs: readonly WakeJob[]): Promise<void> {
+  if (jobs.length === 0) return;
+  try {
+    await ports.wake.ring(jobs);
+  } catch (error) {
+    ports.log.warn({ error: String(error), jobs: jobs.length }, 'queue could not be rung; the rows ring again');
+  }
+}
+
+/** Cordons and their ends reach the agents at once instead of with their next report. */
+function notifyAgentsOf(ports: LoopPorts, input: PlannerInput, machineIds: readonly MachineId[]): void {
+  const moved = new Set(machineIds);
+  ports.notifyAgents(input.machines.flatMap(({ id, agentId }) => (agentId !== null && moved.has(id) ? [agentId] : [])));
+}
+
+function requirePolicy(policies: ReadonlyMap<string, WorkloadPolicy>, workload: string): WorkloadPolicy {
+  const policy = policies.get(workload);
+  if (policy === undefined) throw new Error(`bug: the plan names workload ${workload}, which the input did not have`);
+  return policy;
+}
+
+/** What makes two plans worth telling apart: verdicts, reason codes and actions, not figures that move with every tick. */
+function digestOf(ports: LoopPorts, outcome: PlanOutcome): string {
+  const essence = outcome.workloads.map(({ workload, actions, report }) => ({
+    workload,
+    actions,
+    verdict: report.verdict,
+    reasons: report.reasons.map(({ code }) => code),
+  }));
+  return ports.credentials.sha256(JSON.stringify(essence));
+}
+
+function logActions(ports: LoopPorts, planId: PlanId, plans: readonly WorkloadPlan[]): void {
+  for (const { workload, actions, report } of plans) {
+    if (actions.length === 0) continue;
+    const launching = actions.reduce((sum, action) => sum + (action.kind === 'launch' ? action.count : 0), 0);
+    ports.log.info(
+      {
+        planId,
+        workload,
+        launching,
+        draining: actions.filter(({ kind }) => kind === 'drain').length,
+        undraining: actions.filter(({ kind }) => kind === 'undrain').length,
+        reasons: report.reasons.map(({ code }) => code),
+      },
+      'plan committed',
+    );
+  }
+}

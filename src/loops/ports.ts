@@ -1,0 +1,57 @@
+import type { AgentId } from '../model/ids.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Cloud } from '../ports/cloud.ts';
+import type { LaunchCredentials } from '../ports/credentials.ts';
+import type { Ids } from '../ports/ids.ts';
+import type { Leadership } from '../ports/leadership.ts';
+import type { LedgerStore } from '../ports/ledger.ts';
+import type { Log } from '../ports/log.ts';
+import type { LaunchStore, MachineStore } from '../ports/machines.ts';
+import type { OfferingSource } from '../ports/offerings.ts';
+import type { PlanningStore } from '../ports/planning.ts';
+import type { PolicySource } from '../ports/policies.ts';
+import type { WakeQueue } from '../ports/queue.ts';
+import type { SweepStore } from '../ports/sweeping.ts';
+
+/** Everything the loops may touch. */
+export interface LoopPorts {
+  readonly clock: Clock;
+  readonly ids: Ids;
+  readonly log: Log;
+  readonly cloud: Cloud;
+  readonly offerings: OfferingSource;
+  readonly policies: PolicySource;
+  readonly credentials: LaunchCredentials;
+  readonly leadership: Leadership;
+  readonly planning: PlanningStore;
+  readonly machines: MachineStore;
+  readonly launches: LaunchStore;
+  readonly sweeping: SweepStore;
+  readonly ledger: LedgerStore;
+  readonly wake: WakeQueue;
+  /** Value of the owner tag on everything of ours. */
+  readonly owner: string;
+  /** Name of this process in the lease. */
+  readonly holder: string;
+  readonly leaseTtlMs: number;
+  readonly view: CloudView;
+  /** Tells waiting agents that their orders changed. */
+  readonly notifyAgents: (agentIds: readonly AgentId[]) => void;
+}
+
+/** What this process knows of its own view: when each region was last listed completely, and whether it leads. */
+export class CloudView {
+  /** Set by each decision pass; for health and metrics only, never for deciding. */
+  leading = false;
+  private readonly listedAtMs = new Map<string, number>();
+
+  /** @param nowMs monotonic */
+  markListed(region: string, nowMs: number): void {
+    this.listedAtMs.set(region, nowMs);
+  }
+
+  isFresh(region: string, nowMs: number, maxAgeMs: number): boolean {
+    const atMs = this.listedAtMs.get(region);
+    return atMs !== undefined && nowMs - atMs <= maxAgeMs;
+  }
+}

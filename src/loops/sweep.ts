@@ -1,0 +1,93 @@
+import { AppError } from '../model/errors.ts';
+import { MINUTE_MS } from '../model/time.ts';
+import type { CloudInstance, InstanceListing } from '../ports/cloud.ts';
+import type { UnboundInstance } from '../ports/sweeping.ts';
+import type { LoopPorts } from './ports.ts';
+
+/** An orphan is ended only after this many complete listings showed it, and not before this age of its first mark. */
+const SUSPECT_LISTINGS_MIN = 3;
+const SUSPECT_AGE_MS = MINUTE_MS;
+/** More orphans than this at once are a sign that we are wrong (an empty or restored database), not that EC2 is. */
+const MASS_KILL_MAX = 10;
+
+export interface SweepResult {
+  readonly listed: number;
+  readonly complete: boolean;
+  readonly adopted: number;
+  readonly condemned: number;
+  /** Bears our tag, but its token is not ours: reported, never touched. */
+  readonly foreign: number;
+}
+
+/**
+ * Compares EC2 with the rows, the cloud FIRST: whatever is launched in between is then missing from the listing and
+ * young in the rows, which harms nobody; the other way round it would look like an orphan.
+ */
+export async function sweepTick(ports: LoopPorts): Promise<readonly SweepResult[]> {
+  const regions = new Set(await ports.sweeping.listLiveRegions());
+  for (const { policy } of ports.policies.current()) regions.add(policy.burst.region);
+  const results: SweepResult[] = [];
+  for (const region of [...regions].sort()) {
+    const result = await sweepRegion(ports, region);
+    if (result !== null) results.push(result);
+  }
+  return results;
+}
+
+async function sweepRegion(ports: LoopPorts, region: string): Promise<SweepResult | null> {
+  let listing: InstanceListing;
+  try {
+    listing = await ports.cloud.listInstances(region, ports.owner);
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    ports.log.warn({ region, code: error.code, error: error.message }, 'instances could not be listed; nothing is concluded');
+    return null;
+  }
+  const ours = listing.instances.filter((instance) => ports.credentials.verifyToken(instance.clientToken) !== null);
+  const { changed } = await ports.sweeping.observe(region, { ...listing, instances: ours });
+  await ports.wake.ring(changed.map((id) => ({ kind: 'machine' as const, id })));
+  const unbound = await ports.sweeping.findUnbound(ours);
+  const adopted = await adopt(ports, unbound);
+  const condemned = listing.complete ? await condemn(ports, region, unbound) : 0;
+  if (listing.complete) ports.view.markListed(region, ports.clock.monotonicMs());
+  const foreign = listing.instances.filter((instance) => isAlive(instance) && !ours.includes(instance));
+  for (const instance of foreign) {
+    ports.log.warn({ region, instanceId: instance.instanceId }, 'instance bears our owner tag without a token of ours; it is not touched');
+  }
+  return { listed: listing.instances.length, complete: listing.complete, adopted, condemned, foreign: foreign.length };
+}
+
+/**
+ * An instance whose call we never heard back from belongs to its launch, as long as that is open. The launch's own replay
+ * of the token binds all its instances at once; here it is only woken.
+ */
+async function adopt(ports: LoopPorts, unbound: readonly UnboundInstance[]): Promise<number> {
+  const launchIds = new Set(unbound.flatMap(({ launch }) => (launch?.state === 'open' ? [launch.id] : [])));
+  await ports.wake.ring([...launchIds].map((id) => ({ kind: 'launch' as const, id })));
+  return launchIds.size;
+}
+
+/** Marks what no live row names, looks again, and ends it by id only after several complete listings agree. */
+async function condemn(ports: LoopPorts, region: string, unbound: readonly UnboundInstance[]): Promise<number> {
+  const suspects = unbound.filter(({ launch, rowEnded }) => rowEnded || launch?.state !== 'open');
+  await ports.sweeping.clearSuspects(suspects.map(({ instance }) => instance.instanceId));
+  const doomed: string[] = [];
+  for (const { instance, rowEnded } of suspects) {
+    const mark = await ports.sweeping.markSuspect(instance.instanceId, rowEnded ? 'row-ended' : 'no-row');
+    if (mark.listings >= SUSPECT_LISTINGS_MIN && mark.ageMs >= SUSPECT_AGE_MS) doomed.push(instance.instanceId);
+  }
+  if (doomed.length === 0) return 0;
+  if (doomed.length > MASS_KILL_MAX) {
+    ports.log.error({ region, instances: doomed.length, limit: MASS_KILL_MAX }, 'too many orphans at once; none is ended, look before you act');
+    return 0;
+  }
+  const lease = await ports.leadership.acquire(ports.holder, ports.leaseTtlMs);
+  if (lease === null) return 0;
+  ports.log.warn({ region, instanceIds: doomed }, 'orphaned instances are terminated');
+  await ports.cloud.terminateInstances(region, doomed);
+  return doomed.length;
+}
+
+function isAlive(instance: CloudInstance): boolean {
+  return instance.state !== 'terminated' && instance.state !== 'shutting-down';
+}

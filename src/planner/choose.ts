@@ -1,0 +1,93 @@
+import type { Market } from '../model/offering.ts';
+import type { Resources } from '../model/resources.ts';
+import type { Bounds, Draft, NewMachine, Planning, Room } from './draft.ts';
+import { noteBound, noteBudgetBound, noteCountBounds, noteVcpuBound, readRoom } from './draft.ts';
+import { launchGroups } from './launch.ts';
+import type { Catalogue, PricedType } from './offerings.ts';
+import { cheapestHolding, keepUndominated, pricedTypes } from './offerings.ts';
+import { compareResources, nanoOf } from './order.ts';
+import type { NodeGroup } from './pack.ts';
+import { packWithin } from './pack.ts';
+import type { Batch } from './slots.ts';
+
+/** Tasks that need machines, and a bare number of machines wanted beside them. */
+export interface Wish {
+  readonly batches: readonly Batch[];
+  /** Machines wanted for their own sake (`limits.min`); each must hold a task of `shape` if any type can. */
+  readonly bare: { readonly count: number; readonly shape: Resources } | null;
+}
+
+/** Machines for a wish within every limit; what stood in the way is noted. */
+export function chooseMachines(planning: Planning, catalogue: Catalogue, draft: Draft, wish: Wish): Chosen {
+  const bounds: Bounds = new Map();
+  const room = readRoom(planning, draft);
+  if (noteCountBounds(planning, room, bounds)) return { machines: [], bounds };
+  const { spot } = planning.workload.policy.burst.market;
+  // Sizes are chosen at the prices most machines will have. When that leaves nothing affordable, the other prices decide.
+  const orders: readonly Market[] = spot >= 0.5 ? ['spot', 'on-demand'] : ['on-demand'];
+  for (const market of orders) {
+    const machines = chooseAtPrices({ planning, catalogue, draft, wish, room, bounds }, market);
+    if (machines.length > 0) return { machines, bounds };
+  }
+  return { machines: [], bounds };
+}
+
+export interface Chosen {
+  readonly machines: readonly NewMachine[];
+  readonly bounds: Bounds;
+}
+
+interface Choice {
+  readonly planning: Planning;
+  readonly catalogue: Catalogue;
+  readonly draft: Draft;
+  readonly wish: Wish;
+  readonly room: Room;
+  readonly bounds: Bounds;
+}
+
+function chooseAtPrices(choice: Choice, market: Market): NewMachine[] {
+  const { catalogue, wish, room, bounds, planning } = choice;
+  const all = pricedTypes(catalogue, market);
+  const affordable = keepUndominated(all.filter((type) => isAffordable(type, room)));
+  const packing = packWithin(wish.batches, affordable, Math.min(room.max, room.perHour));
+  if (packing.unplaced.length > 0 || (wish.bare !== null && affordable.length === 0)) {
+    const shapes = wish.bare === null ? packing.unplaced.map(({ shape }) => shape) : [wish.bare.shape];
+    noteUnplaced({ planning, room, bounds }, all, shapes);
+  }
+  const bare = wish.bare === null ? [] : bareGroups(affordable, wish.bare);
+  const groups = [...packing.groups, ...bare].sort(
+    (a, b) => a.oldestMs - b.oldestMs || compareResources(b.used, a.used) || b.count - a.count,
+  );
+  return launchGroups({ planning, catalogue, draft: choice.draft, room, bounds }, groups);
+}
+
+function isAffordable(type: PricedType, room: Room): boolean {
+  return type.vcpus <= room.vcpus && nanoOf(type.priceUsdPerHour) <= room.nanoUsdPerHour;
+}
+
+/** Tells apart work that no type holds from work whose types a limit rules out. */
+function noteUnplaced(
+  { planning, room, bounds }: Pick<Choice, 'planning' | 'room' | 'bounds'>,
+  types: readonly PricedType[],
+  shapes: readonly Resources[],
+): void {
+  for (const shape of shapes) {
+    const holding = types.filter((type) => cheapestHolding([type], shape) !== null);
+    if (holding.length === 0) {
+      const detail = `no offering holds ${shape.cpuMilli / 1000} vCPU with ${shape.memoryMib} MiB`;
+      noteBound(bounds, 'no-offering-fits', detail);
+    } else if (!holding.some(({ vcpus }) => vcpus <= room.vcpus)) {
+      noteVcpuBound(planning, room, bounds);
+    } else {
+      noteBudgetBound(planning, room, bounds);
+    }
+  }
+}
+
+function bareGroups(types: readonly PricedType[], { count, shape }: { count: number; shape: Resources }): NodeGroup[] {
+  const type = cheapestHolding(types, shape) ?? types[0];
+  if (type === undefined) return [];
+  const used = cheapestHolding([type], shape) === null ? { cpuMilli: 0, memoryMib: 0 } : shape;
+  return [{ type, used, count, oldestMs: Infinity }];
+}

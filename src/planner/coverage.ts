@@ -1,0 +1,72 @@
+import type { Resources } from '../model/resources.ts';
+import type { Demand } from './demand.ts';
+import type { Draft } from './draft.ts';
+import type { Fleet } from './fleet.ts';
+import { hostSlots } from './fleet.ts';
+import type { Batch, Slot } from './slots.ts';
+import { countTasks, openTier, placeBatches, sumTasks } from './slots.ts';
+
+/** What local agents left over; the same for every draft, because they are filled first. */
+export interface AfterLocal {
+  readonly onLocal: number;
+  readonly urgent: readonly Batch[];
+  readonly patient: readonly Batch[];
+  readonly headroom: readonly Batch[];
+}
+
+/** Where pending work and headroom end up, given a draft. */
+export interface Coverage {
+  readonly onCloud: number;
+  readonly inFlight: number;
+  readonly planned: number;
+  /** Found no room anywhere. */
+  readonly urgent: readonly Batch[];
+  readonly patient: readonly Batch[];
+  readonly headroom: readonly Batch[];
+  /** What ready agents leave over: the claim of the queue and headroom signals. */
+  readonly beyondReady: { readonly pending: Resources; readonly headroom: Resources };
+  /** Machines with a task or headroom placed on them. */
+  readonly needed: ReadonlySet<string>;
+}
+
+/** Places work in tiers: ready cloud machines, then what is on its way. Work that may not wait is placed first. */
+export function coverDemand(fleet: Fleet, draft: Draft, after: AfterLocal): Coverage {
+  const cloudSlots = hostSlots([...fleet.cloud, ...draft.undrained]);
+  const launchedSlots = draft.launched.map(({ capacity }, index) => newSlot(`new-${index}`, capacity));
+  const inFlightSlots = fleet.inFlight.map(({ machine, free }) => newSlot(machine.id, free));
+  const all = [...after.urgent, ...after.patient, ...after.headroom];
+  const cloud = openTier(cloudSlots, all);
+  const coming = openTier([...inFlightSlots, ...launchedSlots], all);
+  const urgentReady = placeBatches(cloud, after.urgent);
+  const patientReady = placeBatches(cloud, after.patient);
+  const urgent = placeBatches(coming, urgentReady);
+  const patient = placeBatches(coming, patientReady);
+  const counts = { onCloud: taken(cloudSlots), inFlight: taken(inFlightSlots), planned: taken(launchedSlots) };
+  const headroomReady = placeBatches(cloud, after.headroom);
+  const headroom = placeBatches(coming, headroomReady);
+  return {
+    ...counts,
+    urgent,
+    patient,
+    headroom,
+    beyondReady: { pending: sumTasks([...urgentReady, ...patientReady]), headroom: sumTasks(headroomReady) },
+    needed: new Set(cloudSlots.filter((slot) => slot.taken > 0).map(({ id }) => id)),
+  };
+}
+
+/** Places pending work on the workload's local agents. Changes the slots, which other workloads may share. */
+export function placePendingLocally(slots: readonly Slot[], demand: Demand): Omit<AfterLocal, 'headroom'> {
+  const tier = openTier(slots, [...demand.urgent, ...demand.patient]);
+  const urgent = placeBatches(tier, demand.urgent);
+  const patient = placeBatches(tier, demand.patient);
+  const before = countTasks(demand.urgent) + countTasks(demand.patient);
+  return { onLocal: before - countTasks(urgent) - countTasks(patient), urgent, patient };
+}
+
+function newSlot(id: string, free: Resources): Slot {
+  return { id, rank: 0, free, taken: 0 };
+}
+
+function taken(slots: readonly Slot[]): number {
+  return slots.reduce((sum, slot) => sum + slot.taken, 0);
+}

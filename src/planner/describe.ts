@@ -1,0 +1,122 @@
+import type { Resources } from '../model/resources.ts';
+import type { ActionMachine, PlanAction, PlanOutcome, PlanReason, ReasonCode, WorkloadPlan } from './types.ts';
+
+/** What each code says by itself; the reason's detail follows with the figures. */
+const REASON_TEXTS: Readonly<Record<ReasonCode, string>> = {
+  'unserved-work': 'pending work has nowhere to run',
+  'below-min': 'fewer machines than limits.min',
+  'utilization-above-target': 'utilization is above its target',
+  'headroom-missing': 'headroom is missing',
+  'local-first': 'local agents take pending work first',
+  'in-flight-covers': 'machines on their way cover the rest',
+  'waiting-within-max-wait': 'work may still wait for room',
+  'drain-cancelled': 'a drain is called off instead of a launch',
+  unneeded: 'nothing needs these machines',
+  'idle-not-long-enough': 'machines without work are kept a while',
+  needed: 'machines without work are needed',
+  'at-max': 'limits.max is reached',
+  'at-vcpus': 'limits.vcpus stands in the way',
+  'at-hourly-budget': 'budget.hourly stands in the way',
+  'at-launches-per-hour': 'limits.launchesPerHour is reached',
+  'at-max-scale-up': 'limits.maxScaleUp is reached; the next plan goes on',
+  'at-max-scale-down': 'limits.maxScaleDown is reached; the next plan goes on',
+  'at-min': 'limits.min keeps machines',
+  'cooldown-scale-up': 'launches cool down',
+  'cooldown-scale-down': 'drains cool down',
+  'stale-samples': 'nothing is let go on old reports',
+  'no-samples': 'nothing is let go without samples',
+  'offerings-unknown': 'nothing is launched while offerings are unknown',
+  'no-offering-fits': 'no allowed offering fits',
+  'cloud-view-stale': 'nothing is let go on an old view of EC2',
+  'no-demand': 'nothing to do',
+  satisfied: 'demand is met',
+};
+
+/**
+ * A plan as text: what would be launched (`+`), taken back (`~`) and let go (`-`), why, and what it costs. Ends without a
+ * newline. Widths are those of the plan's own longest cells.
+ */
+export function describePlan(outcome: PlanOutcome): string {
+  if (outcome.workloads.length === 0) return 'No workload has a policy. Nothing to plan.';
+  return [...outcome.workloads.map(describeWorkloadPlan), describeTotals(outcome)].join('\n\n');
+}
+
+/** One workload's part of {@link describePlan}. */
+export function describeWorkloadPlan(plan: WorkloadPlan): string {
+  const { placement, verdict } = plan.report;
+  const head = `${plan.workload}: ${verdict.replace('-', ' ')}, ${placement.pendingTasks} pending tasks${whereTo(plan)}`;
+  const cells = plan.actions.map((action) => actionCells(action));
+  const widths = [0, 1, 2].map((column) => Math.max(0, ...cells.map((row) => row[column]?.length ?? 0)));
+  const lines = cells.map((row) =>
+    `  ${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}`.trimEnd(),
+  );
+  const [first, ...others] = plan.report.reasons;
+  const because = first === undefined ? [] : [`  because ${describeReason(first)}`];
+  return [head, ...lines, ...because, ...others.map((reason) => `      and ${describeReason(reason)}`)].join('\n');
+}
+
+/** One reason as a clause: what its code means, then the figures. */
+export function describeReason({ code, detail }: PlanReason): string {
+  return `${REASON_TEXTS[code]} (${detail})`;
+}
+
+function whereTo({ report }: WorkloadPlan): string {
+  const { placement } = report;
+  const parts: readonly (readonly [number, string])[] = [
+    [placement.onLocal, 'on local agents'],
+    [placement.onCloud, 'on cloud agents'],
+    [placement.inFlight, 'on machines on their way'],
+    [placement.planned ?? 0, 'on machines of this plan'],
+    [placement.waiting, 'waiting'],
+    [placement.unserved, 'without a place'],
+    [placement.impossible, 'impossible to place'],
+  ];
+  const said = parts.filter(([count]) => count > 0).map(([count, place]) => `${count} ${place}`);
+  return said.length === 0 ? '' : ` (${said.join(', ')})`;
+}
+
+function actionCells(action: PlanAction): string[] {
+  switch (action.kind) {
+    case 'launch': {
+      const { instanceType, market, zone, priceUsdPerHour } = action.offering;
+      const price = signedPrice(priceUsdPerHour * action.count);
+      return [
+        `+ ${action.count} x ${instanceType.name} ${market} ${zone}`,
+        scaled(instanceType.resources, action.count, '+'),
+        price,
+      ];
+    }
+    case 'undrain':
+      return [`~ ${action.machineId}${machineText(action.machine)}`, 'drain called off', '$0.0000/h'];
+    case 'drain': {
+      const { machine } = action;
+      if (machine === undefined) return [`- ${action.machineId}`, 'after its drain', ''];
+      const idle = machine.idleMs === null ? '' : ` idle ${Math.floor(machine.idleMs / 1000)} s`;
+      const freed = scaled(machine.resources, 1, '-');
+      return [`- ${action.machineId}${machineText(machine)}${idle}`, freed, signedPrice(-machine.priceUsdPerHour)];
+    }
+  }
+}
+
+function machineText(machine: ActionMachine | undefined): string {
+  return machine === undefined ? '' : ` ${machine.instanceType} ${machine.market} ${machine.zone}`;
+}
+
+function scaled({ cpuMilli, memoryMib }: Resources, count: number, sign: '+' | '-'): string {
+  return `${sign}${(cpuMilli * count) / 1000} vCPU ${sign}${(memoryMib * count) / 1024} GiB`;
+}
+
+function signedPrice(usdPerHour: number): string {
+  return `${usdPerHour < 0 ? '-' : '+'}$${Math.abs(usdPerHour).toFixed(4)}/h`;
+}
+
+function describeTotals({ workloads }: PlanOutcome): string {
+  const actions = workloads.flatMap((plan) => plan.actions);
+  const launches = actions.reduce((sum, action) => sum + (action.kind === 'launch' ? action.count : 0), 0);
+  const undrains = actions.filter(({ kind }) => kind === 'undrain').length;
+  const drains = actions.filter(({ kind }) => kind === 'drain').length;
+  const before = workloads.reduce((sum, { report }) => sum + report.money.usdPerHourBefore, 0);
+  const after = workloads.reduce((sum, { report }) => sum + report.money.usdPerHourAfter, 0);
+  const counts = `${launches} to launch, ${undrains} to take back, ${drains} to drain`;
+  return `Plan: ${counts}. $${before.toFixed(4)}/h now, $${after.toFixed(4)}/h after.`;
+}

@@ -1,0 +1,118 @@
+import type { Market, Offering } from '../model/offering.ts';
+import type { Resources } from '../model/resources.ts';
+import type { Fleet, Host, World } from './fleet.ts';
+import { nanoOf, usdOf } from './order.ts';
+import type { ReasonCode, WorkloadInput } from './types.ts';
+
+/** A machine this plan launches. */
+export interface NewMachine {
+  readonly offering: Offering;
+  readonly capacity: Resources;
+}
+
+/** A plan for one workload while it grows. */
+export interface Draft {
+  readonly undrained: readonly Host[];
+  readonly launched: readonly NewMachine[];
+}
+
+export const EMPTY_DRAFT: Draft = Object.freeze({ undrained: [], launched: [] });
+
+/** Everything the steps of one workload's plan look at. */
+export interface Planning {
+  readonly world: World;
+  readonly workload: WorkloadInput;
+  readonly fleet: Fleet;
+}
+
+/** How much more may be launched, limit by limit. Infinity = no limit. */
+export interface Room {
+  readonly max: number;
+  readonly perHour: number;
+  readonly perPlan: number;
+  readonly vcpus: number;
+  readonly nanoUsdPerHour: number;
+}
+
+/** Limits that stood in the way, with figures; the first detail of a code stays. */
+export type Bounds = Map<ReasonCode, string>;
+
+export function noteBound(bounds: Bounds, code: ReasonCode, detail: string): void {
+  if (!bounds.has(code)) bounds.set(code, detail);
+}
+
+/**
+ * Every machine that is not terminated counts against the limits, also while it leaves: EC2 has it, and may still bill it.
+ */
+export function readRoom({ workload, fleet }: Planning, draft: Draft): Room {
+  const { limits, budget } = workload.policy.burst;
+  const launched = draft.launched.length;
+  return {
+    max: limits.max - fleet.machines.length - launched,
+    perHour: limits.launchesPerHour - workload.launchedLastHour - launched,
+    perPlan: limits.maxScaleUp - launched,
+    vcpus: limits.vcpus === null ? Infinity : limits.vcpus - countVcpus(fleet, draft),
+    nanoUsdPerHour: budget.hourlyUsd === null ? Infinity : nanoOf(budget.hourlyUsd) - nanoPerHour(fleet, draft),
+  };
+}
+
+export function countVcpus(fleet: Fleet, draft: Draft): number {
+  const parts = [
+    ...fleet.machines.map(({ resources }) => resources.cpuMilli),
+    ...draft.launched.map(({ offering }) => offering.instanceType.resources.cpuMilli),
+  ];
+  return parts.reduce((sum, cpuMilli) => sum + cpuMilli, 0) / 1000;
+}
+
+/** What all machines of the workload cost per hour, in nano-dollars. */
+export function nanoPerHour(fleet: Fleet, draft: Draft): number {
+  const prices = [
+    ...fleet.machines.map(({ priceUsdPerHour }) => priceUsdPerHour),
+    ...draft.launched.map(({ offering }) => offering.priceUsdPerHour),
+  ];
+  return prices.reduce((sum, usd) => sum + nanoOf(usd), 0);
+}
+
+const STAYING_STATES: readonly string[] = ['requested', 'launching', 'booting', 'joining', 'ready'];
+
+/** Machines that are here to stay or on their way; with the plan's own. */
+export function countStaying({ machines }: Fleet, draft: Draft): Record<Market, number> {
+  const counts: Record<Market, number> = { 'on-demand': 0, spot: 0 };
+  for (const machine of machines) if (STAYING_STATES.includes(machine.state)) counts[machine.market] += 1;
+  for (const { machine } of draft.undrained) counts[machine.market] += 1;
+  for (const { offering } of draft.launched) counts[offering.market] += 1;
+  return counts;
+}
+
+/** Notes each count limit that leaves no room; true when one does. */
+export function noteCountBounds({ workload, fleet }: Planning, room: Room, bounds: Bounds): boolean {
+  const { limits } = workload.policy.burst;
+  if (room.max <= 0) {
+    noteBound(bounds, 'at-max', `${fleet.machines.length} machines of at most ${limits.max} before this plan`);
+  }
+  if (room.perHour <= 0) {
+    const before = `${workload.launchedLastHour} launched within the hour before this plan`;
+    noteBound(bounds, 'at-launches-per-hour', `${before}, at most ${limits.launchesPerHour}`);
+  }
+  if (room.perPlan <= 0) noteBound(bounds, 'at-max-scale-up', `at most ${limits.maxScaleUp} machines per plan`);
+  return bounds.has('at-max') || bounds.has('at-launches-per-hour') || bounds.has('at-max-scale-up');
+}
+
+export function noteVcpuBound({ workload }: Planning, room: Room, bounds: Bounds): void {
+  noteBound(bounds, 'at-vcpus', `${room.vcpus} vCPUs left of ${workload.policy.burst.limits.vcpus ?? 0}`);
+}
+
+export function noteBudgetBound({ workload }: Planning, room: Room, bounds: Bounds): void {
+  const left = usdOf(Math.max(0, room.nanoUsdPerHour)).toFixed(4);
+  const { hourlyUsd } = workload.policy.burst.budget;
+  noteBound(bounds, 'at-hourly-budget', `$${left}/h left of $${(hourlyUsd ?? 0).toFixed(2)}/h`);
+}
+
+/** The reason for holding all launches now, if there is one. */
+export function launchHold({ world, workload }: Planning): { code: ReasonCode; detail: string } | null {
+  if (workload.offerings === null) return { code: 'offerings-unknown', detail: 'EC2 has not told what it offers now' };
+  const { scaleUpMs } = workload.policy.drain.cooldown;
+  if (workload.lastLaunchAtMs === null || scaleUpMs === 0) return null;
+  const leftMs = workload.lastLaunchAtMs + scaleUpMs - world.nowMs;
+  return leftMs > 0 ? { code: 'cooldown-scale-up', detail: `${Math.ceil(leftMs / 1000)} s left` } : null;
+}

@@ -1,0 +1,185 @@
+import type { Resources } from '../model/resources.ts';
+import { NO_RESOURCES, addResources, subtractResources } from '../model/resources.ts';
+import type { EpochMs } from '../model/time.ts';
+import { SYSTEM_RESERVE, learnCapacity } from './capacity.ts';
+import type { CapacityOf } from './capacity.ts';
+import { compareText } from './order.ts';
+import type { Slot } from './slots.ts';
+import type { AgentView, MachineView, PlannerInput, WorkloadInput } from './types.ts';
+
+/** On their way to `ready`. */
+const IN_FLIGHT_STATES: readonly MachineView['state'][] = ['requested', 'launching', 'booting', 'joining'];
+
+/** The world of one pass, indexed and in a fixed order. */
+export interface World {
+  readonly nowMs: EpochMs;
+  readonly workloads: readonly WorkloadInput[];
+  readonly onPremAgents: readonly AgentView[];
+  readonly machinesByWorkload: ReadonlyMap<string, readonly MachineView[]>;
+  readonly agentOf: (machine: MachineView) => AgentView | null;
+  readonly capacityOf: CapacityOf;
+  /** Free room of on-prem agents, by agent; workloads that select the same agents draw on the same slots. */
+  readonly localSlots: ReadonlyMap<string, Slot>;
+}
+
+/** A cloud machine as a place for tasks. */
+export interface Host {
+  readonly machine: MachineView;
+  readonly capacity: Resources;
+  readonly free: Resources;
+  readonly runningTasks: number;
+}
+
+/** What one workload has. */
+export interface Fleet {
+  readonly localAgents: readonly AgentView[];
+  readonly staleLocal: number;
+  /** All machines of the workload, by id. */
+  readonly machines: readonly MachineView[];
+  /** Ready, fresh and not cordoned. */
+  readonly cloud: readonly Host[];
+  readonly staleCloud: number;
+  /** Requested, launching, booting or joining: capacity that is on its way. */
+  readonly inFlight: readonly Host[];
+  /** Draining, and the drain can still be called off. Cheapest first. */
+  readonly returnable: readonly Host[];
+  /** Capacity of every agent that reports, cordoned or not: what a utilization sample is about. */
+  readonly reporting: readonly { readonly agent: AgentView; readonly machine: MachineView | null }[];
+}
+
+export function openWorld(input: PlannerInput): World {
+  const agents = [...input.agents].sort((a, b) => compareText(a.id, b.id));
+  const machines = [...input.machines].sort((a, b) => compareText(a.id, b.id));
+  const agentById = new Map(agents.map((agent) => [agent.id, agent]));
+  const agentByMachine = new Map(agents.map((agent) => [agent.machineId, agent]));
+  const agentOf = (machine: MachineView): AgentView | null =>
+    (machine.agentId === null ? agentByMachine.get(machine.id) : agentById.get(machine.agentId)) ?? null;
+  const machinesByWorkload = new Map<string, MachineView[]>();
+  for (const machine of machines) {
+    const list = machinesByWorkload.get(machine.workload);
+    if (list === undefined) machinesByWorkload.set(machine.workload, [machine]);
+    else list.push(machine);
+  }
+  const onPremAgents = agents.filter(({ site }) => site === 'on-prem');
+  return {
+    nowMs: input.nowMs,
+    workloads: orderWorkloads(input.workloads),
+    onPremAgents,
+    machinesByWorkload,
+    agentOf,
+    capacityOf: learnCapacity(machines, agentOf, input.reserve ?? SYSTEM_RESERVE),
+    localSlots: new Map(
+      onPremAgents.map((agent) => [
+        agent.id,
+        { id: agent.id, rank: 0, free: subtractResources(agent.capacity, agent.allocated), taken: 0 },
+      ]),
+    ),
+  };
+}
+
+/** Who draws first on local agents that several workloads select: by name. A fair-share order can take its place. */
+export function orderWorkloads(workloads: readonly WorkloadInput[]): WorkloadInput[] {
+  return [...workloads].sort((a, b) => compareText(a.policy.name, b.policy.name));
+}
+
+export function readFleet(world: World, workload: WorkloadInput): Fleet {
+  const { freshnessMs } = workload.policy.demand;
+  const isFresh = (agent: AgentView): boolean =>
+    agent.lastSeenAtMs !== null && world.nowMs - agent.lastSeenAtMs <= freshnessMs;
+  const selector = Object.entries(workload.policy.agents.selector);
+  const localAgents = world.onPremAgents.filter((agent) =>
+    selector.every(([key, value]) => agent.labels[key] === value),
+  );
+  const machines = world.machinesByWorkload.get(workload.policy.name) ?? [];
+  const hosts: Record<'cloud' | 'inFlight' | 'returnable', Host[]> = { cloud: [], inFlight: [], returnable: [] };
+  const reporting: { agent: AgentView; machine: MachineView | null }[] = localAgents
+    .filter(isFresh)
+    .map((agent) => ({ agent, machine: null }));
+  let staleCloud = 0;
+  for (const machine of machines) {
+    const agent = world.agentOf(machine);
+    const fresh = agent !== null && isFresh(agent) ? agent : null;
+    if (fresh !== null) reporting.push({ agent: fresh, machine });
+    if (machine.state === 'ready' && fresh === null) staleCloud += 1;
+    const kind = kindOfHost(machine, fresh);
+    if (kind !== null) hosts[kind].push(hostOf(machine, fresh, world.capacityOf));
+  }
+  return {
+    localAgents,
+    staleLocal: localAgents.filter((agent) => !isFresh(agent)).length,
+    machines,
+    cloud: hosts.cloud,
+    staleCloud,
+    inFlight: hosts.inFlight,
+    returnable: hosts.returnable.sort(
+      (a, b) => a.machine.priceUsdPerHour - b.machine.priceUsdPerHour || compareText(a.machine.id, b.machine.id),
+    ),
+    reporting,
+  };
+}
+
+function kindOfHost(machine: MachineView, freshAgent: AgentView | null): 'cloud' | 'inFlight' | 'returnable' | null {
+  if (IN_FLIGHT_STATES.includes(machine.state)) return 'inFlight';
+  // A silent agent's room is not known, so it is not offered.
+  if (freshAgent === null) return null;
+  if (machine.state === 'ready') return freshAgent.cordoned ? null : 'cloud';
+  return machine.state === 'draining' && isReturnable(machine) ? 'returnable' : null;
+}
+
+/** Only what the planner itself let go may be taken back: an operator's drain, or a doomed machine's, stands. */
+function isReturnable(machine: MachineView): boolean {
+  const { endReason = null } = machine;
+  return !machine.drainIrrevocable && (endReason === null || endReason === 'scale-down');
+}
+
+function hostOf(machine: MachineView, agent: AgentView | null, capacityOf: CapacityOf): Host {
+  const capacity = agent?.capacity ?? capacityOf(machine.instanceType, machine.resources);
+  return {
+    machine,
+    capacity,
+    free: subtractResources(capacity, agent?.allocated ?? NO_RESOURCES),
+    runningTasks: agent?.runningTasks ?? 0,
+  };
+}
+
+/** Slots of the workload's on-prem agents that are fresh and not cordoned: the shared ones, as earlier workloads left them. */
+export function localSlotsOf(world: World, fleet: Fleet): Slot[] {
+  const slots: Slot[] = [];
+  for (const { agent, machine } of fleet.reporting) {
+    if (machine !== null || agent.cordoned) continue;
+    const slot = world.localSlots.get(agent.id);
+    if (slot !== undefined) slots.push(slot);
+  }
+  return slots;
+}
+
+/**
+ * Slots of cloud machines. Those at work come first and then the cheapest, so that dear machines without work stay
+ * without, and can go.
+ */
+export function hostSlots(hosts: readonly Host[]): Slot[] {
+  const keys = hosts.map((host) => (isAtWork(host) ? -1 : host.machine.priceUsdPerHour));
+  const ranks = new Map([...new Set(keys)].sort((a, b) => a - b).map((key, rank) => [key, rank]));
+  return hosts.map((host, index) => ({
+    id: host.machine.id,
+    rank: ranks.get(keys[index] ?? -1) ?? 0,
+    free: host.free,
+    taken: 0,
+  }));
+}
+
+export function isAtWork(host: Host): boolean {
+  return (
+    host.runningTasks > 0 ||
+    host.free.cpuMilli < host.capacity.cpuMilli ||
+    host.free.memoryMib < host.capacity.memoryMib
+  );
+}
+
+export function sumCapacity(parts: readonly { readonly capacity: Resources }[]): Resources {
+  return parts.reduce((sum, part) => addResources(sum, part.capacity), NO_RESOURCES);
+}
+
+export function sumFree(parts: readonly { readonly free: Resources }[]): Resources {
+  return parts.reduce((sum, part) => addResources(sum, part.free), NO_RESOURCES);
+}

@@ -1,0 +1,130 @@
+import type { Market, Offering } from '../model/offering.ts';
+import type { WorkloadPolicy } from '../model/policy.ts';
+import type { Resources } from '../model/resources.ts';
+import type { Bounds, Draft, NewMachine, Planning, Room } from './draft.ts';
+import { countStaying, noteBound, noteBudgetBound, noteCountBounds, noteVcpuBound } from './draft.ts';
+import type { Catalogue, PricedType } from './offerings.ts';
+import { cheapestHolding, keepUndominated } from './offerings.ts';
+import { nanoOf } from './order.ts';
+import type { NodeGroup } from './pack.ts';
+
+export interface LaunchContext {
+  readonly planning: Planning;
+  readonly catalogue: Catalogue;
+  readonly draft: Draft;
+  readonly room: Room;
+  readonly bounds: Bounds;
+}
+
+/** What is left and what was taken while machines are made one by one. */
+interface Tally {
+  room: Room;
+  readonly market: Record<Market, number>;
+  readonly zones: Map<string, number>;
+  readonly types: Readonly<Record<Market, readonly PricedType[]>>;
+}
+
+/** Turns groups into machines one by one, in the order given, until a limit on their number stops it. */
+export function launchGroups(context: LaunchContext, groups: readonly NodeGroup[]): NewMachine[] {
+  const machines: NewMachine[] = [];
+  const tally = openTally(context);
+  for (const group of groups) {
+    for (let made = 0; made < group.count; made += 1) {
+      if (noteCountBounds(context.planning, tally.room, context.bounds)) return machines;
+      const machine = launchOne(context, tally, group.used);
+      // What one machine of a group cannot have, the next one cannot either; a smaller group still may.
+      if (machine === null) break;
+      machines.push(machine);
+    }
+  }
+  return machines;
+}
+
+function openTally({ planning, draft, catalogue, room }: LaunchContext): Tally {
+  const zones = new Map<string, number>();
+  for (const { zone } of planning.fleet.machines) countZone(zones, zone);
+  for (const { offering } of draft.launched) countZone(zones, offering.zone);
+  return {
+    room,
+    market: countStaying(planning.fleet, draft),
+    zones,
+    types: {
+      'on-demand': keepUndominated(catalogue.markets['on-demand'].types),
+      spot: keepUndominated(catalogue.markets.spot.types),
+    },
+  };
+}
+
+function launchOne({ planning, catalogue, bounds }: LaunchContext, tally: Tally, used: Resources): NewMachine | null {
+  const wanted = nextMarket(planning.workload.policy, tally.market);
+  // A machine that should be on-demand never becomes a spot one: the base is there to outlive the spot market.
+  for (const market of wanted === 'spot' ? (['spot', 'on-demand'] as const) : (['on-demand'] as const)) {
+    const type = cheapestHolding(tally.types[market], used);
+    const offering =
+      type === null ? null : leastUsedZone(catalogue.markets[market].cheapest.get(type.name), tally.zones);
+    if (type === null || offering === null) continue;
+    if (!isWithinRoom({ planning, bounds }, tally.room, type)) return null;
+    takeRoom(tally, type, offering);
+    return { offering, capacity: type.capacity };
+  }
+  const need = `${used.cpuMilli / 1000} vCPU with ${used.memoryMib} MiB`;
+  noteBound(bounds, 'no-offering-fits', `no ${wanted} offering holds ${need}`);
+  return null;
+}
+
+function isWithinRoom(
+  { planning, bounds }: Pick<LaunchContext, 'planning' | 'bounds'>,
+  room: Room,
+  type: PricedType,
+): boolean {
+  if (type.vcpus > room.vcpus) {
+    noteVcpuBound(planning, room, bounds);
+    return false;
+  }
+  if (nanoOf(type.priceUsdPerHour) > room.nanoUsdPerHour) {
+    noteBudgetBound(planning, room, bounds);
+    return false;
+  }
+  return true;
+}
+
+function takeRoom(tally: Tally, type: PricedType, offering: Offering): void {
+  const { room } = tally;
+  tally.room = {
+    max: room.max - 1,
+    perHour: room.perHour - 1,
+    perPlan: room.perPlan - 1,
+    vcpus: room.vcpus - type.vcpus,
+    nanoUsdPerHour: room.nanoUsdPerHour - nanoOf(type.priceUsdPerHour),
+  };
+  tally.market[offering.market] += 1;
+  countZone(tally.zones, offering.zone);
+}
+
+/**
+ * Market of the next machine, by the rule of EC2 Auto Scaling's mixed instances: a base of on-demand machines, above it
+ * the given share on spot, rounded in favour of on-demand.
+ */
+export function nextMarket({ burst }: WorkloadPolicy, counts: Readonly<Record<Market, number>>): Market {
+  const { spot, onDemandBase } = burst.market;
+  const total = counts['on-demand'] + counts.spot + 1;
+  const aboveBase = Math.max(0, total - onDemandBase);
+  // The small number keeps 10 * (1 - 0.7) = 3.0000000000000004 from counting as four.
+  const onDemandWanted = total - aboveBase + Math.ceil(aboveBase * (1 - spot) - 1e-9);
+  return counts['on-demand'] < onDemandWanted ? 'on-demand' : 'spot';
+}
+
+function leastUsedZone(
+  offerings: readonly Offering[] | undefined,
+  zones: ReadonlyMap<string, number>,
+): Offering | null {
+  let best: Offering | null = null;
+  for (const offering of offerings ?? []) {
+    if (best === null || (zones.get(offering.zone) ?? 0) < (zones.get(best.zone) ?? 0)) best = offering;
+  }
+  return best;
+}
+
+function countZone(zones: Map<string, number>, zone: string): void {
+  zones.set(zone, (zones.get(zone) ?? 0) + 1);
+}

@@ -1,0 +1,151 @@
+import { offeringKey } from '../model/offering.ts';
+import type { Resources } from '../model/resources.ts';
+import type { AfterLocal } from './coverage.ts';
+import type { Demand } from './demand.ts';
+import { missingForTarget, utilizationDetail } from './demand.ts';
+import type { NewMachine, Planning } from './draft.ts';
+import { EMPTY_DRAFT, nanoPerHour } from './draft.ts';
+import type { Fleet, Host } from './fleet.ts';
+import { sumCapacity, sumFree } from './fleet.ts';
+import type { Catalogue } from './offerings.ts';
+import { copyOffering } from './offerings.ts';
+import { nanoOf, usdOf } from './order.ts';
+import { placePending } from './placement.ts';
+import { listReasons } from './reasons.ts';
+import type { ScaleDown } from './scale-down.ts';
+import type { ScaleUp } from './scale-up.ts';
+import { readyCapacity } from './scale-up.ts';
+import type { ActionMachine, CapacityReport, PlanAction, SignalReport, WorkloadPlan, WorkloadReport } from './types.ts';
+
+/** Machines in one launch at most: one RunInstances call, one token, and a blast radius that can be named. */
+const LAUNCH_COUNT_MAX = 100;
+
+export interface Findings {
+  readonly planning: Planning;
+  readonly demand: Demand;
+  readonly after: AfterLocal;
+  readonly localFree: Resources;
+  readonly catalogue: Catalogue;
+  readonly up: ScaleUp;
+  readonly down: ScaleDown;
+}
+
+/** Turns what was found into actions and the account of why. Keys are always written in the same order. */
+export function writePlan(findings: Findings): WorkloadPlan {
+  const { planning, up, down } = findings;
+  const actions: PlanAction[] = [
+    ...up.draft.undrained.map((host) => ({ kind: 'undrain' as const, ...machineOf(planning, host) })),
+    ...launchActions(planning, up.draft.launched),
+    ...down.drained.map((host) => {
+      const { machineId, revision, machine } = machineOf(planning, host);
+      return { kind: 'drain' as const, machineId, revision, why: 'unneeded' as const, machine };
+    }),
+  ];
+  return { workload: planning.workload.policy.name, actions, report: writeReport(findings) };
+}
+
+function machineOf({ world }: Planning, { machine }: Host): HostReference {
+  return {
+    machineId: machine.id,
+    revision: machine.revision,
+    machine: {
+      instanceType: machine.instanceType,
+      market: machine.market,
+      zone: machine.zone,
+      resources: copyResources(machine.resources),
+      priceUsdPerHour: machine.priceUsdPerHour,
+      idleMs: machine.idleSinceMs === null ? null : world.nowMs - machine.idleSinceMs,
+    },
+  };
+}
+
+interface HostReference {
+  readonly machineId: Host['machine']['id'];
+  readonly revision: number;
+  readonly machine: ActionMachine;
+}
+
+function launchActions({ workload }: Planning, launched: readonly NewMachine[]): PlanAction[] {
+  const groups = new Map<string, { machine: NewMachine; count: number }>();
+  for (const machine of launched) {
+    const key = `${offeringKey(machine.offering)}/${machine.offering.subnetId}`;
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, { machine, count: 1 });
+    else group.count += 1;
+  }
+  const actions: PlanAction[] = [];
+  for (const { machine, count } of groups.values()) {
+    const imageId = workload.policy.burst.image[machine.offering.instanceType.architecture];
+    // Offerings without an image were rejected when the catalogue was read.
+    if (imageId === undefined) continue;
+    for (let left = count; left > 0; left -= LAUNCH_COUNT_MAX) {
+      const offering = copyOffering(machine.offering);
+      actions.push({ kind: 'launch', offering, imageId, count: Math.min(left, LAUNCH_COUNT_MAX) });
+    }
+  }
+  return actions;
+}
+
+function writeReport(findings: Findings): WorkloadReport {
+  const { planning, demand, localFree, catalogue, up, down } = findings;
+  const { fleet } = planning;
+  const placement = placePending(findings);
+  const before = nanoPerHour(fleet, EMPTY_DRAFT);
+  const gone = down.drained.reduce((sum, { machine }) => sum + nanoOf(machine.priceUsdPerHour), 0);
+  return {
+    verdict: verdictOf(up, down),
+    reasons: listReasons({ planning, demand, placement, up, down }),
+    signals: writeSignals(planning, demand, up),
+    placement,
+    local: {
+      agents: fleet.localAgents.length,
+      staleAgents: fleet.staleLocal,
+      capacity: localCapacity(fleet),
+      free: localFree,
+    },
+    cloud: hostReport(fleet.cloud, fleet.machines.filter(({ state }) => state === 'ready').length, fleet.staleCloud),
+    inFlight: hostReport(fleet.inFlight, fleet.inFlight.length, 0),
+    candidates: { considered: catalogue.considered, rejected: catalogue.rejected },
+    money: { usdPerHourBefore: usdOf(before), usdPerHourAfter: usdOf(nanoPerHour(fleet, up.draft) - gone) },
+  };
+}
+
+function verdictOf(up: ScaleUp, down: ScaleDown): WorkloadReport['verdict'] {
+  if (up.draft.undrained.length > 0 || up.draft.launched.length > 0) return 'scale-up';
+  return down.drained.length > 0 ? 'scale-down' : 'hold';
+}
+
+function localCapacity(fleet: Fleet): Resources {
+  const taking = fleet.reporting.filter(({ agent, machine }) => machine === null && !agent.cordoned);
+  return sumCapacity(taking.map(({ agent }) => agent));
+}
+
+function hostReport(hosts: readonly Host[], agents: number, staleAgents: number): CapacityReport {
+  return { agents, staleAgents, capacity: sumCapacity(hosts), free: sumFree(hosts) };
+}
+
+function writeSignals({ workload, fleet }: Planning, demand: Demand, { coverage }: ScaleUp): WorkloadReport['signals'] {
+  const { queue, headroom, utilization } = workload.policy.demand;
+  return {
+    queue:
+      queue === null
+        ? null
+        : {
+            wanted: coverage.beyondReady.pending,
+            detail: `tasks may wait ${queue.maxWaitMs / 1000} s for a local place`,
+          },
+    utilization: utilization === null ? null : utilizationSignal(demand, fleet),
+    headroom:
+      headroom === null
+        ? null
+        : { wanted: coverage.beyondReady.headroom, detail: `room for ${headroom.tasks} more tasks` },
+  };
+}
+
+function utilizationSignal({ utilization }: Demand, fleet: Fleet): SignalReport {
+  return { wanted: missingForTarget(utilization, readyCapacity(fleet)), detail: utilizationDetail(utilization) };
+}
+
+function copyResources({ cpuMilli, memoryMib }: Resources): Resources {
+  return { cpuMilli, memoryMib };
+}

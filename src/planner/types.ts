@@ -1,0 +1,213 @@
+import type { AgentId, MachineId } from '../model/ids.ts';
+import type { EndReason, MachineState } from '../model/machine.ts';
+import type { Market, Offering } from '../model/offering.ts';
+import type { WorkloadPolicy } from '../model/policy.ts';
+import type { Resources } from '../model/resources.ts';
+import type { Site } from '../model/agent.ts';
+import type { EpochMs } from '../model/time.ts';
+
+/** Everything one decision pass may know. Plain JSON, so that it can be stored and replayed. */
+export interface PlannerInput {
+  readonly nowMs: EpochMs;
+  readonly workloads: readonly WorkloadInput[];
+  readonly agents: readonly AgentView[];
+  readonly machines: readonly MachineView[];
+  /** What the operating system keeps of a machine nobody has reported on yet; default `SYSTEM_RESERVE`. */
+  readonly reserve?: SystemReserve;
+}
+
+/** Part of a machine's memory that tasks never get. */
+export interface SystemReserve {
+  readonly memoryMib: number;
+  /** 0..1, of the machine's memory. */
+  readonly memoryShare: number;
+}
+
+export interface WorkloadInput {
+  readonly policy: WorkloadPolicy;
+  /** Pending tasks grouped by shape. Order of the list carries no meaning. */
+  readonly pending: readonly PendingShape[];
+  /** Mean utilization of the agents the policy selects over its window; null = no sample in the window. */
+  readonly utilization: UtilizationView | null;
+  /** Offerings of the policy's subnets that are not marked unavailable, with the price of the moment. Null = not known now (EC2 away): HOLD launches. */
+  readonly offerings: readonly Offering[] | null;
+  /** How many offerings are left out because EC2 lately had no capacity. */
+  readonly unavailableOfferings: number;
+  readonly launchedLastHour: number;
+  readonly lastLaunchAtMs: EpochMs | null;
+  readonly lastDrainAtMs: EpochMs | null;
+  /** True when the last listing of the cloud was complete and fresh; else nothing is drained. */
+  readonly cloudViewFresh: boolean;
+}
+
+export interface PendingShape {
+  readonly shape: Resources;
+  readonly count: number;
+  /** How many of them have waited longer than `queue.maxWait`. */
+  readonly overdue: number;
+  readonly oldestPendingSinceMs: EpochMs;
+}
+
+export interface UtilizationView {
+  /** 0..1 each, over the capacity of all reporting agents in the window. */
+  readonly cpu: number;
+  readonly memory: number;
+  readonly oldestSampleAtMs: EpochMs;
+  readonly newestSampleAtMs: EpochMs;
+  /**
+   * Mean capacity the shares refer to. Absent: the capacity of the agents that report now, without machines made after the
+   * oldest sample, because those bring capacity that the window has hardly seen.
+   */
+  readonly capacity?: Resources;
+}
+
+/** A registered agent that was not removed. */
+export interface AgentView {
+  readonly id: AgentId;
+  readonly site: Site;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly capacity: Resources;
+  readonly allocated: Resources;
+  readonly runningTasks: number;
+  readonly cordoned: boolean;
+  readonly lastSeenAtMs: EpochMs | null;
+  readonly machineId: MachineId | null;
+}
+
+/** A machine that is not terminated. */
+export interface MachineView {
+  readonly id: MachineId;
+  readonly workload: string;
+  readonly state: Exclude<MachineState, 'terminated'>;
+  readonly revision: number;
+  readonly instanceType: string;
+  readonly resources: Resources;
+  readonly zone: string;
+  readonly market: Market;
+  readonly priceUsdPerHour: number;
+  readonly createdAtMs: EpochMs;
+  /** Since when its agent has had no task; null while it works or before it is ready. */
+  readonly idleSinceMs: EpochMs | null;
+  /** True once a drain hook or a kill touched work: such a drain cannot be called off. */
+  readonly drainIrrevocable: boolean;
+  /** Why it is leaving. Present and not `scale-down`: its drain is not called off. */
+  readonly endReason?: EndReason | null;
+  readonly agentId: AgentId | null;
+}
+
+/** What a pass decided, and why; also for doing nothing. Plain JSON. */
+export interface PlanOutcome {
+  readonly decidedAtMs: EpochMs;
+  readonly workloads: readonly WorkloadPlan[];
+}
+
+export interface WorkloadPlan {
+  readonly workload: string;
+  readonly actions: readonly PlanAction[];
+  readonly report: WorkloadReport;
+}
+
+export type PlanAction =
+  /** Drain called off: the cheapest new capacity is the one that has not left yet. Always before any launch. */
+  | {
+      readonly kind: 'undrain';
+      readonly machineId: MachineId;
+      readonly revision: number;
+      readonly machine?: ActionMachine;
+    }
+  | { readonly kind: 'launch'; readonly offering: Offering; readonly imageId: string; readonly count: number }
+  | {
+      readonly kind: 'drain';
+      readonly machineId: MachineId;
+      readonly revision: number;
+      readonly why: 'unneeded';
+      readonly machine?: ActionMachine;
+    };
+
+/** What a reader wants to know of the machine an action names. */
+export interface ActionMachine {
+  readonly instanceType: string;
+  readonly market: Market;
+  readonly zone: string;
+  readonly resources: Resources;
+  readonly priceUsdPerHour: number;
+  readonly idleMs: number | null;
+}
+
+/** The sentence-free account of a decision; `describePlan` turns it into sentences. */
+export interface WorkloadReport {
+  readonly verdict: 'scale-up' | 'scale-down' | 'hold';
+  /** Every reason that held, the deciding one first. */
+  readonly reasons: readonly PlanReason[];
+  /** What each signal asks for beyond what local and cloud agents have free, in resources; null = signal not configured. */
+  readonly signals: {
+    readonly queue: SignalReport | null;
+    readonly utilization: SignalReport | null;
+    readonly headroom: SignalReport | null;
+  };
+  /** Pending work by where it is expected to run. */
+  readonly placement: {
+    readonly pendingTasks: number;
+    readonly onLocal: number;
+    readonly onCloud: number;
+    readonly inFlight: number;
+    /** On machines that this very plan launches. */
+    readonly planned?: number;
+    readonly waiting: number;
+    readonly unserved: number;
+    /** Fits no agent and no allowed offering. */
+    readonly impossible: number;
+  };
+  readonly local: CapacityReport;
+  readonly cloud: CapacityReport;
+  readonly inFlight: CapacityReport;
+  readonly candidates: { readonly considered: number; readonly rejected: Readonly<Record<string, number>> };
+  readonly money: { readonly usdPerHourBefore: number; readonly usdPerHourAfter: number };
+}
+
+export interface SignalReport {
+  readonly wanted: Resources;
+  readonly detail: string;
+}
+
+export interface CapacityReport {
+  readonly agents: number;
+  readonly staleAgents: number;
+  readonly capacity: Resources;
+  readonly free: Resources;
+}
+
+/** A reason with its figures; codes are stable, they are shown, counted and tested. */
+export interface PlanReason {
+  readonly code: ReasonCode;
+  readonly detail: string;
+}
+
+export type ReasonCode =
+  | 'unserved-work'
+  | 'below-min'
+  | 'utilization-above-target'
+  | 'headroom-missing'
+  | 'local-first'
+  | 'in-flight-covers'
+  | 'waiting-within-max-wait'
+  | 'drain-cancelled'
+  | 'unneeded'
+  | 'idle-not-long-enough'
+  | 'needed'
+  | 'at-max'
+  | 'at-vcpus'
+  | 'at-hourly-budget'
+  | 'at-launches-per-hour'
+  | 'at-max-scale-up'
+  | 'at-max-scale-down'
+  | 'at-min'
+  | 'cooldown-scale-up'
+  | 'cooldown-scale-down'
+  | 'stale-samples'
+  | 'no-samples'
+  | 'offerings-unknown'
+  | 'no-offering-fits'
+  | 'cloud-view-stale'
+  | 'no-demand'
+  | 'satisfied';

@@ -1,0 +1,122 @@
+/** Rules about several keys at once. They read the file's own values, so that they speak although other keys are wrong. */
+import { accessSync, constants, statSync } from 'node:fs';
+import path from 'node:path';
+import { isSpoiled, rawAt, spanAt } from './explain.ts';
+import { LIMITS_MAX_DEFAULT } from './schema.ts';
+import { issueAt } from './source.ts';
+import type { IssueText, PolicyPath, Source } from './source.ts';
+import type { PolicyIssue } from './types.ts';
+import { pathKey } from './yaml-tree.ts';
+import type { PolicyTree } from './yaml-tree.ts';
+
+interface Check {
+  readonly source: Source;
+  readonly tree: PolicyTree;
+  readonly issues: PolicyIssue[];
+}
+
+export interface CrossCheckOptions {
+  /** True: script and key must exist and be readable now. */
+  readonly checkFiles: boolean;
+}
+
+export function crossCheck(source: Source, tree: PolicyTree, options: CrossCheckOptions): PolicyIssue[] {
+  const check: Check = { source, tree, issues: [] };
+  checkSignals(check);
+  checkLimits(check);
+  checkImages(check);
+  if (options.checkFiles) {
+    checkFile(check, ['spec', 'join', 'recipe', 'script'], 'the script');
+    checkFile(check, ['spec', 'join', 'ssh', 'identity', 'file'], 'the private key');
+  }
+  return check.issues;
+}
+
+function isMapValue(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function report(check: Check, at: PolicyPath, what: IssueText): void {
+  if (isSpoiled(check.tree, at)) return;
+  const spans = check.tree.spans.get(pathKey(at));
+  // A whole map is meant by its key: underlining its first line would point at the wrong thing.
+  const span = isMapValue(rawAt(check.tree.root, at)) ? (spans?.key ?? spanAt(check.tree, at)) : spanAt(check.tree, at);
+  check.issues.push(issueAt(check.source, span, at, what));
+}
+
+function checkSignals(check: Check): void {
+  const at = ['spec', 'demand'];
+  const demand = rawAt(check.tree.root, at) ?? {};
+  if (!isMapValue(rawAt(check.tree.root, ['spec'])) || !isMapValue(demand)) return;
+  const has = (signal: string) => Object.hasOwn(demand, signal) && demand[signal] !== null;
+  if (!has('utilization') && !has('queue') && !has('headroom')) {
+    const fix =
+      'add utilization, queue or headroom under spec.demand, such as `queue: { task: { cpu: 2, memory: 4GiB } }`';
+    report(check, at, { code: 'POLICY_CONFLICT', message: 'nothing says how much is needed', fix });
+  } else if (has('headroom') && !has('queue')) {
+    const fix = 'add spec.demand.queue, such as `queue: { task: { cpu: 2, memory: 4GiB } }`';
+    const message = 'headroom counts tasks of the shape of queue.task, and there is no queue';
+    report(check, [...at, 'headroom'], { code: 'POLICY_CONFLICT', message, fix });
+  }
+}
+
+function checkLimits(check: Check): void {
+  const at = ['spec', 'burst', 'limits'];
+  const limits = rawAt(check.tree.root, at);
+  if (!isMapValue(limits)) return;
+  const { min = 0, max = LIMITS_MAX_DEFAULT } = limits;
+  if (typeof min !== 'number' || typeof max !== 'number' || min <= max) return;
+  const what = { message: `min ${min} is more than max ${max}`, fix: `write at most ${max}, or raise max` };
+  report(check, [...at, 'min'], { code: 'POLICY_CONFLICT', ...what });
+}
+
+function checkImages(check: Check): void {
+  const at = ['spec', 'burst', 'image'];
+  const image = rawAt(check.tree.root, at);
+  if (!isMapValue(image)) return;
+  if (Object.keys(image).length === 0) {
+    const fix = 'write an AMI for an architecture, such as `image: { x86_64: ami-0a1b2c3d4e5f60718 }`';
+    report(check, at, { code: 'POLICY_MISSING', message: 'there is no image for any architecture', fix });
+    return;
+  }
+  const listAt = ['spec', 'burst', 'instances', 'architectures'];
+  const architectures = rawAt(check.tree.root, listAt);
+  if (!Array.isArray(architectures)) return;
+  for (const [index, architecture] of architectures.entries()) {
+    if (typeof architecture !== 'string' || !['x86_64', 'arm64'].includes(architecture)) continue;
+    if (Object.hasOwn(image, architecture)) continue;
+    const message = `there is no image for ${architecture}`;
+    report(check, [...listAt, index], {
+      code: 'POLICY_CONFLICT',
+      message,
+      fix: `add spec.burst.image.${architecture}, or delete it here`,
+    });
+  }
+}
+
+/** Paths in a policy start at the folder of the policy. */
+export function resolveFrom(policyFile: string, written: string): string {
+  return path.resolve(path.dirname(policyFile), written);
+}
+
+function checkFile(check: Check, at: PolicyPath, what: string): void {
+  const written = rawAt(check.tree.root, at);
+  // Text that cannot be a path is the schema's to refuse; file calls would throw on it.
+  if (typeof written !== 'string' || written === '' || written.includes('\0') || written.startsWith('~')) return;
+  const file = resolveFrom(check.source.file, written);
+  const problem = fileProblem(file);
+  if (problem === null) return;
+  const fix = 'correct the path, or put the file there; relative paths start at the folder of the policy';
+  report(check, at, { code: 'POLICY_FILE_MISSING', message: `${what} ${file} ${problem}`, fix });
+}
+
+function fileProblem(file: string): string | null {
+  try {
+    if (!statSync(file).isFile()) return 'is not a file';
+    accessSync(file, constants.R_OK);
+    return null;
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    return code === 'ENOENT' || code === 'ENOTDIR' ? 'does not exist' : `cannot be read (${String(code)})`;
+  }
+}

@@ -1,0 +1,109 @@
+/** From the words of the file to the words of the model. */
+import type { WorkloadPolicy } from '../model/policy.ts';
+import type { Architecture } from '../model/offering.ts';
+import { resolveFrom } from './cross-checks.ts';
+import type { PolicyDocument } from './schema.ts';
+
+type DemandDocument = PolicyDocument['spec']['demand'];
+type BurstDocument = PolicyDocument['spec']['burst'];
+type JoinDocument = PolicyDocument['spec']['join'];
+type DrainDocument = PolicyDocument['spec']['drain'];
+
+/** The deeply frozen policy. `file` is where relative paths start. */
+export function normalizePolicy(document: PolicyDocument, file: string): WorkloadPolicy {
+  const { name } = document.metadata;
+  const { agents, demand, burst, join, drain } = document.spec;
+  return deepFreeze({
+    name,
+    agents: { selector: { ...agents.selector } },
+    demand: demandOf(demand, name),
+    burst: burstOf(burst),
+    join: joinOf(join, file),
+    drain: drainOf(drain),
+  });
+}
+
+function demandOf(demand: DemandDocument, name: string): WorkloadPolicy['demand'] {
+  const { utilization, queue, headroom } = demand;
+  return {
+    utilization:
+      utilization === null
+        ? null
+        : { metric: utilization.metric, target: utilization.target, windowMs: utilization.window },
+    queue:
+      queue === null
+        ? null
+        : {
+            source: queue.source,
+            name: queue.name ?? name,
+            task: { cpuMilli: queue.task.cpu, memoryMib: queue.task.memory },
+            maxWaitMs: queue.maxWait,
+          },
+    headroom,
+    freshnessMs: demand.freshness,
+  };
+}
+
+function burstOf(burst: BurstDocument): WorkloadPolicy['burst'] {
+  const { instances, limits } = burst;
+  return {
+    region: burst.region,
+    // A subnet written twice would be two offerings of the same thing.
+    subnets: [...new Set(burst.subnets)],
+    securityGroups: [...new Set(burst.securityGroups)],
+    image: imagesOf(burst.image, instances.architectures ?? null),
+    instanceProfile: burst.instanceProfile,
+    volumeGib: burst.volumeSize,
+    instances: {
+      cpu: instances.cpu,
+      memoryMib: instances.memory,
+      memoryMibPerCpu: instances.memoryPerCpu,
+      families: instances.families,
+      exclude: instances.exclude,
+    },
+    market: burst.market,
+    limits,
+    budget: { hourlyUsd: burst.budget.hourly },
+  };
+}
+
+/** Only architectures with an image are launched, so that the wanted architectures need no key of their own. */
+function imagesOf(
+  image: BurstDocument['image'],
+  wanted: readonly Architecture[] | null,
+): WorkloadPolicy['burst']['image'] {
+  const images: Partial<Record<Architecture, string>> = {};
+  for (const architecture of ['x86_64', 'arm64'] as const) {
+    const id = image[architecture];
+    if (id !== undefined && (wanted === null || wanted.includes(architecture))) images[architecture] = id;
+  }
+  return images;
+}
+
+function joinOf(join: JoinDocument, file: string): WorkloadPolicy['join'] {
+  const { ssh, recipe, ready } = join;
+  return {
+    ssh: { user: ssh.user, port: ssh.port, identityFile: resolveFrom(file, ssh.identity.file), hostKey: ssh.hostKey },
+    recipe: {
+      script: recipe === null || recipe.script === null ? null : resolveFrom(file, recipe.script),
+      env: recipe === null ? {} : { ...recipe.env },
+    },
+    ready: { command: ready.command, deadlineMs: ready.deadline },
+  };
+}
+
+function drainOf(drain: DrainDocument): WorkloadPolicy['drain'] {
+  return {
+    scaleDownUnneededMs: drain.scaleDownUnneededTime,
+    cooldown: { scaleUpMs: drain.cooldown.scaleUp, scaleDownMs: drain.cooldown.scaleDown },
+    deadlineMs: drain.deadline,
+    onDeadline: drain.onDeadline,
+    hooks: drain.hooks ?? { beforeDrain: null, beforeTerminate: null },
+  };
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value !== 'object' || value === null) return value;
+  for (const child of Object.values(value)) deepFreeze(child);
+  return Object.freeze(value);
+}

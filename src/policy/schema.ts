@@ -1,0 +1,325 @@
+/** The policy as users write it: every key, its unit, its default and what it means. `docs/policy-schema.json` is made from this. */
+import { z } from 'zod';
+import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../model/time.ts';
+import {
+  EMPTY_SECTION,
+  choice,
+  count,
+  countRange,
+  cpu,
+  duration,
+  percent,
+  size,
+  sizeRange,
+  text,
+  textMap,
+  usd,
+  wholeGib,
+} from './fields.ts';
+import {
+  COMMAND,
+  FAMILY,
+  FILE_PATH,
+  IMAGE,
+  INSTANCE_PROFILE,
+  LABEL_NAME,
+  LABEL_VALUE,
+  NAME,
+  QUEUE_NAME,
+  REGION,
+  SECURITY_GROUP,
+  SUBNET,
+  TYPE_GLOB,
+  USER,
+  VARIABLE_NAME,
+  VARIABLE_VALUE,
+} from './rules.ts';
+
+/** One entry of a list is no longer than EC2's or Postgres's own names; a list has no more entries than EC2 takes. */
+const LIST_MAX = 64;
+/** More machines than one policy can ask for by any sane meaning; the real bound is `limits.max`. */
+const MACHINES_MAX = 10_000;
+
+const MEMORY = { min: 1, max: 64 * 1024 * 1024 };
+
+const taskSchema = z.strictObject({
+  cpu: cpu({ description: 'Cores of one task: 2, 0.5 or 500m.', examples: [2] }).prefault(1),
+  memory: size(MEMORY, { description: 'Memory of one task.', examples: ['4GiB'] }).prefault('1GiB'),
+});
+
+const demandSchema = z.strictObject({
+  utilization: z
+    .strictObject({
+      metric: choice(['cpu', 'memory', 'max'], { description: 'What is watched; max = the busier of both.' }).prefault(
+        'cpu',
+      ),
+      target: percent(
+        { min: 0.01, max: 1 },
+        { description: 'Share of capacity in use above which more is wanted.' },
+      ).prefault('75%'),
+      window: duration(
+        { min: 10 * SECOND_MS, max: HOUR_MS },
+        { description: 'Utilization is averaged over this time.' },
+      ).prefault('2m'),
+    })
+    .meta({ description: 'Demand from how busy the agents are.' })
+    .nullable()
+    .prefault(null),
+  queue: z
+    .strictObject({
+      source: choice(['bullmq'], {
+        description: "Where pending tasks are read: bullmq = Spillway's own tasks.",
+      }).prefault('bullmq'),
+      name: text(QUEUE_NAME, { description: "Name of the queue. Default: the policy's name." }).optional(),
+      task: taskSchema
+        .prefault({})
+        .meta({ description: 'Shape of a task that is submitted without one, and of headroom.' }),
+      maxWait: duration(
+        { min: 0, max: DAY_MS },
+        { description: 'How long a task may wait for a local place before the cloud is asked.' },
+      ).prefault('90s'),
+    })
+    .meta({ description: 'Demand from pending tasks.' })
+    .nullable()
+    .prefault(null),
+  headroom: z
+    .strictObject({
+      tasks: count(
+        { min: 1, max: MACHINES_MAX },
+        { description: 'Room for this many more tasks is kept free.', examples: [2] },
+      ),
+    })
+    .meta({ description: 'Room kept free, in tasks of the shape of queue.task.' })
+    .nullable()
+    .prefault(null),
+  freshness: duration(
+    { min: SECOND_MS, max: HOUR_MS },
+    { description: 'Reports older than this mean HOLD: nothing is removed.' },
+  ).prefault('30s'),
+});
+
+/** Enough for a first workload, too few for an expensive mistake. */
+export const LIMITS_MAX_DEFAULT = 10;
+
+const limitsSchema = z.strictObject({
+  min: count({ min: 0, max: MACHINES_MAX }, { description: 'Machines kept although nothing needs them.' }).prefault(0),
+  max: count({ min: 0, max: MACHINES_MAX }, { description: 'Most machines at a time.' }).prefault(LIMITS_MAX_DEFAULT),
+  vcpus: count(
+    { min: 1, max: 1_000_000 },
+    { description: 'Most vCPUs at a time, all machines together. Default: no such limit.' },
+  )
+    .nullable()
+    .prefault(null),
+  launchesPerHour: count(
+    { min: 1, max: MACHINES_MAX },
+    { description: 'Most machines launched within any hour.' },
+  ).prefault(60),
+  maxScaleUp: count({ min: 1, max: MACHINES_MAX }, { description: 'Most machines that one plan adds.' }).prefault(10),
+  maxScaleDown: count(
+    { min: 1, max: MACHINES_MAX },
+    { description: 'Most machines that one plan starts to drain.' },
+  ).prefault(5),
+});
+
+const instancesSchema = z.strictObject({
+  cpu: countRange(
+    { min: 1, max: 4096 },
+    { description: 'vCPUs of an instance type. Default: any.', examples: ['4..32'] },
+  )
+    .nullable()
+    .prefault(null),
+  memory: sizeRange({ description: 'Memory of an instance type. Default: any.', examples: ['8GiB..128GiB'] })
+    .nullable()
+    .prefault(null),
+  memoryPerCpu: sizeRange({ description: 'Memory per vCPU. Default: any.', examples: ['2GiB..8GiB'] })
+    .nullable()
+    .prefault(null),
+  families: z
+    .array(text(FAMILY, { description: 'A letter (c = c5, c6a, c7i ...) or a family (c6a).', examples: ['c'] }))
+    .max(LIST_MAX)
+    .prefault([])
+    .meta({ description: 'Families that may be launched. Default: all.' }),
+  exclude: z
+    .array(text(TYPE_GLOB, { description: 'A type or a pattern with * and ?.', examples: ['t*'] }))
+    .max(LIST_MAX)
+    .prefault([])
+    .meta({ description: 'Types that are never launched, e.g. t* or "*.metal".' }),
+  architectures: z
+    .array(choice(['x86_64', 'arm64'], { description: 'A processor architecture.' }))
+    .min(1)
+    .max(2)
+    .optional()
+    .meta({ description: 'Architectures that may be launched; each needs an image. Default: those that have one.' }),
+});
+
+const burstSchema = z.strictObject({
+  region: text(REGION, { description: 'The AWS region.', examples: ['eu-central-1'] }),
+  subnets: z
+    .array(text(SUBNET, { description: 'A subnet id.' }))
+    .min(1)
+    .max(LIST_MAX)
+    .meta({
+      description: 'Subnets that machines may be launched in, best in several zones.',
+      examples: [['subnet-0a1b2c3d4e5f60718']],
+    }),
+  securityGroups: z
+    .array(text(SECURITY_GROUP, { description: 'A security group id.' }))
+    .max(16)
+    .prefault([])
+    .meta({ description: "Security groups of the machines. Default: the VPC's default group." }),
+  image: z
+    .strictObject({
+      x86_64: text(IMAGE, { description: 'Image for x86_64 machines.' }).optional(),
+      arm64: text(IMAGE, { description: 'Image for arm64 machines.' }).optional(),
+    })
+    .meta({
+      minProperties: 1,
+      description: 'The AMI per architecture; at least one.',
+      examples: [{ x86_64: 'ami-0a1b2c3d4e5f60718' }],
+    }),
+  instanceProfile: text(INSTANCE_PROFILE, { description: 'Instance profile of the machines. Default: none.' })
+    .nullable()
+    .prefault(null),
+  volumeSize: wholeGib({ min: 1, max: 64 * 1024 }, { description: 'Root volume in whole GiB.' }).prefault('8GiB'),
+  instances: instancesSchema.prefault({}).meta({ description: 'Which instance types may be launched.' }),
+  market: z
+    .strictObject({
+      spot: percent({ min: 0, max: 1 }, { description: 'Share of machines above onDemandBase that is spot.' }).prefault(
+        '0%',
+      ),
+      onDemandBase: count(
+        { min: 0, max: MACHINES_MAX },
+        { description: 'So many machines are on-demand before the first spot one.' },
+      ).prefault(0),
+    })
+    .prefault({})
+    .meta({ description: 'Spot and on-demand.' }),
+  limits: limitsSchema.prefault({}).meta({ description: 'What is never exceeded, whatever the demand.' }),
+  budget: z
+    .strictObject({
+      hourly: usd({
+        description: 'Most that all live machines of this workload may cost per hour; null = no limit.',
+        examples: [40],
+      }).nullable(),
+      currency: choice(['USD'], { description: "AWS's price lists are in US dollars." }).prefault('USD'),
+    })
+    .prefault(EMPTY_SECTION)
+    .meta({ description: 'Money is reserved against this before a machine is launched.' }),
+});
+
+const joinSchema = z.strictObject({
+  ssh: z
+    .strictObject({
+      user: text(USER, { description: 'Login user of the image.' }).prefault('ubuntu'),
+      port: count({ min: 1, max: 65_535 }, { description: 'Port of the SSH server.' }).prefault(22),
+      identity: z
+        .strictObject({
+          file: text(FILE_PATH, {
+            description: 'Private key; relative paths start at this file.',
+            examples: ['/etc/spillway/id_ed25519'],
+          }),
+        })
+        .prefault(EMPTY_SECTION)
+        .meta({ description: 'What Spillway logs in with.' }),
+      bastion: z.null().prefault(null).meta({ description: 'A jump host: not supported yet.' }),
+      hostKey: choice(['injected'], {
+        description: 'How the host is verified: injected = a key of ours is given at launch and must answer.',
+      }).prefault('injected'),
+    })
+    .prefault(EMPTY_SECTION)
+    .meta({ description: 'How Spillway reaches a new machine.' }),
+  recipe: z
+    .strictObject({
+      script: text(FILE_PATH, {
+        description: 'Shell script run on the machine before the agent starts; relative paths start at this file.',
+      })
+        .nullable()
+        .prefault(null),
+      env: textMap(VARIABLE_NAME, VARIABLE_VALUE, { description: 'Environment of the script.' }).prefault({}),
+    })
+    .nullable()
+    .prefault({})
+    .meta({ description: 'What prepares a machine.' }),
+  ready: z
+    .strictObject({
+      command: text(COMMAND, {
+        description: "Must exit 0 before the machine counts as ready. Default: the agent's first heartbeat is enough.",
+      })
+        .nullable()
+        .prefault(null),
+      deadline: duration(
+        { min: 10 * SECOND_MS, max: DAY_MS },
+        { description: 'From the start of joining to ready; past it the machine is terminated.' },
+      ).prefault('5m'),
+    })
+    .prefault({})
+    .meta({ description: 'When a machine counts as ready.' }),
+});
+
+const hook = (description: string) => text(COMMAND, { description }).nullable().prefault(null);
+
+const drainSchema = z.strictObject({
+  scaleDownUnneededTime: duration(
+    { min: 0, max: 7 * DAY_MS },
+    { description: 'A machine is drained when nothing needed it for this long.' },
+  ).prefault('5m'),
+  cooldown: z
+    .strictObject({
+      scaleUp: duration({ min: 0, max: DAY_MS }, { description: 'Pause between two scale-outs.' }).prefault('0s'),
+      scaleDown: duration(
+        { min: 0, max: DAY_MS },
+        { description: 'Pause before a scale-in, after any scaling.' },
+      ).prefault('2m'),
+    })
+    .prefault({})
+    .meta({ description: 'Pauses between decisions.' }),
+  deadline: duration(
+    { min: MINUTE_MS / 6, max: 7 * DAY_MS },
+    { description: 'How long running work may take to finish; then onDeadline decides.' },
+  ).prefault('30m'),
+  onDeadline: choice(['wait', 'terminate'], {
+    description: 'wait = keep waiting and alert; terminate = end the machine although work runs on it.',
+  }).prefault('wait'),
+  hooks: z
+    .strictObject({
+      beforeDrain: hook('Run on the machine before it is drained.'),
+      beforeTerminate: hook('Run on the machine when its work is gone, before it is terminated.'),
+    })
+    .nullable()
+    .prefault({})
+    .meta({ description: 'Commands run on the machine over SSH.' }),
+});
+
+export const documentSchema = z.strictObject({
+  apiVersion: choice(['spillway.dev/v1'], { description: 'Version of this format.', examples: ['spillway.dev/v1'] }),
+  kind: choice(['WorkloadPolicy'], { description: 'What this file is.', examples: ['WorkloadPolicy'] }),
+  metadata: z
+    .strictObject({
+      name: text(NAME, { description: 'Name of the workload; one policy each.', examples: ['transcode'] }),
+    })
+    .prefault(EMPTY_SECTION)
+    .meta({ description: 'What the policy is called.' }),
+  spec: z
+    .strictObject({
+      agents: z
+        .strictObject({
+          selector: textMap(LABEL_NAME, LABEL_VALUE, {
+            description: 'Labels an on-prem agent must have to serve the workload. Default: every agent serves it.',
+          }).prefault({}),
+        })
+        .prefault({})
+        .meta({ description: 'The on-prem agents of the workload; they are always filled first.' }),
+      demand: demandSchema.prefault({}).meta({
+        description:
+          'What says how much is needed: at least one of utilization, queue, headroom; the largest answer wins.',
+      }),
+      burst: burstSchema.prefault(EMPTY_SECTION).meta({ description: 'How the workload may use AWS.' }),
+      join: joinSchema.prefault(EMPTY_SECTION).meta({ description: 'How a new machine becomes an agent.' }),
+      drain: drainSchema.prefault({}).meta({ description: 'How a machine that is not needed leaves.' }),
+    })
+    .prefault(EMPTY_SECTION)
+    .meta({ description: 'The policy.' }),
+});
+
+/** The document after units and defaults, before names are normalised. */
+export type PolicyDocument = z.output<typeof documentSchema>;

@@ -1,0 +1,36 @@
+/** What the policy format will have and this version refuses by name, so that nobody believes in a key that does nothing. */
+
+/** Ends of key paths; a key counts only where the schema does not know it. */
+const UNSUPPORTED_KEYS: readonly string[] = [
+  'allocationStrategy',
+  'approval',
+  'autoScalingGroup',
+  'budget.action',
+  'budget.daily',
+  'budget.monthly',
+  'disruptionBudgets',
+  'dryRun',
+  'expireAfter',
+  'forecast',
+  'gpus',
+  'identity.agent',
+  'launchTemplate',
+  'paused',
+  'schedule',
+  'warmPool',
+];
+
+/** Values that a known key will take one day, by the key's path. */
+const UNSUPPORTED_VALUES: Readonly<Record<string, readonly string[]>> = {
+  'spec.join.ssh.hostKey': ['console', 'known', 'ca'],
+  'spec.demand.queue.source': ['slurm', 'nomad', 'mesos', 'kubernetes', 'yarn', 'sqs', 'redis', 'http', 'prometheus'],
+};
+
+export function isUnsupportedKey(path: string): boolean {
+  return UNSUPPORTED_KEYS.some((key) => path === key || path.endsWith(`.${key}`));
+}
+
+export function isUnsupportedValue(path: string, value: unknown): boolean {
+  if (path === 'spec.join.ssh.bastion') return true;
+  return typeof value === 'string' && (UNSUPPORTED_VALUES[path] ?? []).includes(value);
+}

@@ -1,0 +1,108 @@
+import type { LaunchBody } from '../model/launch.ts';
+import type { Architecture, InstanceType, Market } from '../model/offering.ts';
+import type { EpochMs } from '../model/time.ts';
+
+export type CloudInstanceState = 'pending' | 'running' | 'shutting-down' | 'terminated' | 'stopping' | 'stopped';
+
+/** One instance as DescribeInstances tells it. A missing field is "not known yet", never "gone". */
+export interface CloudInstance {
+  readonly instanceId: string;
+  readonly state: CloudInstanceState;
+  readonly clientToken: string;
+  readonly instanceType: string;
+  readonly zone: string;
+  readonly market: Market;
+  readonly privateIp: string | null;
+  readonly launchTimeMs: EpochMs | null;
+  /** From StateTransitionReason, whole seconds; null while it lives or where EC2 gives no time. */
+  readonly endedAtMs: EpochMs | null;
+  /** StateReason.Code, e.g. `Server.SpotInstanceTermination`. */
+  readonly endCode: string | null;
+  readonly tags: Readonly<Record<string, string>>;
+}
+
+export interface InstanceListing {
+  readonly instances: readonly CloudInstance[];
+  /** False when a page failed or the bound was hit: absence then means nothing. */
+  readonly complete: boolean;
+  /** When the first page was asked for: younger rows may be missing rightly. */
+  readonly startedAtMs: EpochMs;
+}
+
+/**
+ * What became of one RunInstances call. Refusals are values, because each class has its own next step (peers.md 4.7).
+ * `unknown`: EC2 may or may not have acted; only the same token and body may follow.
+ */
+export type RunOutcome =
+  | { readonly kind: 'launched'; readonly instances: readonly LaunchedInstance[] }
+  | { readonly kind: 'refused'; readonly errorClass: RefusalClass; readonly code: string; readonly message: string }
+  | { readonly kind: 'throttled'; readonly code: string; readonly message: string }
+  | { readonly kind: 'unknown'; readonly code: string; readonly message: string };
+
+/** `ended`: IdempotentInstanceTerminated, the attempt is over. `mismatch`: the body was edited, a bug to alert on. */
+export type RefusalClass = 'capacity' | 'quota' | 'auth' | 'config' | 'ended' | 'mismatch';
+
+export interface LaunchedInstance {
+  readonly instanceId: string;
+  readonly privateIp: string | null;
+  readonly zone: string;
+  readonly launchTimeMs: EpochMs | null;
+}
+
+export interface RunRequest {
+  readonly region: string;
+  readonly token: string;
+  readonly body: LaunchBody;
+  /** Plain text; the adapter encodes it. Carries the one-time host key: never logged, never stored. */
+  readonly userData: string;
+  /** Wall-clock time after which the request must not be signed any more (fence against a process that was stopped). */
+  readonly signBeforeMs: EpochMs;
+}
+
+export interface SubnetFacts {
+  readonly subnetId: string;
+  readonly zone: string;
+  readonly freeAddresses: number;
+}
+
+/** What a launch needs to know of an image. */
+export interface ImageFacts {
+  readonly imageId: string;
+  readonly architecture: Architecture;
+  /** e.g. `/dev/sda1` (Ubuntu), `/dev/xvda` (Amazon Linux) */
+  readonly rootDeviceName: string;
+  /** The image's own root volume: a launch may not ask for less. */
+  readonly rootVolumeGib: number;
+}
+
+export interface SpotPrice {
+  readonly instanceType: string;
+  readonly zone: string;
+  readonly atMs: EpochMs;
+  readonly priceUsdPerHour: number;
+}
+
+export type TerminateOutcome =
+  | { readonly kind: 'accepted' }
+  /** These ids are not known to EC2; nothing was terminated, because one bad id fails the whole call. */
+  | { readonly kind: 'not-found'; readonly instanceIds: readonly string[] };
+
+/**
+ * EC2 as the product uses it. Every call has a deadline; what cannot be a value is thrown as `AppError`
+ * (AWS_UNREACHABLE, AWS_AUTH, AWS_THROTTLED, AWS_CONFIG).
+ */
+export interface Cloud {
+  runInstances(request: RunRequest): Promise<RunOutcome>;
+  /** All instances with our owner tag, terminated ones included as long as EC2 shows them. */
+  listInstances(region: string, owner: string): Promise<InstanceListing>;
+  /** At most 1,000 ids. Safe to repeat. Accepted is not done: done is when a listing says `terminated`. */
+  terminateInstances(region: string, instanceIds: readonly string[]): Promise<TerminateOutcome>;
+  listInstanceTypes(region: string): Promise<readonly InstanceType[]>;
+  /** Facts of images, remembered for good because an image never changes. Unknown ids throw AWS_CONFIG. */
+  describeImages(region: string, imageIds: readonly string[]): Promise<readonly ImageFacts[]>;
+  describeSubnets(region: string, subnetIds: readonly string[]): Promise<readonly SubnetFacts[]>;
+  /** Linux prices since `sinceMs`, the one in force at that moment included; at most 90 days back (EC2's memory). */
+  listSpotPrices(region: string, instanceTypes: readonly string[], sinceMs: EpochMs): Promise<readonly SpotPrice[]>;
+  /** The console text kept by EC2 (at most 64 KiB), or null when there is none yet. */
+  consoleOutput(region: string, instanceId: string): Promise<string | null>;
+}

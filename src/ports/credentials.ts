@@ -1,0 +1,20 @@
+import type { LaunchBody } from '../model/launch.ts';
+
+/**
+ * What the deployment key makes. Everything is derived anew from the key and the launch's nonce,
+ * so that no row, job or log has to hold a secret.
+ */
+export interface LaunchCredentials {
+  /** EC2's client token of one attempt of a launch. */
+  makeToken(nonce: string, attempt: number): string;
+  /** The nonce and attempt of a token that we made; null for anyone else's. The second proof of ownership. */
+  verifyToken(token: string): { readonly nonce: string; readonly attempt: number } | null;
+  /** The launch's one-time host key, public half: `ssh-ed25519 AAAA...`. */
+  hostPublicKey(nonce: string): string;
+  /** User-data with the host key in it. Same nonce and body, same text. */
+  renderUserData(nonce: string, body: Pick<LaunchBody, 'sshUser' | 'authorizedKey'>): string;
+  /** SHA-256 of a text as hex; tokens and user-data are kept as this. */
+  sha256(text: string): string;
+  /** Public half of the key that we log in with. @throws AppError CONFIG_KEY_FILE */
+  loginPublicKey(identityFile: string): Promise<string>;
+}

@@ -1,0 +1,47 @@
+import type { TaskId } from '../model/ids.ts';
+import type { Resources } from '../model/resources.ts';
+import type { PlanOutcome } from '../planner/types.ts';
+
+/** What an operator may ask the running service to do; the HTTP layer validates, these act. */
+export interface OperatorActions {
+  /**
+   * Writes the tasks as rows and rings their queue. Null shape = the policy's default task shape.
+   * @throws AppError WORKLOAD_UNKNOWN when no active policy has that name.
+   */
+  submitTasks(request: TaskSubmission): Promise<readonly TaskId[]>;
+  /** The plan the next tick would make, without acting; null = all workloads. @throws AppError WORKLOAD_UNKNOWN */
+  previewPlan(workload: string | null): Promise<PlanOutcome>;
+  /** Makes a one-time token with which an on-prem agent may register. The token is shown once and kept only as a hash. */
+  createEnrolment(request: EnrolmentRequest): Promise<{ readonly token: string; readonly expiresAtMs: number }>;
+  /** What `/readyz` and `status` tell of the service itself. */
+  health(): Promise<ServiceHealth>;
+}
+
+export interface TaskSubmission {
+  readonly workload: string;
+  /** argv, at least one word. */
+  readonly command: readonly string[];
+  readonly shape: Resources | null;
+  /** 1..10,000 */
+  readonly count: number;
+}
+
+export interface EnrolmentRequest {
+  readonly labels: Readonly<Record<string, string>>;
+  readonly ttlMs: number;
+}
+
+export interface ServiceHealth {
+  readonly ready: boolean;
+  readonly leader: boolean;
+  readonly checks: readonly HealthCheck[];
+}
+
+export interface HealthCheck {
+  /** e.g. `database`, `queue`, `aws`, `planner`. */
+  readonly name: string;
+  readonly state: 'ok' | 'failing' | 'unknown';
+  /** One sentence; empty when ok. */
+  readonly detail: string;
+  readonly sinceMs: number;
+}

@@ -1,0 +1,80 @@
+import type { LaunchId, MachineId, PlanId } from '../model/ids.ts';
+import type { LaunchBody } from '../model/launch.ts';
+import type { WorkloadPolicy } from '../model/policy.ts';
+import type { Resources } from '../model/resources.ts';
+import type { EpochMs } from '../model/time.ts';
+import type { AgentView, MachineView, PendingShape, UtilizationView } from '../planner/types.ts';
+import type { Lease } from './leadership.ts';
+
+/** What the database knows for one decision pass, read in one repeatable-read transaction. */
+export interface PlanningFacts {
+  /** The database's clock at the moment of the snapshot. */
+  readonly nowMs: EpochMs;
+  readonly agents: readonly AgentView[];
+  readonly machines: readonly MachineView[];
+  readonly workloads: ReadonlyMap<string, WorkloadFacts>;
+  /** Keys (see `offeringKey`) that EC2 lately had no capacity for. */
+  readonly unavailable: ReadonlySet<string>;
+}
+
+export interface WorkloadFacts {
+  readonly pending: readonly PendingShape[];
+  readonly utilization: UtilizationView | null;
+  readonly launchedLastHour: number;
+  readonly lastLaunchAtMs: EpochMs | null;
+  readonly lastDrainAtMs: EpochMs | null;
+}
+
+/** A launch to be committed: ids, nonce and token are made before, so that the row is whole when EC2 is called. */
+export interface NewLaunch {
+  readonly id: LaunchId;
+  readonly workload: string;
+  readonly nonce: string;
+  readonly token: string;
+  readonly body: LaunchBody;
+  readonly zone: string;
+  readonly priceUsdPerHour: number;
+  readonly resources: Resources;
+  readonly machineIds: readonly MachineId[];
+  readonly deadlineMs: number;
+}
+
+export interface PlanCommit {
+  readonly lease: Lease;
+  readonly planId: PlanId;
+  readonly input: unknown;
+  readonly outcome: unknown;
+  /** Equal to the newest stored plan's and nothing to do: not stored again. */
+  readonly digest: string;
+  readonly launches: readonly NewLaunch[];
+  readonly drains: readonly MachineStep[];
+  readonly undrains: readonly MachineStep[];
+  /** Re-checked inside the transaction: live machines of a workload after the launches. */
+  readonly machinesMax: ReadonlyMap<string, number>;
+  /** Deadline of each drain that begins now, by machine. */
+  readonly drainDeadlineMs: ReadonlyMap<MachineId, number>;
+}
+
+export interface MachineStep {
+  readonly machineId: MachineId;
+  readonly revision: number;
+  readonly reason: string;
+}
+
+/**
+ * `fenced`: another epoch leads; nothing was written, stop deciding.
+ * `outdated`: the world moved between snapshot and commit (a limit would break); nothing was written, plan again.
+ */
+export type CommitOutcome =
+  | { readonly kind: 'committed'; readonly stored: boolean; readonly drained: readonly MachineId[]; readonly undrained: readonly MachineId[] }
+  | { readonly kind: 'fenced' }
+  | { readonly kind: 'outdated'; readonly detail: string };
+
+export interface PlanningStore {
+  readFacts(policies: readonly WorkloadPolicy[]): Promise<PlanningFacts>;
+  commit(commit: PlanCommit): Promise<CommitOutcome>;
+  /** Records the policies that are in force now; those that are gone stay, inactive. */
+  recordPolicies(policies: readonly { readonly policy: WorkloadPolicy; readonly hash: string }[]): Promise<void>;
+  /** The newest recorded policy of a workload, whether or not it is still in force. */
+  readPolicy(workload: string): Promise<{ readonly policy: WorkloadPolicy; readonly active: boolean } | null>;
+}

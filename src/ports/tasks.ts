@@ -1,0 +1,117 @@
+import type { AgentId, MachineId, TaskId } from '../model/ids.ts';
+import type { Resources } from '../model/resources.ts';
+import type { EpochMs } from '../model/time.ts';
+import type { Site } from '../model/agent.ts';
+import type { AgentReport, LogOutcome, LogPart } from './agent-gateway.ts';
+
+/** Pending tasks of one workload and shape: one queue. */
+export interface PendingGroup {
+  readonly workload: string;
+  readonly shape: Resources;
+  readonly count: number;
+  readonly oldestPendingSinceMs: EpochMs;
+}
+
+/** An agent that may be given work now, with what it has free. */
+export interface FreeAgent {
+  readonly id: AgentId;
+  readonly site: Site;
+  readonly labels: Readonly<Record<string, string>>;
+  /** The workload an `aws` agent was launched for; null on-prem. */
+  readonly workload: string | null;
+  readonly free: Resources;
+}
+
+/** A task that an agent holds: leased, or running there. */
+export interface HeldTask {
+  readonly id: TaskId;
+  readonly workload: string;
+  readonly attempt: number;
+  readonly state: 'leased' | 'running';
+  readonly shape: Resources;
+  readonly command: readonly string[];
+  readonly progressBase64: string | null;
+  readonly leaseToken: string;
+}
+
+export interface NewTask {
+  readonly id: TaskId;
+  readonly workload: string;
+  readonly command: readonly string[];
+  readonly shape: Resources;
+}
+
+/**
+ * Tasks as rows, the truth of the built-in engine. A job in a queue is only a doorbell and a lock:
+ * whatever it says, a task is given out only by the compare-and-set of `lease`.
+ */
+export interface TaskStore {
+  insert(tasks: readonly NewTask[]): Promise<void>;
+  listPending(): Promise<readonly PendingGroup[]>;
+  /** Oldest first; for filling a queue that was emptied. */
+  listPendingIds(workload: string, shape: Resources, limit: number): Promise<readonly TaskId[]>;
+  /** Agents heard of within `silentAfterMs`, not cordoned, with what tasks leave free. */
+  listFreeAgents(silentAfterMs: number): Promise<readonly FreeAgent[]>;
+  /** pending -> leased with a new attempt, if the agent still has room; returns the ids that were won. */
+  lease(
+    agentId: AgentId,
+    leases: readonly { readonly taskId: TaskId; readonly token: string }[],
+    leaseMs: number,
+  ): Promise<ReadonlySet<TaskId>>;
+  /** What an agent holds and is asked to do now, without a report; null = removed. */
+  listOrders(agentId: AgentId): Promise<Pick<ReportResult, 'cordoned' | 'cordonGeneration' | 'leave' | 'held'> | null>;
+  /** Back to pending whatever was leased or running past its lease; returns what came back. */
+  expireLeases(limit: number): Promise<readonly { readonly id: TaskId; readonly workload: string; readonly shape: Resources; readonly leaseToken: string | null }[]>;
+  /** Adds what follows the kept end of an attempt's log; a part that begins beyond the end is not kept. */
+  appendLog(agentId: AgentId, part: LogPart): Promise<LogOutcome>;
+}
+
+/** One agent's heartbeat, for a batch. */
+export interface ReportOf {
+  readonly agentId: AgentId;
+  readonly report: AgentReport;
+}
+
+/** What the rows say after a report was written. */
+export interface ReportResult {
+  readonly agentId: AgentId;
+  /** `superseded`: an older boot or sequence number. `unknown-agent`: removed. In both cases nothing was written. */
+  readonly kind: 'accepted' | 'superseded' | 'unknown-agent';
+  readonly cordoned: boolean;
+  readonly cordonGeneration: number;
+  /** The agent's machine is on its way out: it may go when its work is done. */
+  readonly leave: boolean;
+  /** A machine whose next step waits for reports like this one (it joins or drains). */
+  readonly waitingMachineId: MachineId | null;
+  readonly held: readonly HeldTask[];
+  /** Tasks that this report ended, or that had ended before and are reported once more: the agent may forget them. */
+  readonly ended: readonly { readonly taskId: TaskId; readonly attempt: number; readonly lease: HeldTask | null }[];
+  /** Tasks it reports as running that are not its own any more. */
+  readonly foreign: readonly { readonly taskId: TaskId; readonly attempt: number }[];
+  /** Tasks the rows had as running there that the agent does not know: given back to pending. */
+  readonly lost: readonly HeldTask[];
+}
+
+export interface NewAgent {
+  readonly id: AgentId;
+  readonly name: string;
+  readonly tokenHash: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly capacity: Resources;
+  readonly bootId: string;
+}
+
+export type RegistrationRefusal = 'unknown-token' | 'expired' | 'used';
+
+/** Agents as rows. Reports are written in batches: a thousand heartbeats cost a few statements, not thousands. */
+export interface AgentStore {
+  /**
+   * Burns the one-time token and makes the agent, in one transaction. The same boot may ask again with the same token until
+   * its first heartbeat: the answer was lost on the way, and the same agent gets the new token hash.
+   */
+  register(enrolmentHash: string, agent: NewAgent): Promise<{ readonly kind: 'registered'; readonly agentId: AgentId } | { readonly kind: 'refused'; readonly why: RegistrationRefusal }>;
+  /** Agents by the hash of their token; removed ones are not found. */
+  findByToken(tokenHash: string): Promise<AgentId | null>;
+  writeReports(reports: readonly ReportOf[], leaseMs: number): Promise<readonly ReportResult[]>;
+  createEnrolment(tokenHash: string, labels: Readonly<Record<string, string>>, ttlMs: number): Promise<{ readonly expiresAtMs: EpochMs }>;
+}

@@ -1,0 +1,76 @@
+import { createPostgresBackend, SchemaMigrationRequiredError, SchemaVersionMismatchError } from 'bullmq';
+import { Pool } from 'pg';
+import { AppError } from '../model/errors.ts';
+import { errorListener, type QueueLog, reaching } from './queue-errors.ts';
+import { BACKEND_OPTIONS, type QueueStore } from './queue-store.ts';
+
+type PostgresConnection = Parameters<typeof createPostgresBackend>[1]['connection'];
+
+/** BullMQ's own tables are in this schema of the same database; `spillway migrate` makes them. */
+const SCHEMA = 'bullmq';
+/** One waits for notifications all the time; the others are for statements of a millisecond. */
+const CONNECTIONS_MAX = 5;
+const STATEMENT_MS = 10_000;
+
+/**
+ * The embedded default: BullMQ on Postgres. Needs a session of its own for LISTEN, so no transaction-mode pooler in between.
+ * @throws AppError QUEUE_UNREACHABLE within 5 s; DATABASE_SCHEMA when BullMQ's tables are missing or too new.
+ */
+export async function openPostgresStore(url: string, log: QueueLog): Promise<QueueStore> {
+  const onError = errorListener(log, 'postgres');
+  const pool = new Pool({
+    connectionString: url,
+    // Begins like every connection of ours: that is how an embedded server knows that it is still in use.
+    application_name: 'spillway-queue',
+    options: `-c search_path=${SCHEMA}`,
+    max: CONNECTIONS_MAX,
+    connectionTimeoutMillis: 5_000,
+    statement_timeout: STATEMENT_MS,
+    query_timeout: STATEMENT_MS + 1_000,
+    lock_timeout: STATEMENT_MS / 2,
+    idle_in_transaction_session_timeout: STATEMENT_MS,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: 10_000,
+    idleTimeoutMillis: 30_000,
+  });
+  pool.on('error', onError);
+  // BullMQ describes a pool in its own words, which TypeScript cannot match with pg's overloads.
+  const connection = pool as unknown as PostgresConnection;
+  const root = createPostgresBackend('spillway-root', { ...BACKEND_OPTIONS, connection });
+  root.on('error', onError);
+  try {
+    await reaching(async () => root.waitUntilReady());
+  } catch (error) {
+    await pool.end();
+    throw translateSchemaError(error);
+  }
+  return {
+    kind: 'postgres',
+    shared: (name) => root.forQueue(name),
+    waiting: (name, options) =>
+      createPostgresBackend(name, { ...options, connection }, { withBlockingConnection: true }),
+    ping: async () => {
+      await reaching(async () => pool.query('select 1'));
+    },
+    close: async () => {
+      await root.close();
+      await pool.end();
+    },
+  };
+}
+
+function translateSchemaError(error: unknown): unknown {
+  if (error instanceof SchemaMigrationRequiredError) {
+    return new AppError('DATABASE_SCHEMA', `The database does not have the queue's tables (schema ${SCHEMA})`, {
+      remedy: 'Run `spillway migrate`.',
+      cause: error,
+    });
+  }
+  if (error instanceof SchemaVersionMismatchError) {
+    return new AppError('DATABASE_SCHEMA', `The queue's tables in schema ${SCHEMA} were made by a newer version`, {
+      remedy: 'Run the newer version of spillway; an older one cannot use this database.',
+      cause: error,
+    });
+  }
+  return error;
+}

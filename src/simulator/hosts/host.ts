@@ -1,0 +1,106 @@
+import { randomBytes } from 'node:crypto';
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import ssh2 from 'ssh2';
+import { INSTANCE_VARIABLE } from './processes.ts';
+
+/** What a host needs to know to stand in for one instance. */
+export interface HostSpec {
+  readonly instanceId: string;
+  /** Loopback address it listens on, and nowhere else. */
+  readonly address: string;
+  readonly port: number;
+  /** HOME and working directory of every command. */
+  readonly directory: string;
+  readonly vcpus: number;
+  readonly memoryMib: number;
+  /** `authorized_keys` lines. */
+  readonly authorizedKeys: readonly string[];
+  /** PATH of commands, behind the instance's own `bin`. */
+  readonly path: string;
+  /** Where errors of the host itself go. */
+  readonly onError: (error: unknown) => void;
+}
+
+export interface RunningHost {
+  /** Closes the listener and every connection. Processes are not its business. */
+  close(): Promise<void>;
+}
+
+/** The host key's file, read anew for each connection, so that a login can rotate it as on a real host. */
+export function hostKeyFile(directory: string): string {
+  return join(directory, '.host', 'ssh_host_ed25519_key');
+}
+
+/** A file in this folder named `shutdown` ends the instance from inside. */
+export function controlDirectory(directory: string): string {
+  return join(directory, '.host', 'control');
+}
+
+/** The environment of a login: nothing of the simulation's own environment but what is named here. */
+export function loginEnvironment(spec: HostSpec, user: string): Record<string, string> {
+  return {
+    HOME: spec.directory,
+    USER: user,
+    LOGNAME: user,
+    SHELL: '/bin/sh',
+    LANG: 'C.UTF-8',
+    PATH: `${join(spec.directory, 'bin')}:${spec.path}`,
+    SPILLWAY_CPUS: String(spec.vcpus),
+    SPILLWAY_MEMORY_MIB: String(spec.memoryMib),
+    SPILLWAY_HOST_KEY_FILE: hostKeyFile(spec.directory),
+    [INSTANCE_VARIABLE]: spec.instanceId,
+  };
+}
+
+/** Stock images let their user become root without a password; here everybody is the user who runs the region. */
+const SUDO = [
+  '#!/bin/sh',
+  'while [ $# -gt 0 ]; do',
+  '  case $1 in',
+  '    -u) shift 2 ;;',
+  '    --) shift; break ;;',
+  '    -*) shift ;;',
+  '    *) break ;;',
+  '  esac',
+  'done',
+  'exec "$@"',
+  '',
+].join('\n');
+
+/** Makes the instance's files: its folder, its host key, and a `shutdown` that works. Gives the public host key. */
+export async function prepareDirectory(directory: string, hostKeyPrivate: string | null): Promise<string> {
+  await mkdir(controlDirectory(directory), { recursive: true, mode: 0o700 });
+  await mkdir(join(directory, 'bin'), { recursive: true });
+  const privateKey = hostKeyPrivate ?? ssh2.utils.generateKeyPairSync('ed25519').private;
+  const parsed = ssh2.utils.parseKey(privateKey);
+  if (parsed instanceof Error) throw new Error(`the host key in the user-data cannot be read: ${parsed.message}`);
+  const publicKey = `${parsed.type} ${parsed.getPublicSSH().toString('base64')}`;
+  await writeFile(hostKeyFile(directory), privateKey.endsWith('\n') ? privateKey : `${privateKey}\n`, { mode: 0o600 });
+  await writeFile(`${hostKeyFile(directory)}.pub`, `${publicKey}\n`);
+  for (const name of ['shutdown', 'poweroff', 'halt']) {
+    const script = join(directory, 'bin', name);
+    await writeFile(script, `#!/bin/sh\n: > ${quote(join(controlDirectory(directory), 'shutdown'))}\n`);
+    await chmod(script, 0o755);
+  }
+  await writeFile(join(directory, 'bin', 'sudo'), SUDO, { mode: 0o755 });
+  return publicKey;
+}
+
+/** What the console of a booted instance shows; the key block is in the form cloud-init prints. */
+export function consoleText(address: string, publicKey: string, problem: string | null): string {
+  return [
+    `[    0.000000] Linux simulated (boot ${randomBytes(4).toString('hex')})`,
+    ...(problem === null ? [] : [`cloud-init: ${problem}`]),
+    '-----BEGIN SSH HOST KEY KEYS-----',
+    `${publicKey} root@ip-${address.replaceAll('.', '-')}`,
+    '-----END SSH HOST KEY KEYS-----',
+    `ip-${address.replaceAll('.', '-')} login: `,
+    '',
+  ].join('\r\n');
+}
+
+/** Single quotes for `sh`. */
+export function quote(text: string): string {
+  return `'${text.replaceAll("'", String.raw`'\''`)}'`;
+}

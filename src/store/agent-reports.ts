@@ -1,0 +1,231 @@
+import { sql } from 'kysely';
+
+import type { AgentId, MachineId, TaskId } from '../model/ids.ts';
+import type { AgentReport, ReportedTask } from '../ports/agent-gateway.ts';
+import type { HeldTask, ReportOf, ReportResult } from '../ports/tasks.ts';
+import type { Tx } from './database.ts';
+import { selectHeld, toHeld } from './held-tasks.ts';
+
+interface AcceptedAgent {
+  readonly id: string;
+  readonly cordoned: boolean;
+  readonly cordon_generation: number;
+  readonly machine_id: string | null;
+  readonly machine_state: string | null;
+}
+
+/** What the rows must become, gathered over a whole batch so that it takes a handful of statements. */
+interface TaskWrites {
+  readonly kept: { readonly id: TaskId; readonly running: boolean; readonly progressBase64: string | null }[];
+  readonly ended: { readonly id: TaskId; readonly exitCode: number; readonly progressBase64: string | null }[];
+  readonly lost: TaskId[];
+  /** Machines by whether their agent still has anything to do. */
+  readonly busy: Map<string, boolean>;
+}
+
+/**
+ * Writes a batch of heartbeats in one transaction: agents, samples, tasks, idle clocks. Reports of an older boot or
+ * sequence number change nothing. One agent appears at most once in a batch.
+ */
+export async function writeReports(
+  tx: Tx,
+  reports: readonly ReportOf[],
+  leaseMs: number,
+): Promise<readonly ReportResult[]> {
+  const accepted = await updateAgents(tx, reports);
+  const heldByAgent = await readHeld(tx, [...accepted.keys()]);
+  const writes: TaskWrites = { kept: [], ended: [], lost: [], busy: new Map() };
+  const known = await findKnown(
+    tx,
+    reports.map(({ agentId }) => agentId).filter((id) => !accepted.has(id)),
+  );
+  const results = reports.map(({ agentId, report }) => {
+    const agent = accepted.get(agentId);
+    if (agent === undefined) return refusedResult(agentId, known.has(agentId) ? 'superseded' : 'unknown-agent');
+    return settleReport({ agentId, report }, agent, heldByAgent.get(agentId) ?? [], writes);
+  });
+  await insertSamples(
+    tx,
+    reports.filter(({ agentId }) => accepted.has(agentId)),
+  );
+  await writeTasks(tx, writes, leaseMs);
+  await writeIdleClocks(tx, writes.busy);
+  return results;
+}
+
+async function findKnown(tx: Tx, agentIds: readonly AgentId[]): Promise<ReadonlySet<string>> {
+  if (agentIds.length === 0) return new Set();
+  const rows = await tx
+    .selectFrom('agents')
+    .select('id')
+    .where('id', 'in', [...agentIds])
+    .where('removed_at', 'is', null)
+    .execute();
+  return new Set(rows.map(({ id }) => id));
+}
+
+function refusedResult(agentId: AgentId, kind: 'superseded' | 'unknown-agent'): ReportResult {
+  return {
+    agentId,
+    kind,
+    cordoned: false,
+    cordonGeneration: 0,
+    leave: false,
+    waitingMachineId: null,
+    held: [],
+    ended: [],
+    foreign: [],
+    lost: [],
+  };
+}
+
+async function updateAgents(tx: Tx, reports: readonly ReportOf[]): Promise<ReadonlyMap<AgentId, AcceptedAgent>> {
+  const said = reports.map(({ report }) => report);
+  const rows = await sql<AcceptedAgent>`
+    with report as (
+      select * from unnest(
+        ${reports.map((r) => r.agentId)}::text[], ${said.map((r) => r.bootId)}::text[], ${said.map((r) => r.seq)}::bigint[],
+        ${said.map((r) => r.capacity.cpuMilli)}::int[], ${said.map((r) => r.capacity.memoryMib)}::int[],
+        ${said.map((r) => r.used?.cpuMilli ?? null)}::int[], ${said.map((r) => r.used?.memoryMib ?? null)}::int[],
+        ${said.map((r) => (r.cordon.cordoned ? r.cordon.generation : 0))}::bigint[], ${said.map((r) => runningCount(r))}::int[]
+      ) as t(id, boot_id, seq, cpu, memory, used_cpu, used_memory, acked, running)
+    ), locked as (
+      -- In one order for every writer, so that two batches with the same agents wait instead of deadlocking.
+      select a.id from spillway.agents a join report on report.id = a.id
+      where a.removed_at is null order by a.id for update of a
+    )
+    update spillway.agents a set
+      boot_id = report.boot_id, seq = report.seq, last_seen_at = spillway.now(),
+      capacity_cpu_milli = report.cpu, capacity_memory_mib = report.memory,
+      used_cpu_milli = report.used_cpu, used_memory_mib = report.used_memory,
+      running_tasks = report.running,
+      cordon_acked_generation = greatest(a.cordon_acked_generation, report.acked),
+      cordon_acked_at = case
+        when a.cordoned and report.acked = a.cordon_generation then coalesce(a.cordon_acked_at, spillway.now())
+        else a.cordon_acked_at end
+    from report, locked
+    where a.id = report.id and locked.id = a.id
+      and (a.boot_id is distinct from report.boot_id or a.seq < report.seq)
+    returning a.id, a.cordoned, a.cordon_generation::int as cordon_generation, a.machine_id,
+      (select m.state from spillway.machines m where m.id = a.machine_id) as machine_state`.execute(tx);
+  return new Map(rows.rows.map((row) => [row.id as AgentId, row]));
+}
+
+function runningCount(report: AgentReport): number {
+  return report.tasks.filter(({ state }) => state === 'running').length;
+}
+
+async function readHeld(tx: Tx, agentIds: readonly AgentId[]): Promise<ReadonlyMap<AgentId, readonly HeldTask[]>> {
+  if (agentIds.length === 0) return new Map();
+  const rows = await selectHeld(tx, agentIds).forUpdate().execute();
+  return Map.groupBy(rows.map(toHeld), (task) => task.agentId);
+}
+
+/** Compares what one agent says with what the rows say; pure but for what it adds to `writes`. */
+function settleReport(
+  { agentId, report }: ReportOf,
+  agent: AcceptedAgent,
+  held: readonly HeldTask[],
+  writes: TaskWrites,
+): ReportResult {
+  const said = new Map(report.tasks.map((task) => [`${task.taskId}/${task.attempt}`, task]));
+  const stillHeld: HeldTask[] = [];
+  const ended: ReportResult['ended'][number][] = [];
+  const lost: HeldTask[] = [];
+  for (const task of held) {
+    const word = said.get(`${task.id}/${task.attempt}`);
+    said.delete(`${task.id}/${task.attempt}`);
+    if (word?.state === 'exited') {
+      writes.ended.push({ id: task.id, exitCode: word.exitCode, progressBase64: word.progressBase64 });
+      ended.push({ taskId: task.id, attempt: task.attempt, lease: task });
+    } else if (word === undefined && task.state === 'running') {
+      // It ran there and the agent does not know it any more: the agent lost its state, the task runs elsewhere.
+      writes.lost.push(task.id);
+      lost.push(task);
+    } else {
+      writes.kept.push({ id: task.id, running: word !== undefined, progressBase64: word?.progressBase64 ?? null });
+      stillHeld.push(word === undefined ? task : { ...task, state: 'running' });
+    }
+  }
+  const rest = [...said.values()];
+  if (agent.machine_id !== null) writes.busy.set(agent.machine_id, stillHeld.length > 0 || rest.some(isRunning));
+  return {
+    agentId,
+    kind: 'accepted',
+    cordoned: agent.cordoned,
+    cordonGeneration: agent.cordon_generation,
+    leave: agent.machine_state === 'leaving' || agent.machine_state === 'terminating',
+    waitingMachineId:
+      agent.machine_state === 'joining' || agent.machine_state === 'draining' ? (agent.machine_id as MachineId | null) : null,
+    held: stillHeld,
+    // An exit that no row waits for was recorded before, or belongs to an attempt that is over: it may be forgotten.
+    ended: [...ended, ...rest.filter((task) => !isRunning(task)).map(({ taskId, attempt }) => ({ taskId, attempt, lease: null }))],
+    foreign: rest.filter(isRunning).map(({ taskId, attempt }) => ({ taskId, attempt })),
+    lost,
+  };
+}
+
+function isRunning(task: ReportedTask): boolean {
+  return task.state === 'running';
+}
+
+async function insertSamples(tx: Tx, reports: readonly ReportOf[]): Promise<void> {
+  if (reports.length === 0) return;
+  await sql`
+    insert into spillway.samples
+      (agent_id, at, used_cpu_milli, used_memory_mib, allocated_cpu_milli, allocated_memory_mib, running_tasks)
+    select s.id, spillway.now(), s.used_cpu, s.used_memory,
+      coalesce(held.cpu, 0), coalesce(held.memory, 0), s.running
+    from unnest(
+      ${reports.map((r) => r.agentId)}::text[], ${reports.map((r) => r.report.used?.cpuMilli ?? null)}::int[],
+      ${reports.map((r) => r.report.used?.memoryMib ?? null)}::int[], ${reports.map((r) => runningCount(r.report))}::int[]
+    ) as s(id, used_cpu, used_memory, running)
+    left join lateral (
+      select sum(t.cpu_milli)::int as cpu, sum(t.memory_mib)::int as memory from spillway.tasks t
+      where t.agent_id = s.id and t.state in ('leased', 'running')
+    ) held on true
+    on conflict do nothing`.execute(tx);
+}
+
+async function writeTasks(tx: Tx, writes: TaskWrites, leaseMs: number): Promise<void> {
+  if (writes.kept.length > 0) {
+    await sql`
+      update spillway.tasks t set
+        lease_expires_at = spillway.now() + ${leaseMs} * interval '1 millisecond',
+        state = case when k.running then 'running' else t.state end,
+        started_at = case when k.running then coalesce(t.started_at, spillway.now()) else t.started_at end,
+        progress_base64 = coalesce(k.progress, t.progress_base64)
+      from unnest(
+        ${writes.kept.map((k) => k.id)}::text[], ${writes.kept.map((k) => k.running)}::bool[], ${writes.kept.map((k) => k.progressBase64)}::text[]
+      ) as k(id, running, progress)
+      where t.id = k.id`.execute(tx);
+  }
+  if (writes.ended.length > 0) {
+    await sql`
+      update spillway.tasks t set
+        state = case when e.code = 0 then 'done' else 'failed' end,
+        exit_code = e.code, finished_at = spillway.now(), started_at = coalesce(t.started_at, spillway.now()),
+        progress_base64 = coalesce(e.progress, t.progress_base64), lease_token = null, lease_expires_at = null
+      from unnest(
+        ${writes.ended.map((e) => e.id)}::text[], ${writes.ended.map((e) => e.exitCode)}::int[], ${writes.ended.map((e) => e.progressBase64)}::text[]
+      ) as e(id, code, progress)
+      where t.id = e.id`.execute(tx);
+  }
+  if (writes.lost.length > 0) {
+    await sql`
+      update spillway.tasks set state = 'pending', agent_id = null, lease_token = null, lease_expires_at = null, pending_since = spillway.now()
+      where id = any(${writes.lost}::text[])`.execute(tx);
+  }
+}
+
+/** Idle since = since the first report without work after work; any work stops the clock. */
+async function writeIdleClocks(tx: Tx, busy: ReadonlyMap<string, boolean>): Promise<void> {
+  if (busy.size === 0) return;
+  await sql`
+    update spillway.machines m set
+      idle_since = case when b.busy then null else coalesce(m.idle_since, spillway.now()) end,
+      wake_at = case when m.state in ('joining', 'draining') then spillway.now() else m.wake_at end
+    from unnest(${[...busy.keys()]}::text[], ${[...busy.values()]}::bool[]) as b(id, busy)
+    where m.id = b.id and m.state <> 'terminated'
+      and ((m.idle_since is null) is distinct from b.busy or m.state in ('joining', 'draining'))`.execute(tx);
+}

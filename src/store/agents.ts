@@ -1,0 +1,110 @@
+import { sql } from 'kysely';
+
+import type { AgentId } from '../model/ids.ts';
+import type { Site } from '../model/agent.ts';
+import type { AgentStore, NewAgent } from '../ports/tasks.ts';
+import { dbNow, dbNowPlus, inTransaction, toMs, type Db, type Tx } from './database.ts';
+import { writeReports } from './agent-reports.ts';
+
+/** Agents as rows. */
+export function createAgentStore(db: Db): AgentStore {
+  return {
+    register: async (enrolmentHash, agent) =>
+      await inTransaction(db, async (tx) => await registerAgent(tx, enrolmentHash, agent)),
+
+    async findByToken(tokenHash) {
+      const row = await db
+        .selectFrom('agents')
+        .select('id')
+        .where('token_hash', '=', tokenHash)
+        .where('removed_at', 'is', null)
+        .executeTakeFirst();
+      return (row?.id as AgentId | undefined) ?? null;
+    },
+
+    writeReports: async (reports, leaseMs) => await inTransaction(db, async (tx) => await writeReports(tx, reports, leaseMs)),
+
+    async createEnrolment(tokenHash, labels, ttlMs) {
+      const row = await db
+        .insertInto('enrolments')
+        .values({
+          token_hash: tokenHash,
+          site: 'on-prem',
+          labels: JSON.stringify(labels),
+          created_at: dbNow(),
+          expires_at: dbNowPlus(ttlMs),
+        })
+        .returning('expires_at')
+        .executeTakeFirstOrThrow();
+      return { expiresAtMs: toMs(row.expires_at) };
+    },
+  };
+}
+
+async function registerAgent(
+  tx: Tx,
+  enrolmentHash: string,
+  agent: NewAgent,
+): Promise<Awaited<ReturnType<AgentStore['register']>>> {
+  const enrolment = await tx
+    .selectFrom('enrolments')
+    .select(['site', 'machine_id', 'labels', 'used_at', 'agent_id'])
+    .select(sql<boolean>`expires_at <= ${dbNow()}`.as('expired'))
+    .where('token_hash', '=', enrolmentHash)
+    .forUpdate()
+    .executeTakeFirst();
+  if (enrolment === undefined) return { kind: 'refused', why: 'unknown-token' };
+  if (enrolment.used_at !== null) return await answerAgain(tx, enrolment.agent_id, agent);
+  if (enrolment.expired) return { kind: 'refused', why: 'expired' };
+  if (enrolment.machine_id !== null) await replaceEarlierAgent(tx, enrolment.machine_id);
+  await tx
+    .insertInto('agents')
+    .values({
+      id: agent.id,
+      name: agent.name,
+      site: enrolment.site as Site,
+      // What the operator put into the enrolment wins over what the agent says of itself.
+      labels: JSON.stringify({ ...agent.labels, ...(enrolment.labels as Record<string, string>) }),
+      token_hash: agent.tokenHash,
+      machine_id: enrolment.machine_id,
+      capacity_cpu_milli: agent.capacity.cpuMilli,
+      capacity_memory_mib: agent.capacity.memoryMib,
+      boot_id: agent.bootId,
+      registered_at: dbNow(),
+    })
+    .execute();
+  await tx
+    .updateTable('enrolments')
+    .set({ used_at: dbNow(), agent_id: agent.id })
+    .where('token_hash', '=', enrolmentHash)
+    .execute();
+  return { kind: 'registered', agentId: agent.id };
+}
+
+/** The same boot before its first heartbeat: it never got our answer. Anyone else comes too late. */
+async function answerAgain(
+  tx: Tx,
+  agentId: string | null,
+  agent: NewAgent,
+): Promise<Awaited<ReturnType<AgentStore['register']>>> {
+  const row = await tx
+    .updateTable('agents')
+    .set({ token_hash: agent.tokenHash })
+    .where('id', '=', agentId)
+    .where('boot_id', '=', agent.bootId)
+    .where('last_seen_at', 'is', null)
+    .where('removed_at', 'is', null)
+    .returning('id')
+    .executeTakeFirst();
+  return row === undefined ? { kind: 'refused', why: 'used' } : { kind: 'registered', agentId: row.id as AgentId };
+}
+
+/** A machine that was installed a second time has a second agent; the first one is told nothing any more. */
+async function replaceEarlierAgent(tx: Tx, machineId: string): Promise<void> {
+  await tx
+    .updateTable('agents')
+    .set({ removed_at: dbNow() })
+    .where('machine_id', '=', machineId)
+    .where('removed_at', 'is', null)
+    .execute();
+}

@@ -1,0 +1,44 @@
+import type { Selectable, SelectQueryBuilder } from 'kysely';
+
+import type { AgentId, TaskId } from '../model/ids.ts';
+import type { HeldTask } from '../ports/tasks.ts';
+import type { Db } from './database.ts';
+import type { Database } from './database.generated.ts';
+
+type HeldColumn =
+  | 'id'
+  | 'workload'
+  | 'attempt'
+  | 'state'
+  | 'cpu_milli'
+  | 'memory_mib'
+  | 'command'
+  | 'progress_base64'
+  | 'lease_token'
+  | 'agent_id';
+type HeldRow = Pick<Selectable<Database['tasks']>, HeldColumn>;
+
+/** The tasks that agents hold, by id so that all writers lock them in one order. */
+export function selectHeld(db: Db, agentIds: readonly AgentId[]): SelectQueryBuilder<Database, 'tasks', HeldRow> {
+  return db
+    .selectFrom('tasks')
+    .select(['id', 'workload', 'attempt', 'state', 'cpu_milli', 'memory_mib', 'command'])
+    .select(['progress_base64', 'lease_token', 'agent_id'])
+    .where('agent_id', 'in', [...agentIds])
+    .where('state', 'in', ['leased', 'running'])
+    .orderBy('id');
+}
+
+export function toHeld(row: HeldRow): HeldTask & { readonly agentId: AgentId } {
+  return {
+    id: row.id as TaskId,
+    agentId: row.agent_id as AgentId,
+    workload: row.workload,
+    attempt: row.attempt,
+    state: row.state as HeldTask['state'],
+    shape: { cpuMilli: row.cpu_milli, memoryMib: row.memory_mib },
+    command: row.command as unknown as readonly string[],
+    progressBase64: row.progress_base64,
+    leaseToken: row.lease_token ?? '',
+  };
+}

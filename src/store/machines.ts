@@ -1,0 +1,206 @@
+import { sql } from 'kysely';
+
+import type { AgentId, LaunchId, MachineId } from '../model/ids.ts';
+import type { Launch } from '../model/launch.ts';
+import { isTransition, STATE_DEADLINE_MS, type Machine } from '../model/machine.ts';
+import type { CloudInstanceState } from '../ports/cloud.ts';
+import type { MachineRecord, MachineStore, Transition } from '../ports/machines.ts';
+import type { WakeJob } from '../ports/queue.ts';
+import { setCordon } from './cordon.ts';
+import { dbNow, dbNowPlus, inTransaction, toMs, type Db, type Tx } from './database.ts';
+import { writeMachineEvent } from './machine-events.ts';
+import { machineColumns, toMachine } from './machine-rows.ts';
+
+/** Machines as rows; every change of state is a compare-and-set with its event in the same transaction. */
+export function createMachineStore(db: Db): MachineStore {
+  return {
+    read: async (id) => await readMachine(db, id),
+    transition: async (machine, transition) =>
+      await inTransaction(db, async (tx) => await transitionMachine(tx, machine, transition)),
+
+    async wakeAfter(id, ms) {
+      await db.updateTable('machines').set({ wake_at: dbNowPlus(ms) }).where('id', '=', id).execute();
+    },
+
+    listDue: async (limit) => await listDue(db, limit),
+
+    async markInstalled(id) {
+      await db.updateTable('machines').set({ installed_at: dbNow() }).where('id', '=', id).execute();
+    },
+
+    async markDrainIrrevocable(machine) {
+      const row = await db
+        .updateTable('machines')
+        .set({ drain_irrevocable: true })
+        .where('id', '=', machine.id)
+        .where('revision', '=', machine.revision)
+        .where('state', '=', machine.state)
+        .returning('id')
+        .executeTakeFirst();
+      return row !== undefined;
+    },
+
+    extendDeadline: async (machine, ms, reason) =>
+      await inTransaction(db, async (tx) => {
+        const row = await tx
+          .updateTable('machines')
+          .set({ deadline_at: dbNowPlus(ms) })
+          .where('id', '=', machine.id)
+          .where('revision', '=', machine.revision)
+          .where('state', '=', machine.state)
+          .returning('id')
+          .executeTakeFirst();
+        if (row === undefined) return false;
+        await writeMachineEvent(tx, { machineId: machine.id, from: machine.state, to: machine.state, actor: 'machine-step', reason });
+        return true;
+      }),
+
+    issueEnrolment: async (id, tokenHash, labels, ttlMs) =>
+      await inTransaction(db, async (tx) => {
+        // An unused older token of the machine dies with the new one: at most one can ever be used.
+        await tx.deleteFrom('enrolments').where('machine_id', '=', id).where('used_at', 'is', null).execute();
+        await tx
+          .insertInto('enrolments')
+          .values({
+            token_hash: tokenHash,
+            site: 'aws',
+            machine_id: id,
+            labels: JSON.stringify(labels),
+            created_at: dbNow(),
+            expires_at: dbNowPlus(ttlMs),
+          })
+          .execute();
+      }),
+  };
+}
+
+async function readMachine(db: Db, id: MachineId): Promise<MachineRecord | null> {
+  const row = await db
+    .selectFrom('machines as m')
+    .innerJoin('launches as l', 'l.id', 'm.launch_id')
+    .leftJoin('agents as a', (join) => join.onRef('a.machine_id', '=', 'm.id').on('a.removed_at', 'is', null))
+    .select(machineColumns('m'))
+    .select(['m.observed_state', 'm.observed_at', 'm.end_code', 'm.missing_listings', 'm.installed_at', 'm.drain_irrevocable'])
+    .select(['l.nonce', 'l.state as launch_state', 'l.body', 'l.created_at as launch_created_at'])
+    .select(['a.id as live_agent_id', 'a.last_seen_at', 'a.cordoned', 'a.cordon_acked_at', 'a.running_tasks'])
+    .select(dbNow().as('now'))
+    .select((eb) =>
+      eb
+        .selectFrom('tasks as t')
+        .select(sql<number>`count(*)::int`.as('held'))
+        .whereRef('t.agent_id', '=', 'a.id')
+        .where('t.state', 'in', ['leased', 'running'])
+        .as('held'),
+    )
+    .where('m.id', '=', id)
+    .executeTakeFirst();
+  if (row === undefined) return null;
+  return {
+    machine: toMachine(row),
+    nowMs: toMs(row.now),
+    launch: {
+      id: row.launch_id as LaunchId,
+      nonce: row.nonce,
+      state: row.launch_state as Launch['state'],
+      body: row.body as unknown as Launch['body'],
+      createdAtMs: toMs(row.launch_created_at),
+    },
+    observed: {
+      state: row.observed_state as CloudInstanceState | null,
+      atMs: toMs(row.observed_at),
+      endCode: row.end_code,
+      missingListings: row.missing_listings,
+    },
+    installedAtMs: toMs(row.installed_at),
+    drainIrrevocable: row.drain_irrevocable,
+    agent:
+      row.live_agent_id === null
+        ? null
+        : {
+            agentId: row.live_agent_id as AgentId,
+            lastSeenAtMs: toMs(row.last_seen_at),
+            cordoned: row.cordoned ?? false,
+            cordonAckedAtMs: toMs(row.cordon_acked_at),
+            runningTasks: row.running_tasks ?? 0,
+            heldTasks: row.held ?? 0,
+          },
+  };
+}
+
+/** The one compare-and-set of a machine's state; shared by all stores that move machines. */
+export async function transitionMachine(tx: Tx, machine: Machine, transition: Transition): Promise<boolean> {
+  if (!isTransition(machine.state, transition.to)) {
+    throw new Error(`bug: machine ${machine.id} cannot go from ${machine.state} to ${transition.to}`);
+  }
+  const deadlineMs = transition.to === 'terminated' ? null : (transition.deadlineMs ?? STATE_DEADLINE_MS[transition.to]);
+  const row = await tx
+    .updateTable('machines')
+    .set((eb) => ({
+      state: transition.to,
+      revision: eb('revision', '+', 1),
+      state_since: dbNow(),
+      deadline_at: deadlineMs === null ? null : dbNowPlus(deadlineMs),
+      wake_at: dbNow(),
+      ...(transition.endReason === undefined ? {} : { end_reason: transition.endReason }),
+      ...(transition.agentId === undefined ? {} : { agent_id: transition.agentId, idle_since: dbNow() }),
+    }))
+    .where('id', '=', machine.id)
+    .where('state', '=', machine.state)
+    .where('revision', '=', machine.revision)
+    .returning('agent_id')
+    .executeTakeFirst();
+  if (row === undefined) return false;
+  if (transition.cordon !== undefined && row.agent_id !== null) await setCordon(tx, row.agent_id, transition.cordon);
+  if (transition.to === 'terminated') await forgetAgent(tx, machine.id);
+  await writeMachineEvent(tx, {
+    machineId: machine.id,
+    from: machine.state,
+    to: transition.to,
+    actor: transition.actor,
+    reason: transition.reason,
+    ...(transition.detail === undefined ? {} : { detail: transition.detail }),
+  });
+  return true;
+}
+
+/** A terminated machine's agent is gone: it is never offered work again, and what it held runs elsewhere. */
+async function forgetAgent(tx: Tx, machineId: MachineId): Promise<void> {
+  const agents = await tx
+    .updateTable('agents')
+    .set({ removed_at: dbNow() })
+    .where('machine_id', '=', machineId)
+    .where('removed_at', 'is', null)
+    .returning('id')
+    .execute();
+  for (const agent of agents) {
+    await tx
+      .updateTable('tasks')
+      .set({ state: 'pending', agent_id: null, lease_token: null, lease_expires_at: null, pending_since: dbNow() })
+      .where('agent_id', '=', agent.id)
+      .where('state', 'in', ['leased', 'running'])
+      .execute();
+  }
+}
+
+async function listDue(db: Db, limit: number): Promise<readonly WakeJob[]> {
+  const launches = await db
+    .selectFrom('launches')
+    .select(['id', 'wake_at'])
+    .where('state', '=', 'open')
+    .where('wake_at', '<=', dbNow())
+    .orderBy('wake_at')
+    .limit(limit)
+    .execute();
+  const machines = await db
+    .selectFrom('machines')
+    .select(['id', 'wake_at'])
+    .where('state', '<>', 'terminated')
+    .where('wake_at', '<=', dbNow())
+    .orderBy('wake_at')
+    .limit(limit)
+    .execute();
+  return [
+    ...launches.map((row) => ({ kind: 'launch' as const, id: row.id as LaunchId })),
+    ...machines.map((row) => ({ kind: 'machine' as const, id: row.id as MachineId })),
+  ].slice(0, limit);
+}

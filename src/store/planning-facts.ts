@@ -1,0 +1,182 @@
+import { sql } from 'kysely';
+
+import { offeringKey } from '../model/offering.ts';
+import type { WorkloadPolicy } from '../model/policy.ts';
+import { HOUR_MS } from '../model/time.ts';
+import type { AgentView, MachineView, PendingShape, UtilizationView } from '../planner/types.ts';
+import type { PlanningFacts, WorkloadFacts } from '../ports/planning.ts';
+import { dbNow, inTransaction, toMs, type Db, type Tx } from './database.ts';
+import type { AgentId, MachineId } from '../model/ids.ts';
+
+/** Everything one decision pass may know, as of one moment (repeatable read: no half-seen transactions). */
+export async function readPlanningFacts(db: Db, policies: readonly WorkloadPolicy[]): Promise<PlanningFacts> {
+  return await inTransaction(
+    db,
+    async (tx) => {
+      const clock = await tx.selectNoFrom(dbNow().as('now')).executeTakeFirstOrThrow();
+      const agents = await readAgents(tx);
+      const machines = await readMachines(tx);
+      const workloads = new Map<string, WorkloadFacts>();
+      for (const policy of policies) workloads.set(policy.name, await readWorkload(tx, policy));
+      return { nowMs: toMs(clock.now), agents, machines, workloads, unavailable: await readUnavailable(tx) };
+    },
+    'repeatable read',
+  );
+}
+
+async function readAgents(tx: Tx): Promise<readonly AgentView[]> {
+  const rows = await tx
+    .selectFrom('agents as a')
+    .leftJoin(
+      (eb) =>
+        eb
+          .selectFrom('tasks')
+          .select(['agent_id', sql<number>`sum(cpu_milli)::int`.as('cpu'), sql<number>`sum(memory_mib)::int`.as('memory')])
+          .select(sql<number>`count(*)::int`.as('held'))
+          .where('state', 'in', ['leased', 'running'])
+          .groupBy('agent_id')
+          .as('t'),
+      (join) => join.onRef('t.agent_id', '=', 'a.id'),
+    )
+    .select(['a.id', 'a.site', 'a.labels', 'a.cordoned', 'a.last_seen_at', 'a.machine_id', 'a.running_tasks'])
+    .select(['a.capacity_cpu_milli', 'a.capacity_memory_mib', 't.cpu', 't.memory', 't.held'])
+    .where('a.removed_at', 'is', null)
+    .orderBy('a.id')
+    .execute();
+  return rows.map((row) => ({
+    id: row.id as AgentId,
+    site: row.site as AgentView['site'],
+    labels: row.labels as Record<string, string>,
+    capacity: { cpuMilli: row.capacity_cpu_milli, memoryMib: row.capacity_memory_mib },
+    allocated: { cpuMilli: row.cpu ?? 0, memoryMib: row.memory ?? 0 },
+    // What the agent says and what was promised to it: the larger is the truth that is safe to act on.
+    runningTasks: Math.max(row.running_tasks, row.held ?? 0),
+    cordoned: row.cordoned,
+    lastSeenAtMs: toMs(row.last_seen_at),
+    machineId: row.machine_id as MachineId | null,
+  }));
+}
+
+async function readMachines(tx: Tx): Promise<readonly MachineView[]> {
+  const rows = await tx
+    .selectFrom('machines')
+    .select(['id', 'workload', 'state', 'revision', 'instance_type', 'cpu_milli', 'memory_mib', 'zone', 'market'])
+    .select(['price_usd_per_hour', 'created_at', 'idle_since', 'drain_irrevocable', 'agent_id'])
+    .where('state', '<>', 'terminated')
+    .orderBy('id')
+    .execute();
+  return rows.map((row) => ({
+    id: row.id as MachineId,
+    workload: row.workload,
+    state: row.state as MachineView['state'],
+    revision: row.revision,
+    instanceType: row.instance_type,
+    resources: { cpuMilli: row.cpu_milli, memoryMib: row.memory_mib },
+    zone: row.zone,
+    market: row.market as MachineView['market'],
+    priceUsdPerHour: Number(row.price_usd_per_hour),
+    createdAtMs: toMs(row.created_at),
+    idleSinceMs: toMs(row.idle_since),
+    drainIrrevocable: row.drain_irrevocable,
+    agentId: row.agent_id as AgentId | null,
+  }));
+}
+
+async function readWorkload(tx: Tx, policy: WorkloadPolicy): Promise<WorkloadFacts> {
+  const hourAgo = sql<Date>`spillway.now() - ${HOUR_MS} * interval '1 millisecond'`;
+  const launched = await tx
+    .selectFrom('launches')
+    .select(sql<number>`coalesce(sum(instance_count) filter (where created_at > ${hourAgo}), 0)::int`.as('count'))
+    .select(sql<Date | null>`max(created_at)`.as('last'))
+    .where('workload', '=', policy.name)
+    .executeTakeFirstOrThrow();
+  const drained = await tx
+    .selectFrom('machine_events as e')
+    .innerJoin('machines as m', 'm.id', 'e.machine_id')
+    .select(sql<Date | null>`max(e.at)`.as('last'))
+    .where('m.workload', '=', policy.name)
+    .where('e.to_state', '=', 'draining')
+    .executeTakeFirstOrThrow();
+  return {
+    pending: await readPending(tx, policy),
+    utilization: policy.demand.utilization === null ? null : await readUtilization(tx, policy),
+    launchedLastHour: launched.count,
+    lastLaunchAtMs: toMs(launched.last),
+    lastDrainAtMs: toMs(drained.last),
+  };
+}
+
+async function readPending(tx: Tx, policy: WorkloadPolicy): Promise<readonly PendingShape[]> {
+  const maxWaitMs = policy.demand.queue?.maxWaitMs ?? 0;
+  const rows = await tx
+    .selectFrom('tasks')
+    .select(['cpu_milli', 'memory_mib', sql<number>`count(*)::int`.as('count'), sql<Date>`min(pending_since)`.as('oldest')])
+    .select(
+      sql<number>`count(*) filter (where pending_since <= spillway.now() - ${maxWaitMs} * interval '1 millisecond')::int`.as(
+        'overdue',
+      ),
+    )
+    .where('workload', '=', policy.name)
+    .where('state', '=', 'pending')
+    .groupBy(['cpu_milli', 'memory_mib'])
+    .orderBy('cpu_milli')
+    .orderBy('memory_mib')
+    .execute();
+  return rows.map((row) => ({
+    shape: { cpuMilli: row.cpu_milli, memoryMib: row.memory_mib },
+    count: row.count,
+    overdue: row.overdue,
+    oldestPendingSinceMs: toMs(row.oldest),
+  }));
+}
+
+/** Use over capacity of the workload's agents, on-prem by selector and cloud by machine, over the policy's window. */
+async function readUtilization(tx: Tx, policy: WorkloadPolicy): Promise<UtilizationView | null> {
+  const windowMs = policy.demand.utilization?.windowMs ?? 0;
+  const row = await sql<{
+    cpu: number | null;
+    memory: number | null;
+    oldest: Date | null;
+    newest: Date | null;
+  }>`
+    with serving as (
+      select a.id, a.capacity_cpu_milli, a.capacity_memory_mib
+      from spillway.agents a
+      left join spillway.machines m on m.id = a.machine_id
+      where a.removed_at is null
+        and ((a.site = 'on-prem' and a.labels @> ${JSON.stringify(policy.agents.selector)}::jsonb) or m.workload = ${policy.name})
+    ), mean as (
+      select s.agent_id, avg(s.used_cpu_milli) as cpu, avg(s.used_memory_mib) as memory, min(s.at) as oldest, max(s.at) as newest
+      from spillway.samples s
+      where s.at > spillway.now() - ${windowMs} * interval '1 millisecond'
+        and s.agent_id in (select id from serving)
+        and s.used_cpu_milli is not null and s.used_memory_mib is not null
+      group by s.agent_id
+    )
+    select (sum(mean.cpu) / nullif(sum(serving.capacity_cpu_milli), 0))::float8 as cpu,
+           (sum(mean.memory) / nullif(sum(serving.capacity_memory_mib), 0))::float8 as memory,
+           min(mean.oldest) as oldest, min(mean.newest) as newest
+    from mean join serving on serving.id = mean.agent_id`.execute(tx);
+  const [mean] = row.rows;
+  if (mean === undefined || mean.cpu === null || mean.memory === null || mean.oldest === null || mean.newest === null) return null;
+  return {
+    cpu: mean.cpu,
+    memory: mean.memory,
+    oldestSampleAtMs: toMs(mean.oldest),
+    // The newest sample of the agent that has been silent longest: one talkative agent must not vouch for the others.
+    newestSampleAtMs: toMs(mean.newest),
+  };
+}
+
+async function readUnavailable(tx: Tx): Promise<ReadonlySet<string>> {
+  const rows = await tx
+    .selectFrom('unavailable_offerings')
+    .select(['instance_type', 'zone', 'market'])
+    .where('until', '>', dbNow())
+    .execute();
+  return new Set(
+    rows.map((row) =>
+      offeringKey({ instanceType: { name: row.instance_type }, zone: row.zone, market: row.market as 'on-demand' | 'spot' }),
+    ),
+  );
+}

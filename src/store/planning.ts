@@ -1,0 +1,191 @@
+import { sql } from 'kysely';
+
+import { STATE_DEADLINE_MS } from '../model/machine.ts';
+import type { MachineId } from '../model/ids.ts';
+import type { WorkloadPolicy } from '../model/policy.ts';
+import type { CommitOutcome, MachineStep, NewLaunch, PlanCommit, PlanningStore } from '../ports/planning.ts';
+import { dbNow, dbNowPlus, inTransaction, type Db, type Tx } from './database.ts';
+import { holdsLease } from './leadership.ts';
+import { setCordon } from './cordon.ts';
+import { writeMachineEvent } from './machine-events.ts';
+import { readPlanningFacts } from './planning-facts.ts';
+
+/** Plans and what they set going, written in one fenced transaction. */
+export function createPlanningStore(db: Db): PlanningStore {
+  return {
+    readFacts: async (policies) => await readPlanningFacts(db, policies),
+    commit: async (commit) => await inTransaction(db, async (tx) => await commitPlan(tx, commit)),
+    recordPolicies: async (policies) =>
+      await inTransaction(db, async (tx) => {
+        const names = policies.map(({ policy }) => policy.name);
+        // First everything inactive that is not in force, then the new ones: the unique index allows one active each.
+        await tx
+          .updateTable('policies')
+          .set({ active: false })
+          .where('active', '=', true)
+          .$if(names.length > 0, (query) =>
+            query.where((eb) =>
+              eb.not(
+                eb.or(policies.map(({ policy, hash }) => eb.and({ workload: policy.name, hash }))),
+              ),
+            ),
+          )
+          .execute();
+        for (const { policy, hash } of policies) {
+          await tx
+            .insertInto('policies')
+            .values({ workload: policy.name, hash, document: JSON.stringify(policy), first_seen_at: dbNow(), active: true })
+            .onConflict((conflict) => conflict.columns(['workload', 'hash']).doUpdateSet({ active: true }))
+            .execute();
+        }
+      }),
+    async readPolicy(workload) {
+      const row = await db
+        .selectFrom('policies')
+        .select(['document', 'active'])
+        .where('workload', '=', workload)
+        .orderBy('active', 'desc')
+        .orderBy('first_seen_at', 'desc')
+        .limit(1)
+        .executeTakeFirst();
+      return row === undefined ? null : { policy: row.document as unknown as WorkloadPolicy, active: row.active };
+    },
+  };
+}
+
+async function commitPlan(tx: Tx, commit: PlanCommit): Promise<CommitOutcome> {
+  if (!(await holdsLease(tx, commit.lease))) return { kind: 'fenced' };
+  const broken = await findBrokenLimit(tx, commit);
+  if (broken !== null) return { kind: 'outdated', detail: broken };
+  const acts = commit.launches.length + commit.drains.length + commit.undrains.length > 0;
+  const newest = acts ? undefined : await tx.selectFrom('plans').select('digest').orderBy('decided_at', 'desc').limit(1).executeTakeFirst();
+  if (newest?.digest === commit.digest) return { kind: 'committed', stored: false, drained: [], undrained: [] };
+
+  await tx
+    .insertInto('plans')
+    .values({
+      id: commit.planId,
+      epoch: commit.lease.epoch,
+      decided_at: dbNow(),
+      input: JSON.stringify(commit.input),
+      outcome: JSON.stringify(commit.outcome),
+      digest: commit.digest,
+    })
+    .execute();
+  const undrained = await stepMachines(tx, commit, commit.undrains, 'ready');
+  const drained = await stepMachines(tx, commit, commit.drains, 'draining');
+  for (const launch of commit.launches) await insertLaunch(tx, commit, launch);
+  return { kind: 'committed', stored: true, drained, undrained };
+}
+
+/** The planner's snapshot may be a moment old; money and caps are checked once more on what is true now. */
+async function findBrokenLimit(tx: Tx, commit: PlanCommit): Promise<string | null> {
+  for (const [workload, max] of commit.machinesMax) {
+    const asked = commit.launches.filter((launch) => launch.workload === workload).reduce((sum, launch) => sum + launch.machineIds.length, 0);
+    if (asked === 0) continue;
+    const { live } = await tx
+      .selectFrom('machines')
+      .select(sql<number>`count(*)::int`.as('live'))
+      .where('workload', '=', workload)
+      .where('state', '<>', 'terminated')
+      .executeTakeFirstOrThrow();
+    if (live + asked > max) return `${workload}: ${live} machines live and ${asked} asked for, the limit is ${max}`;
+  }
+  return null;
+}
+
+async function stepMachines(
+  tx: Tx,
+  commit: PlanCommit,
+  steps: readonly MachineStep[],
+  to: 'ready' | 'draining',
+): Promise<readonly MachineId[]> {
+  const from = to === 'ready' ? 'draining' : 'ready';
+  const moved: MachineId[] = [];
+  for (const step of steps) {
+    const row = await tx
+      .updateTable('machines')
+      .set((eb) => ({
+        state: to,
+        revision: eb('revision', '+', 1),
+        state_since: dbNow(),
+        deadline_at: to === 'ready' ? null : dbNowPlus(commit.drainDeadlineMs.get(step.machineId) ?? STATE_DEADLINE_MS.draining ?? 0),
+        wake_at: dbNow(),
+        end_reason: to === 'ready' ? null : 'scale-down',
+      }))
+      .where('id', '=', step.machineId)
+      .where('revision', '=', step.revision)
+      .where('state', '=', from)
+      .$if(to === 'ready', (query) => query.where('drain_irrevocable', '=', false))
+      .returning('agent_id')
+      .executeTakeFirst();
+    if (row === undefined) continue;
+    if (row.agent_id !== null) await setCordon(tx, row.agent_id, to === 'draining');
+    await writeMachineEvent(tx, {
+      machineId: step.machineId,
+      from,
+      to,
+      actor: 'planner',
+      reason: step.reason,
+      planId: commit.planId,
+    });
+    moved.push(step.machineId);
+  }
+  return moved;
+}
+
+async function insertLaunch(tx: Tx, commit: PlanCommit, launch: NewLaunch): Promise<void> {
+  await tx
+    .insertInto('launches')
+    .values({
+      id: launch.id,
+      plan_id: commit.planId,
+      workload: launch.workload,
+      state: 'open',
+      nonce: launch.nonce,
+      attempt: 1,
+      token: launch.token,
+      body: JSON.stringify(launch.body),
+      zone: launch.zone,
+      instance_count: launch.machineIds.length,
+      price_usd_per_hour: launch.priceUsdPerHour.toFixed(6),
+      epoch: commit.lease.epoch,
+      created_at: dbNow(),
+      deadline_at: dbNowPlus(launch.deadlineMs),
+      wake_at: dbNow(),
+    })
+    .execute();
+  for (const machineId of launch.machineIds) {
+    await tx
+      .insertInto('machines')
+      .values({
+        id: machineId,
+        launch_id: launch.id,
+        plan_id: commit.planId,
+        workload: launch.workload,
+        state: 'requested',
+        instance_type: launch.body.instanceType,
+        cpu_milli: launch.resources.cpuMilli,
+        memory_mib: launch.resources.memoryMib,
+        zone: launch.zone,
+        market: launch.body.market,
+        volume_gib: launch.body.volumeGib,
+        price_usd_per_hour: launch.priceUsdPerHour.toFixed(6),
+        created_at: dbNow(),
+        state_since: dbNow(),
+        wake_at: dbNow(),
+        // The launch drives the machine until it has an instance; its own deadline comes later than the launch's.
+        deadline_at: dbNowPlus(launch.deadlineMs * 2),
+      })
+      .execute();
+    await writeMachineEvent(tx, {
+      machineId,
+      from: null,
+      to: 'requested',
+      actor: 'planner',
+      reason: 'launch',
+      planId: commit.planId,
+      detail: { launchId: launch.id, instanceType: launch.body.instanceType, zone: launch.zone, market: launch.body.market },
+    });
+  }
+}

@@ -1,0 +1,95 @@
+import { sql } from 'kysely';
+import { AppError } from '../model/errors.ts';
+import type { MachineId } from '../model/ids.ts';
+import type { Market } from '../model/offering.ts';
+import type { EpochMs } from '../model/time.ts';
+import type { ChargeFacts, ChargeRow } from '../ports/reports.ts';
+import { inTransaction, toMs, type Db, type Tx } from './database.ts';
+
+/** A thousand machines charged three ways every hour make 72,000 lines a day; two such days are what one answer may hold. */
+const CHARGES_MAX = 150_000;
+const OPEN_MACHINES_MAX = 10_000;
+
+/** Charges and open machines of one moment, so that no second is in both or in neither. */
+export async function readCharges(db: Db, fromMs: EpochMs, toMs_: EpochMs): Promise<ChargeFacts> {
+  const range = { from: new Date(fromMs), to: new Date(toMs_) };
+  return inTransaction(
+    db,
+    async (tx) => ({
+      charges: await selectCharges(tx, range),
+      open: await selectOpenMachines(tx, range),
+      nowMs: await readNowMs(tx),
+    }),
+    'repeatable read',
+  );
+}
+
+interface Range {
+  readonly from: Date;
+  readonly to: Date;
+}
+
+async function selectCharges(tx: Tx, { from, to }: Range): Promise<ChargeRow[]> {
+  const rows = await tx
+    .selectFrom('charges')
+    .select(['machine_id', 'workload', 'kind', 'instance_type', 'market', 'zone', 'from_at', 'to_at', 'quantity_seconds', 'unit_price_usd_per_hour', 'amount_usd'])
+    .where('from_at', '<', to)
+    .where('to_at', '>', from)
+    .orderBy('from_at')
+    .orderBy('id')
+    .limit(CHARGES_MAX + 1)
+    .execute();
+  if (rows.length > CHARGES_MAX) {
+    throw new AppError('REFUSED', `the ledger has more than ${CHARGES_MAX} lines in this range`, {
+      remedy: 'ask for a shorter range with --from and --to',
+    });
+  }
+  return rows.map((row) => ({
+    machineId: row.machine_id as MachineId,
+    workload: row.workload,
+    kind: row.kind as ChargeRow['kind'],
+    instanceType: row.instance_type,
+    market: row.market as Market,
+    zone: row.zone,
+    fromMs: toMs(row.from_at),
+    toMs: toMs(row.to_at),
+    quantitySeconds: row.quantity_seconds,
+    unitPriceUsdPerHour: row.unit_price_usd_per_hour,
+    amountUsd: row.amount_usd,
+  }));
+}
+
+async function selectOpenMachines(tx: Tx, { from, to }: Range): Promise<ChargeFacts['open']> {
+  const rows = await tx
+    .selectFrom('machines')
+    .select(['id', 'workload', 'instance_type', 'market', 'price_usd_per_hour', 'running_seen_at', 'charged_through', 'ended_at'])
+    .where('running_seen_at', '<', to)
+    .where((eb) => eb.or([eb('ended_at', 'is', null), eb('ended_at', '>', from)]))
+    .where((eb) => eb.or([eb('ended_at', 'is', null), eb('charged_through', 'is', null), eb('charged_through', '<', eb.ref('ended_at'))]))
+    .orderBy('created_at')
+    .limit(OPEN_MACHINES_MAX)
+    .execute();
+  return rows.flatMap((row) =>
+    row.running_seen_at === null
+      ? []
+      : [
+          {
+            machineId: row.id as MachineId,
+            workload: row.workload,
+            instanceType: row.instance_type,
+            market: row.market as Market,
+            priceUsdPerHour: row.price_usd_per_hour,
+            runningSinceMs: toMs(row.running_seen_at),
+            chargedThroughMs: toMs(row.charged_through),
+            endedAtMs: toMs(row.ended_at),
+          },
+        ],
+  );
+}
+
+async function readNowMs(tx: Tx): Promise<EpochMs> {
+  const { rows } = await sql<{ now: Date }>`select spillway.now() as now`.execute(tx);
+  const [row] = rows;
+  if (row === undefined) throw new Error('select without a row');
+  return toMs(row.now);
+}

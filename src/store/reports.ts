@@ -1,0 +1,28 @@
+import type { Reports } from '../ports/reports.ts';
+import type { Db } from './database.ts';
+import { listAgents } from './reports-agents.ts';
+import { readCharges } from './reports-charges.ts';
+import { listMachines, showMachine } from './reports-machines.ts';
+import { answered } from './reports-shared.ts';
+import { readStatus } from './reports-status.ts';
+import { listTasks, readTaskLog, showTask } from './reports-tasks.ts';
+
+export interface ReportsOptions {
+  /** An agent silent for longer counts as stale in what people see. Default 30 s. */
+  readonly freshnessMs?: number;
+}
+
+/** What operators may read, from Postgres. Never writes. */
+export function createReports(db: Db, options: ReportsOptions = {}): Reports {
+  const freshnessMs = options.freshnessMs ?? 30_000;
+  return {
+    listMachines: async (filter, page) => answered(async () => listMachines(db, filter, page)),
+    showMachine: async (id) => answered(async () => showMachine(db, id)),
+    listAgents: async (page) => answered(async () => listAgents(db, page, freshnessMs)),
+    listTasks: async (filter, page) => answered(async () => listTasks(db, filter, page)),
+    showTask: async (id) => answered(async () => showTask(db, id)),
+    readTaskLog: async (id, attempt, offset) => answered(async () => readTaskLog(db, id, attempt, offset)),
+    readCharges: async (fromMs, toMs) => answered(async () => readCharges(db, fromMs, toMs)),
+    status: async () => answered(async () => readStatus(db, freshnessMs)),
+  };
+}

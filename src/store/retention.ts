@@ -1,0 +1,26 @@
+import { sql } from 'kysely';
+
+import type { RetentionStore } from '../ports/retention.ts';
+import type { Db } from './database.ts';
+
+/** Old rows that nothing living needs, deleted in batches. */
+export function createRetentionStore(db: Db): RetentionStore {
+  return {
+    async forget(ageMs, limit) {
+      const old = sql`spillway.now() - ${ageMs} * interval '1 millisecond'`;
+      const samples = await sql`
+        delete from spillway.samples where ctid = any(array(select ctid from spillway.samples where at < ${old} limit ${limit}))`.execute(db);
+      const logs = await sql`
+        delete from spillway.task_logs where ctid = any(array(
+          select l.ctid from spillway.task_logs l join spillway.tasks t on t.id = l.task_id
+          where t.finished_at < ${old} limit ${limit}))`.execute(db);
+      // A plan that launched something is part of a machine's history and stays with it.
+      const plans = await sql`
+        delete from spillway.plans where id = any(array(
+          select p.id from spillway.plans p
+          where p.decided_at < ${old} and not exists (select 1 from spillway.launches l where l.plan_id = p.id)
+          limit ${limit}))`.execute(db);
+      return [samples, logs, plans].reduce((sum, result) => sum + Number(result.numAffectedRows ?? 0n), 0);
+    },
+  };
+}

@@ -1,0 +1,222 @@
+import { sql } from 'kysely';
+
+import type { AgentId, TaskId } from '../model/ids.ts';
+import type { Site } from '../model/agent.ts';
+import type { Resources } from '../model/resources.ts';
+import { fits, subtractResources } from '../model/resources.ts';
+import type { LogOutcome, LogPart } from '../ports/agent-gateway.ts';
+import type { TaskStore } from '../ports/tasks.ts';
+import { dbNow, dbNowPlus, inTransaction, toMs, type Db, type Tx } from './database.ts';
+import { selectHeld, toHeld } from './held-tasks.ts';
+
+/** Tasks as rows. */
+export function createTaskStore(db: Db): TaskStore {
+  return {
+    async insert(tasks) {
+      // Submission order is kept within a batch by the ids' order of insertion: same time, same queue.
+      await sql`
+        insert into spillway.tasks (id, workload, command, cpu_milli, memory_mib, state, submitted_at, pending_since)
+        select t.id, t.workload, t.command::jsonb, t.cpu, t.memory, 'pending', spillway.now(), spillway.now()
+        from unnest(
+          ${tasks.map((t) => t.id)}::text[], ${tasks.map((t) => t.workload)}::text[], ${tasks.map((t) => JSON.stringify(t.command))}::text[],
+          ${tasks.map((t) => t.shape.cpuMilli)}::int[], ${tasks.map((t) => t.shape.memoryMib)}::int[]
+        ) as t(id, workload, command, cpu, memory)`.execute(db);
+    },
+
+    async listPending() {
+      const rows = await db
+        .selectFrom('tasks')
+        .select(['workload', 'cpu_milli', 'memory_mib', sql<number>`count(*)::int`.as('count'), sql<Date>`min(pending_since)`.as('oldest')])
+        .where('state', '=', 'pending')
+        .groupBy(['workload', 'cpu_milli', 'memory_mib'])
+        .orderBy('oldest')
+        .execute();
+      return rows.map((row) => ({
+        workload: row.workload,
+        shape: { cpuMilli: row.cpu_milli, memoryMib: row.memory_mib },
+        count: row.count,
+        oldestPendingSinceMs: toMs(row.oldest),
+      }));
+    },
+
+    async listPendingIds(workload, shape, limit) {
+      const rows = await db
+        .selectFrom('tasks')
+        .select('id')
+        .where('workload', '=', workload)
+        .where('cpu_milli', '=', shape.cpuMilli)
+        .where('memory_mib', '=', shape.memoryMib)
+        .where('state', '=', 'pending')
+        .orderBy('submitted_at')
+        .orderBy('id')
+        .limit(limit)
+        .execute();
+      return rows.map((row) => row.id as TaskId);
+    },
+
+    listFreeAgents: async (silentAfterMs) => await listFreeAgents(db, silentAfterMs),
+    lease: async (agentId, leases, leaseMs) =>
+      await inTransaction(db, async (tx) => await leaseTasks(tx, agentId, leases, leaseMs)),
+
+    listOrders: async (agentId) => await listOrders(db, agentId),
+
+    async expireLeases(limit) {
+      const rows = await sql<{ id: string; workload: string; cpu_milli: number; memory_mib: number; lease_token: string | null }>`
+        with late as (
+          select id, lease_token from spillway.tasks
+          where state in ('leased', 'running') and lease_expires_at <= spillway.now()
+          order by lease_expires_at limit ${limit} for update skip locked
+        )
+        update spillway.tasks t set state = 'pending', agent_id = null, lease_token = null, lease_expires_at = null, pending_since = spillway.now()
+        from late where late.id = t.id
+        returning t.id, t.workload, t.cpu_milli, t.memory_mib, late.lease_token`.execute(db);
+      return rows.rows.map((row) => ({
+        id: row.id as TaskId,
+        workload: row.workload,
+        shape: { cpuMilli: row.cpu_milli, memoryMib: row.memory_mib },
+        leaseToken: row.lease_token,
+      }));
+    },
+
+    appendLog: async (agentId, part) => await inTransaction(db, async (tx) => await appendLog(tx, agentId, part)),
+  };
+}
+
+async function listOrders(db: Db, agentId: AgentId): ReturnType<TaskStore['listOrders']> {
+  const agent = await db
+    .selectFrom('agents as a')
+    .leftJoin('machines as m', 'm.id', 'a.machine_id')
+    .select(['a.cordoned', 'a.cordon_generation', 'm.state'])
+    .where('a.id', '=', agentId)
+    .where('a.removed_at', 'is', null)
+    .executeTakeFirst();
+  if (agent === undefined) return null;
+  const rows = await selectHeld(db, [agentId]).execute();
+  return {
+    cordoned: agent.cordoned,
+    cordonGeneration: agent.cordon_generation,
+    leave: agent.state === 'leaving' || agent.state === 'terminating',
+    held: rows.map(toHeld),
+  };
+}
+
+/** Of one attempt's output. Enough to see what went wrong; whoever needs more writes it where it belongs. */
+const LOG_BYTES_MAX = 4 * 1024 * 1024;
+
+async function appendLog(tx: Tx, agentId: AgentId, part: LogPart): Promise<LogOutcome> {
+  const task = await tx
+    .selectFrom('tasks')
+    .select('id')
+    .where('id', '=', part.taskId)
+    .where('agent_id', '=', agentId)
+    .where('attempt', '=', part.attempt)
+    .forUpdate()
+    .executeTakeFirst();
+  if (task === undefined) return { kind: 'not-yours' };
+  const { end } = await tx
+    .selectFrom('task_logs')
+    .select(sql<number>`coalesce(max(byte_offset + octet_length(content)), 0)::int`.as('end'))
+    .where('task_id', '=', part.taskId)
+    .where('attempt', '=', part.attempt)
+    .executeTakeFirstOrThrow();
+  if (end >= LOG_BYTES_MAX) return { kind: 'full' };
+  const fresh = part.content.subarray(Math.max(0, end - part.byteOffset));
+  // A gap would show as if output had been lost; the agent is told where the kept part ends and sends from there.
+  if (part.byteOffset > end || fresh.length === 0) return { kind: 'stored', nextByteOffset: end };
+  await tx
+    .insertInto('task_logs')
+    .values({ task_id: part.taskId, attempt: part.attempt, byte_offset: end, content: Buffer.from(fresh) })
+    .execute();
+  return { kind: 'stored', nextByteOffset: end + fresh.length };
+}
+
+async function listFreeAgents(db: Db, silentAfterMs: number): Promise<Awaited<ReturnType<TaskStore['listFreeAgents']>>> {
+  const rows = await db
+    .selectFrom('agents as a')
+    .leftJoin('machines as m', 'm.id', 'a.machine_id')
+    .leftJoin(
+      (eb) =>
+        eb
+          .selectFrom('tasks')
+          .select(['agent_id', sql<number>`sum(cpu_milli)::int`.as('cpu'), sql<number>`sum(memory_mib)::int`.as('memory')])
+          .where('state', 'in', ['leased', 'running'])
+          .groupBy('agent_id')
+          .as('t'),
+      (join) => join.onRef('t.agent_id', '=', 'a.id'),
+    )
+    .select(['a.id', 'a.site', 'a.labels', 'a.capacity_cpu_milli', 'a.capacity_memory_mib', 'm.workload', 't.cpu', 't.memory'])
+    .where('a.removed_at', 'is', null)
+    .where('a.cordoned', '=', false)
+    .where('a.last_seen_at', '>', sql<Date>`spillway.now() - ${silentAfterMs} * interval '1 millisecond'`)
+    // A cloud agent works only while its machine is ready: not before its readiness command, not on its way out.
+    .where((eb) => eb.or([eb('a.machine_id', 'is', null), eb('m.state', '=', 'ready')]))
+    .orderBy('a.id')
+    .execute();
+  return rows.map((row) => ({
+    id: row.id as AgentId,
+    site: row.site as Site,
+    labels: row.labels as Record<string, string>,
+    workload: row.workload,
+    free: subtractResources(
+      { cpuMilli: row.capacity_cpu_milli, memoryMib: row.capacity_memory_mib },
+      { cpuMilli: row.cpu ?? 0, memoryMib: row.memory ?? 0 },
+    ),
+  }));
+}
+
+/** Locks the agent first, so that a cordon and a lease never pass each other unseen. */
+async function leaseTasks(
+  tx: Tx,
+  agentId: AgentId,
+  leases: readonly { readonly taskId: TaskId; readonly token: string }[],
+  leaseMs: number,
+): Promise<ReadonlySet<TaskId>> {
+  const agent = await tx
+    .selectFrom('agents')
+    .select(['capacity_cpu_milli', 'capacity_memory_mib', 'machine_id'])
+    .where('id', '=', agentId)
+    .where('cordoned', '=', false)
+    .where('removed_at', 'is', null)
+    .forUpdate()
+    .executeTakeFirst();
+  if (agent === undefined) return new Set();
+  const held = await tx
+    .selectFrom('tasks')
+    .select([sql<number>`coalesce(sum(cpu_milli), 0)::int`.as('cpu'), sql<number>`coalesce(sum(memory_mib), 0)::int`.as('memory')])
+    .where('agent_id', '=', agentId)
+    .where('state', 'in', ['leased', 'running'])
+    .executeTakeFirstOrThrow();
+  let room: Resources = subtractResources(
+    { cpuMilli: agent.capacity_cpu_milli, memoryMib: agent.capacity_memory_mib },
+    { cpuMilli: held.cpu, memoryMib: held.memory },
+  );
+  const won = new Set<TaskId>();
+  for (const { taskId, token } of leases) {
+    const row = await tx
+      .selectFrom('tasks')
+      .select(['cpu_milli', 'memory_mib'])
+      .where('id', '=', taskId)
+      .where('state', '=', 'pending')
+      .forUpdate()
+      .executeTakeFirst();
+    const shape = row === undefined ? null : { cpuMilli: row.cpu_milli, memoryMib: row.memory_mib };
+    if (shape === null || !fits(shape, room)) continue;
+    await tx
+      .updateTable('tasks')
+      .set((eb) => ({
+        state: 'leased',
+        attempt: eb('attempt', '+', 1),
+        agent_id: agentId,
+        lease_token: token,
+        lease_expires_at: dbNowPlus(leaseMs),
+      }))
+      .where('id', '=', taskId)
+      .execute();
+    room = subtractResources(room, shape);
+    won.add(taskId);
+  }
+  if (won.size > 0 && agent.machine_id !== null) {
+    await tx.updateTable('machines').set({ idle_since: null, wake_at: dbNow() }).where('id', '=', agent.machine_id).execute();
+  }
+  return won;
+}

@@ -1,0 +1,50 @@
+import { randomBytes } from 'node:crypto';
+import { link, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+
+import { AppError, describeError } from '../model/errors.ts';
+
+const KEY_PATTERN = /^[0-9a-f]{64}$/;
+
+/**
+ * Reads the deployment key, 32 bytes as hex, and makes it on the first start. It signs launch tokens and derives the one-time
+ * host keys: with another key, this installation would not know its own machines, so a damaged file is never replaced.
+ * @throws AppError CONFIG_KEY_FILE
+ */
+export async function ensureDeploymentKey(file: string): Promise<Buffer> {
+  const existing = await readKey(file);
+  if (existing !== null) return existing;
+  await mkdir(dirname(file), { recursive: true });
+  // Written whole under another name and linked: two first starts at once end with one key, never with half a one.
+  const draft = `${file}.${process.pid}`;
+  await writeFile(draft, `${randomBytes(32).toString('hex')}\n`, { mode: 0o600 });
+  try {
+    await link(draft, file);
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw keyError(file, error);
+  } finally {
+    await rm(draft, { force: true });
+  }
+  const made = await readKey(file);
+  if (made === null) throw keyError(file, new Error('it vanished right after it was written'));
+  return made;
+}
+
+async function readKey(file: string): Promise<Buffer | null> {
+  let text: string;
+  try {
+    text = (await readFile(file, 'utf8')).trim();
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
+    throw keyError(file, error);
+  }
+  if (!KEY_PATTERN.test(text)) throw keyError(file, new Error('it does not hold 64 hexadecimal digits'));
+  return Buffer.from(text, 'hex');
+}
+
+function keyError(file: string, cause: unknown): AppError {
+  return new AppError('CONFIG_KEY_FILE', `the deployment key ${file} cannot be used: ${describeError(cause)}`, {
+    remedy: 'restore the file from a backup; machines launched with another key cannot be joined or recognised',
+    cause,
+  });
+}

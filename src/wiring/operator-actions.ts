@@ -1,0 +1,76 @@
+import { submitTasks } from '../engine/intake.ts';
+import type { EnginePorts } from '../engine/ports.ts';
+import { readPlannerInput } from '../loops/plan-input.ts';
+import type { LoopPorts } from '../loops/ports.ts';
+import { AppError } from '../model/errors.ts';
+import { planAll } from '../planner/plan.ts';
+import type { HealthCheck, OperatorActions } from '../ports/operator.ts';
+import type { AgentStore } from '../ports/tasks.ts';
+import type { Loops } from './loops.ts';
+
+interface ActionParts {
+  readonly loops: LoopPorts;
+  readonly engine: EnginePorts;
+  readonly agents: AgentStore;
+  /** Null until the loops were started. */
+  readonly running: () => Loops | null;
+  readonly pingQueue: () => Promise<void>;
+  readonly isLeader: () => boolean;
+}
+
+/** What operators may ask the running service to do. */
+export function createOperatorActions(parts: ActionParts): OperatorActions {
+  const { loops, engine, agents } = parts;
+  return {
+    submitTasks: async (request) => await submitTasks(engine, request),
+
+    async previewPlan(workload) {
+      const policies = loops.policies.current().map(({ policy }) => policy);
+      if (workload !== null && !policies.some(({ name }) => name === workload)) {
+        throw new AppError('WORKLOAD_UNKNOWN', `no policy is in force for workload ${JSON.stringify(workload)}`, {
+          remedy: `use one of: ${policies.map(({ name }) => name).join(', ') || '(none; add a policy)'}`,
+        });
+      }
+      const outcome = planAll(await readPlannerInput(loops, policies));
+      if (workload === null) return outcome;
+      return { ...outcome, workloads: outcome.workloads.filter((plan) => plan.workload === workload) };
+    },
+
+    async createEnrolment({ labels, ttlMs }) {
+      const token = loops.ids.hex(32);
+      const { expiresAtMs } = await agents.createEnrolment(loops.credentials.sha256(token), labels, ttlMs);
+      return { token, expiresAtMs };
+    },
+
+    async health() {
+      const checks = [
+        await probe('database', loops, async () => await loops.ledger.databaseNowMs()),
+        await probe('queue', loops, parts.pingQueue),
+        ...Object.values(parts.running() ?? {}).map(loopCheck),
+      ];
+      return {
+        // The loops may stumble (EC2 away) while the service still serves; without its stores it cannot.
+        ready: checks.every(({ name, state }) => state === 'ok' || (name !== 'database' && name !== 'queue')),
+        leader: parts.isLeader(),
+        checks,
+      };
+    },
+  };
+}
+
+async function probe(name: string, { clock }: LoopPorts, ask: () => Promise<unknown>): Promise<HealthCheck> {
+  const sinceMs = clock.nowMs();
+  try {
+    await ask();
+    return { name, state: 'ok', detail: '', sinceMs };
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    return { name, state: 'failing', detail: error.message, sinceMs };
+  }
+}
+
+function loopCheck(loop: Loops[keyof Loops]): HealthCheck {
+  const health = loop.health();
+  if (health === null) return { name: loop.name, state: 'unknown', detail: 'no turn has ended yet', sinceMs: 0 };
+  return { name: loop.name, state: health.ok ? 'ok' : 'failing', detail: health.detail, sinceMs: health.sinceMs };
+}

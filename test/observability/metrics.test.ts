@@ -1,0 +1,47 @@
+import { expect, test } from 'vitest';
+import { createMetrics } from '../../src/observability/metrics.ts';
+
+test('a figure that was never set is absent instead of zero', async () => {
+  const metrics = createMetrics('1.2.3');
+  expect(await metrics.render()).not.toMatch(/^spillway_(leader|samples_age_seconds|spend_month_usd|planner_last_tick)/m);
+  metrics.leading(false);
+  metrics.samplesAge(12.5);
+  const text = await metrics.render();
+  expect(text).toMatch(/^spillway_leader 0$/m);
+  expect(text).toMatch(/^spillway_samples_age_seconds 12\.5$/m);
+  expect(text).toMatch(/^spillway_build_info\{version="1\.2\.3"\} 1$/m);
+});
+
+test('the fleet vanishes when it cannot be read, and a state without machines does not linger', async () => {
+  const metrics = createMetrics('1.2.3');
+  const fleet = { at: '', layers: [], waiting: [], tasks: {}, usdPerHour: '0.5', spend: { todayUsd: '0', monthUsd: '1.25' }, lastPlan: null };
+  metrics.fleet({ ...fleet, machines: [{ workload: 'ci', state: 'booting', market: 'spot', count: 2 }] });
+  expect(await metrics.render()).toContain('spillway_machines{workload="ci",state="booting",market="spot"} 2');
+  metrics.fleet({ ...fleet, machines: [{ workload: 'ci', state: 'ready', market: 'spot', count: 2 }] });
+  const text = await metrics.render();
+  expect(text).not.toContain('state="booting"');
+  expect(text).toMatch(/^spillway_spend_month_usd 1\.25$/m);
+  metrics.fleet(null);
+  expect(await metrics.render()).not.toMatch(/^spillway_(machines|spend)/m);
+});
+
+test('counts decisions by what and why, and times in seconds', async () => {
+  const metrics = createMetrics('1.2.3');
+  metrics.planned({ atMs: 1_000_500, tookMs: 20, decisions: [{ workload: 'ci', action: 'launch', reason: 'unserved-work' }] });
+  metrics.joined(43_000);
+  metrics.awsRequested({ action: 'RunInstances', code: 'RequestLimitExceeded', throttled: true });
+  const text = await metrics.render();
+  expect(text).toContain('spillway_planner_last_tick_timestamp_seconds 1000.5');
+  expect(text).toContain('spillway_decisions_total{workload="ci",action="launch",reason="unserved-work"} 1');
+  expect(text).toContain('spillway_join_duration_seconds_sum 43');
+  expect(text).toContain('spillway_aws_requests_total{action="RunInstances",code="RequestLimitExceeded"} 1');
+  expect(text).toContain('spillway_aws_throttled_total 1');
+});
+
+test('label values from outside are capped', async () => {
+  const metrics = createMetrics('1.2.3');
+  for (let index = 0; index < 1500; index += 1) metrics.awsRequested({ action: 'RunInstances', code: `Code${index}`, throttled: false });
+  const series = (await metrics.render()).split('\n').filter((line) => line.startsWith('spillway_aws_requests_total{'));
+  expect(series).toHaveLength(1001);
+  expect(series.at(-1)).toContain('code="other"} 500');
+});

@@ -1,0 +1,364 @@
+/**
+ * Goal: what must hold for every input, not only for those somebody thought of. Method: random worlds of up to two
+ * workloads that share on-prem agents, with machines in every state; each property plans them with the real planner.
+ */
+import * as fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { Market } from '../../src/model/offering.ts';
+import { planAll } from '../../src/planner/plan.ts';
+import type { AgentView, MachineView, PlannerInput, WorkloadInput, WorkloadPlan } from '../../src/planner/types.ts';
+import {
+  GIB,
+  NOW,
+  ZONES,
+  agent,
+  agentId,
+  allOfferings,
+  cores,
+  launchedMachines,
+  machine,
+  machineId,
+  policy,
+  workload,
+} from './fixtures.ts';
+
+const RUNS = { numRuns: 200 };
+
+const shape = fc.record({
+  cpuMilli: fc.constantFrom(500, 1000, 2000, 3000, 8000, 16_000),
+  memoryMib: fc.constantFrom(256, GIB, 2 * GIB, 6 * GIB, 20 * GIB, 97 * GIB),
+});
+
+const pendingShape = fc
+  .record({ shape, count: fc.integer({ min: 1, max: 40 }), share: fc.double({ min: 0, max: 1, noNaN: true }) })
+  .map(({ shape, count, share }) => ({
+    shape,
+    count,
+    overdue: Math.round(count * share),
+    oldestPendingSinceMs: NOW - 1000 * count,
+  }));
+
+interface PolicyKnobs {
+  readonly name?: string;
+}
+
+const policyOf = ({ name = 'ci' }: PolicyKnobs = {}) =>
+  fc
+    .record({
+      max: fc.integer({ min: 0, max: 30 }),
+      min: fc.integer({ min: 0, max: 3 }),
+      vcpus: fc.option(fc.integer({ min: 0, max: 200 })),
+      launchesPerHour: fc.integer({ min: 0, max: 60 }),
+      maxScaleUp: fc.integer({ min: 1, max: 40 }),
+      hourlyUsd: fc.option(fc.double({ min: 0, max: 10, noNaN: true })),
+      spot: fc.constantFrom(0, 0.5, 0.8, 1),
+      onDemandBase: fc.integer({ min: 0, max: 3 }),
+      headroom: fc.integer({ min: 0, max: 4 }),
+      maxWaitMs: fc.constantFrom(0, 90_000),
+      utilization: fc.boolean(),
+      queue: fc.boolean(),
+    })
+    .map((knobs) =>
+      policy({
+        name,
+        maxWaitMs: knobs.maxWaitMs,
+        limits: { ...knobs, maxScaleDown: 1000, max: Math.max(knobs.max, knobs.min) },
+        hourlyUsd: knobs.hourlyUsd,
+        market: knobs,
+        demand: {
+          ...(knobs.queue ? {} : { queue: null }),
+          headroom: knobs.headroom === 0 ? null : { tasks: knobs.headroom },
+          utilization: knobs.utilization ? { metric: 'max', target: 0.75, windowMs: 120_000 } : null,
+        },
+      }),
+    );
+
+const workloadOf = (name: string): fc.Arbitrary<WorkloadInput> =>
+  fc
+    .record({
+      policy: policyOf({ name }),
+      pending: fc.array(pendingShape, { maxLength: 6 }),
+      launchedLastHour: fc.integer({ min: 0, max: 20 }),
+      load: fc.option(fc.double({ min: 0, max: 1, noNaN: true })),
+      offeringsKnown: fc.integer({ min: 0, max: 9 }),
+    })
+    .map(({ policy, pending, launchedLastHour, load, offeringsKnown }) =>
+      workload({
+        policy,
+        pending,
+        launchedLastHour,
+        offerings: offeringsKnown === 0 ? null : allOfferings(),
+        utilization:
+          load === null
+            ? null
+            : { cpu: load, memory: load / 2, oldestSampleAtMs: NOW - 120_000, newestSampleAtMs: NOW - 1000 },
+      }),
+    );
+
+const localAgents = fc
+  .array(
+    fc.record({
+      cpu: fc.constantFrom(4, 8, 16, 32),
+      used: fc.constantFrom(0, 0.25, 1),
+      stale: fc.integer({ min: 0, max: 14 }),
+      cordoned: fc.integer({ min: 0, max: 9 }),
+    }),
+    { maxLength: 8 },
+  )
+  .map((specs) =>
+    specs.map(({ cpu, used, stale, cordoned }, index) =>
+      agent(index, {
+        capacity: cores(cpu, cpu * 2),
+        allocated: cores(cpu * used, cpu * used),
+        runningTasks: used > 0 ? 1 : 0,
+        cordoned: cordoned === 0,
+        lastSeenAtMs: stale === 0 ? NOW - 600_000 : NOW - 1000,
+      }),
+    ),
+  );
+
+const STATES = [
+  'requested',
+  'launching',
+  'booting',
+  'joining',
+  'ready',
+  'ready',
+  'draining',
+  'leaving',
+  'terminating',
+] as const;
+
+const cloudPairs = fc
+  .array(
+    fc.record({
+      state: fc.constantFrom(...STATES),
+      workload: fc.constantFrom('ci', 'zed'),
+      cpu: fc.constantFrom(2, 4, 16),
+      market: fc.constantFrom<Market>('on-demand', 'spot'),
+      busy: fc.boolean(),
+      idleMs: fc.constantFrom(1000, 3_600_000),
+      irrevocable: fc.boolean(),
+      stale: fc.integer({ min: 0, max: 19 }),
+    }),
+    { maxLength: 8 },
+  )
+  .map((specs) =>
+    specs.map(({ state, workload, cpu, market, busy, idleMs, irrevocable, stale }, index) => {
+      const hasAgent = state === 'ready' || state === 'draining' || state === 'leaving';
+      const view: MachineView = machine(index, {
+        state,
+        workload,
+        market,
+        instanceType: `m6a.${cpu}`,
+        resources: cores(cpu, cpu * 4),
+        zone: ZONES[index % 2]!,
+        priceUsdPerHour: cpu * 0.0432,
+        idleSinceMs: hasAgent && !busy ? NOW - idleMs : null,
+        drainIrrevocable: irrevocable,
+        agentId: hasAgent ? agentId(1000 + index) : null,
+      });
+      const worker: AgentView | null = hasAgent
+        ? agent(1000 + index, {
+            site: 'aws',
+            capacity: cores(cpu, cpu * 4 - 1),
+            allocated: busy ? cores(1) : cores(0),
+            runningTasks: busy ? 1 : 0,
+            cordoned: state !== 'ready',
+            machineId: machineId(index),
+            lastSeenAtMs: stale === 0 ? null : NOW - 2000,
+          })
+        : null;
+      return { view, worker };
+    }),
+  );
+
+const world: fc.Arbitrary<PlannerInput> = fc
+  .record({ ci: workloadOf('ci'), zed: fc.option(workloadOf('zed')), localAgents, cloudPairs })
+  .map(({ ci, zed, localAgents, cloudPairs }) => ({
+    nowMs: NOW,
+    workloads: zed === null ? [ci] : [ci, zed],
+    agents: [...localAgents, ...cloudPairs.flatMap(({ worker }) => (worker === null ? [] : [worker]))],
+    machines: cloudPairs.map(({ view }) => view),
+  }));
+
+function pairs(given: PlannerInput): { workload: WorkloadInput; plan: WorkloadPlan; machines: MachineView[] }[] {
+  const plans = planAll(given).workloads;
+  return given.workloads.map((workload) => ({
+    workload,
+    plan: plans.find((candidate) => candidate.workload === workload.policy.name)!,
+    machines: given.machines.filter((view) => view.workload === workload.policy.name),
+  }));
+}
+
+/** The world as it is right after the plan was committed. */
+function apply(given: PlannerInput): PlannerInput {
+  const outcome = planAll(given);
+  const machines: MachineView[] = [...given.machines];
+  const agents: AgentView[] = [...given.agents];
+  let number = 500;
+  for (const { workload, actions } of outcome.workloads) {
+    for (const action of actions) {
+      if (action.kind === 'launch') {
+        for (let index = 0; index < action.count; index += 1) {
+          number += 1;
+          machines.push(
+            machine(number, {
+              workload,
+              state: 'requested',
+              instanceType: action.offering.instanceType.name,
+              resources: action.offering.instanceType.resources,
+              zone: action.offering.zone,
+              market: action.offering.market,
+              priceUsdPerHour: action.offering.priceUsdPerHour,
+              createdAtMs: NOW,
+            }),
+          );
+        }
+        continue;
+      }
+      const at = machines.findIndex(({ id }) => id === action.machineId);
+      machines[at] = { ...machines[at]!, state: action.kind === 'drain' ? 'draining' : 'ready' };
+      const agentAt = agents.findIndex(({ machineId }) => machineId === action.machineId);
+      agents[agentAt] = { ...agents[agentAt]!, cordoned: action.kind === 'drain' };
+    }
+  }
+  return {
+    ...given,
+    machines,
+    agents,
+    workloads: given.workloads.map((workload) => {
+      const { actions } = outcome.workloads.find((plan) => plan.workload === workload.policy.name)!;
+      return { ...workload, launchedLastHour: workload.launchedLastHour + launchedMachines(actions) };
+    }),
+  };
+}
+
+describe('every plan', () => {
+  it('launches no more than every limit and the hourly budget allow', () => {
+    fc.assert(
+      fc.property(world, (given) => {
+        for (const { workload, plan, machines } of pairs(given)) {
+          const { limits, budget } = workload.policy.burst;
+          const launches = plan.actions.flatMap((action) => (action.kind === 'launch' ? [action] : []));
+          const count = launchedMachines(plan.actions);
+          if (count === 0) continue;
+          const vcpus = [
+            ...machines.map(({ resources }) => resources.cpuMilli),
+            ...launches.map((action) => action.offering.instanceType.resources.cpuMilli * action.count),
+          ].reduce((sum, cpu) => sum + cpu, 0);
+          expect(machines.length + count).toBeLessThanOrEqual(limits.max);
+          expect(workload.launchedLastHour + count).toBeLessThanOrEqual(limits.launchesPerHour);
+          expect(count).toBeLessThanOrEqual(limits.maxScaleUp);
+          expect(vcpus / 1000).toBeLessThanOrEqual(limits.vcpus ?? Infinity);
+          expect(plan.report.money.usdPerHourAfter).toBeLessThanOrEqual((budget.hourlyUsd ?? Infinity) + 1e-9);
+        }
+      }),
+      RUNS,
+    );
+  });
+
+  it('accounts for every pending task exactly once, and never with a negative number', () => {
+    fc.assert(
+      fc.property(world, (given) => {
+        for (const { workload, plan } of pairs(given)) {
+          const { pendingTasks, ...parts } = plan.report.placement;
+          expect(pendingTasks).toBe(workload.pending.reduce((sum, { count }) => sum + count, 0));
+          expect(Object.values(parts).reduce((sum, count) => sum + count, 0)).toBe(pendingTasks);
+          const { local, cloud, inFlight, signals } = plan.report;
+          const amounts = [local, cloud, inFlight].flatMap(({ capacity, free }) => [capacity, free]);
+          const wanted = Object.values(signals).flatMap((signal) => (signal === null ? [] : [signal.wanted]));
+          for (const { cpuMilli, memoryMib } of [...amounts, ...wanted]) {
+            expect(Math.min(cpuMilli, memoryMib)).toBeGreaterThanOrEqual(0);
+          }
+          for (const count of Object.values(parts)) expect(count).toBeGreaterThanOrEqual(0);
+        }
+      }),
+      RUNS,
+    );
+  });
+
+  it('gives the same bytes whatever the order of its input', () => {
+    fc.assert(
+      fc.property(world, fc.infiniteStream(fc.nat()), (given, numbers) => {
+        const shuffle = <T>(list: readonly T[]): T[] =>
+          list
+            .map((value) => ({ value, key: numbers.next().value ?? 0 }))
+            .sort((a, b) => a.key - b.key)
+            .map(({ value }) => value);
+        const shuffled: PlannerInput = {
+          ...given,
+          agents: shuffle(given.agents),
+          machines: shuffle(given.machines),
+          workloads: shuffle(given.workloads).map((workload) => ({
+            ...workload,
+            pending: shuffle(workload.pending),
+            offerings: workload.offerings === null ? null : shuffle(workload.offerings),
+          })),
+        };
+        expect(JSON.stringify(planAll(shuffled))).toBe(JSON.stringify(planAll(given)));
+      }),
+      RUNS,
+    );
+  });
+
+  it('never drains while it launches or takes back, and takes back before it launches', () => {
+    fc.assert(
+      fc.property(world, (given) => {
+        for (const { plan } of pairs(given)) {
+          const kinds = plan.actions.map(({ kind }) => kind);
+          expect([...kinds].sort((a, b) => 'ul'.indexOf(a[0]!) - 'ul'.indexOf(b[0]!))).toEqual(kinds);
+          expect(kinds.includes('drain') && kinds.some((kind) => kind !== 'drain')).toBe(false);
+          expect(plan.report.reasons.length).toBeGreaterThan(0);
+        }
+      }),
+      RUNS,
+    );
+  });
+
+  it('drains nothing of a workload with a silent agent', () => {
+    fc.assert(
+      fc.property(world, (given) => {
+        const blind = pairs(given).filter(
+          ({ plan }) => plan.report.local.staleAgents + plan.report.cloud.staleAgents > 0,
+        );
+        expect(blind.flatMap(({ plan }) => plan.actions).filter(({ kind }) => kind === 'drain')).toEqual([]);
+      }),
+      RUNS,
+    );
+  });
+
+  it('leaves the next plan nothing to launch or take back, but for what limits.maxScaleUp put off', () => {
+    fc.assert(
+      fc.property(world, (given) => {
+        const first = planAll(given);
+        const second = planAll(apply(given));
+        for (const [index, plan] of second.workloads.entries()) {
+          const before = first.workloads[index]!;
+          if (before.report.reasons.some(({ code }) => code === 'at-max-scale-up')) continue;
+          const actions = plan.actions.filter(({ kind }) => kind !== 'drain' || before.report.verdict !== 'scale-up');
+          expect(actions).toEqual([]);
+        }
+      }),
+      { numRuns: 400 },
+    );
+  });
+
+  it('never launches more or dearer machines for equal tasks because there are more local agents', () => {
+    fc.assert(
+      fc.property(localAgents, localAgents, pendingShape, fc.boolean(), (some, more, tasks, hasQueue) => {
+        const offered = workload({
+          policy: policy(hasQueue ? {} : { demand: { queue: null } }),
+          pending: [tasks],
+        });
+        const planWith = (agents: readonly AgentView[]): WorkloadPlan =>
+          planAll({ nowMs: NOW, workloads: [offered], agents, machines: [] }).workloads[0]!;
+        const added = more.map((extra, index) => ({ ...extra, id: agentId(500 + index) }));
+        const [few, many] = [planWith(some), planWith([...some, ...added])];
+        expect(launchedMachines(many.actions)).toBeLessThanOrEqual(launchedMachines(few.actions));
+        expect(many.report.money.usdPerHourAfter).toBeLessThanOrEqual(few.report.money.usdPerHourAfter + 1e-9);
+      }),
+      RUNS,
+    );
+  });
+});

@@ -1,0 +1,268 @@
+/**
+ * Every way to get a policy wrong that has a sentence of its own: the exact place, the code, what is said and what to
+ * write instead. Columns count from 1.
+ */
+import { describe, expect, test } from 'vitest';
+import { edited } from './documents.ts';
+import { DURATION_FIX, SIZE_FIX, issueLines } from './mistakes.ts';
+
+describe('one mistake gives one issue, at its place', () => {
+  test.each<[string, string, string]>([
+    // keys
+    [
+      'max: 4',
+      'max: 4, maxscale_up: 3',
+      '12:31 POLICY_UNKNOWN_KEY spec.burst.limits.maxscale_up | "maxscale_up" is not a key of spec.burst.limits | did you mean maxScaleUp?',
+    ],
+    [
+      '  drain:',
+      '  drian: {}\n  drain:',
+      '16:3 POLICY_UNKNOWN_KEY spec.drian | "drian" is not a key of spec | did you mean drain?',
+    ],
+    [
+      'kind:',
+      'extra: 1\nkind:',
+      '2:1 POLICY_UNKNOWN_KEY extra | "extra" is not a key of a policy | delete it, or write one of apiVersion, kind, metadata, spec',
+    ],
+    [
+      '    region:',
+      '    onDeadline: wait\n    region:',
+      '9:5 POLICY_UNKNOWN_KEY spec.burst.onDeadline | "onDeadline" is not a key of spec.burst | write it as spec.drain.onDeadline',
+    ],
+    [
+      'max: 4',
+      'max: 4, max: 5',
+      '12:31 POLICY_DUPLICATE_KEY spec.burst.limits.max | max is already written on line 12 | keep one of the two',
+    ],
+    [
+      '    region: eu-central-1',
+      '    region: eu-central-1\n    region: us-east-1',
+      '10:5 POLICY_DUPLICATE_KEY spec.burst.region | region is already written on line 9 | keep one of the two',
+    ],
+    [
+      'pool: media',
+      '__proto__: {}, pool: media',
+      '5:25 POLICY_YAML_FEATURE spec.agents.selector.__proto__ | __proto__ cannot be a key | delete it and write the keys that are meant',
+    ],
+    [
+      'pool: media',
+      'pool: media, odd key: x',
+      '5:38 POLICY_VALUE spec.agents.selector["odd key"] | "odd key" is not a label name | write letters, digits and any of . _ / - between them',
+    ],
+    // missing and empty
+    [
+      '    region: eu-central-1\n',
+      '',
+      '8:3 POLICY_MISSING spec.burst.region | spec.burst.region is required | add `region: eu-central-1` (The AWS region)',
+    ],
+    [
+      ' hourly: 40 ',
+      '',
+      '13:5 POLICY_MISSING spec.burst.budget.hourly | spec.burst.budget.hourly is required | add `hourly: 40` (Most that all live machines of this workload may cost per hour; null = no limit)',
+    ],
+    [
+      ', identity: { file: /etc/spillway/id }',
+      '',
+      '15:5 POLICY_MISSING spec.join.ssh.identity.file | spec.join.ssh.identity.file is required | add `file: /etc/spillway/id_ed25519` (Private key; relative paths start at this file)',
+    ],
+    [
+      'kind: WorkloadPolicy\n',
+      '',
+      '1:1 POLICY_MISSING kind | kind is required | add `kind: WorkloadPolicy` (What this file is)',
+    ],
+    [
+      'eu-central-1',
+      '',
+      '9:5 POLICY_VALUE spec.burst.region | the value is missing | write a region such as eu-central-1 (without the letter of a zone)',
+    ],
+    [
+      '{ x86_64: ami-0123 }',
+      '',
+      '11:5 POLICY_VALUE spec.burst.image | the value is missing | write `image: { x86_64: ami-0a1b2c3d4e5f60718 }`',
+    ],
+    [
+      '{ x86_64: ami-0123 }',
+      '{}',
+      '11:5 POLICY_MISSING spec.burst.image | there is no image for any architecture | write an AMI for an architecture, such as `image: { x86_64: ami-0a1b2c3d4e5f60718 }`',
+    ],
+    [
+      '[subnet-0a1b]',
+      '[]',
+      '10:14 POLICY_VALUE spec.burst.subnets | the list is empty | write `subnets: [subnet-0a1b2c3d4e5f60718]`',
+    ],
+    [
+      '{ deadline: 20m }',
+      '\n    cooldown:',
+      '17:5 POLICY_VALUE spec.drain.cooldown | the value is missing | write its keys below it, indented (scaleUp, scaleDown), or delete the key',
+    ],
+    // kinds of values
+    [
+      'name: transcode',
+      'name: 123',
+      '3:19 POLICY_VALUE metadata.name | 123 is read as a number, not as text | write it in quotes: "123"',
+    ],
+    [
+      'pool: media',
+      'pool: true',
+      '5:31 POLICY_VALUE spec.agents.selector.pool | true is read as a yes/no value, not as text | write it in quotes: "true"',
+    ],
+    [
+      'name: transcode',
+      'name: Trans code',
+      '3:19 POLICY_VALUE metadata.name | "Trans code" is not a name | write 1 to 63 lower-case letters, digits and hyphens, such as transcode, with a letter or digit at both ends',
+    ],
+    [
+      'name: transcode',
+      `name: ${'a'.repeat(64)}`,
+      '3:19 POLICY_VALUE metadata.name | a name of 64 characters is too long | write at most 63 characters',
+    ],
+    [
+      '[subnet-0a1b]',
+      'subnet-0a1b',
+      '10:14 POLICY_VALUE spec.burst.subnets | "subnet-0a1b" is not a list | write [subnet-0a1b]',
+    ],
+    [
+      '[subnet-0a1b]',
+      '[subnet-0a1b, vpc-1]',
+      '10:28 POLICY_VALUE spec.burst.subnets[1] | "vpc-1" is not a subnet id | write the id of a subnet, such as subnet-0a1b2c3d4e5f60718',
+    ],
+    [
+      '{ min: 1, max: 4 }',
+      '[1, 4]',
+      '12:13 POLICY_VALUE spec.burst.limits | a list is not a map | write its keys below it, indented (min, max, vcpus, launchesPerHour, maxScaleUp, maxScaleDown)',
+    ],
+    [
+      'eu-central-1',
+      'eu-central-1a',
+      '9:13 POLICY_VALUE spec.burst.region | "eu-central-1a" is not an AWS region | write a region such as eu-central-1 (without the letter of a zone)',
+    ],
+    [
+      'apiVersion: spillway.dev/v1',
+      'apiVersion: v1',
+      '1:13 POLICY_VALUE apiVersion | "v1" is not known here | write spillway.dev/v1',
+    ],
+    [
+      '{ deadline: 20m }',
+      '{ onDeadline: wiat }',
+      '16:24 POLICY_VALUE spec.drain.onDeadline | "wiat" is not known here | write one of wait, terminate; did you mean wait?',
+    ],
+    [
+      'hourly: 40',
+      'hourly: 40, currency: EUR',
+      '13:37 POLICY_VALUE spec.burst.budget.currency | "EUR" is not known here | write USD',
+    ],
+    [
+      'file: /etc/spillway/id',
+      'file: ~/id',
+      '15:43 POLICY_VALUE spec.join.ssh.identity.file | "~/id" is not a file path | write a path that starts at / or at the folder of this file (~ is not expanded)',
+    ],
+    // units
+    ['60s', '60', '7:55 POLICY_VALUE spec.demand.queue.maxWait | 60 has no unit | ' + DURATION_FIX],
+    ['60s', '"60"', '7:55 POLICY_VALUE spec.demand.queue.maxWait | "60" has no unit | ' + DURATION_FIX],
+    ['60s', '60 s', '7:55 POLICY_VALUE spec.demand.queue.maxWait | "60 s" is not a duration | ' + DURATION_FIX],
+    ['60s', '2d', '7:55 POLICY_VALUE spec.demand.queue.maxWait | 2d is more than 1d | write 0s to 1d'],
+    ['4GiB', '4GB', '7:38 POLICY_VALUE spec.demand.queue.task.memory | "4GB" is not a size | write 4GiB'],
+    ['4GiB', '4', '7:38 POLICY_VALUE spec.demand.queue.task.memory | 4 has no unit | ' + SIZE_FIX],
+    [
+      'cpu: 2',
+      'cpu: 0',
+      '7:27 POLICY_VALUE spec.demand.queue.task.cpu | an amount of cpu must be above 0 | write a number of cores such as 2 or 0.5, or milli-cores such as 500m',
+    ],
+    ['max: 4', 'max: "4"', '12:28 POLICY_VALUE spec.burst.limits.max | "4" is text | write 4 without quotes'],
+    [
+      'max: 4',
+      'max: 4.5',
+      '12:28 POLICY_VALUE spec.burst.limits.max | "4.5" is not a whole number | write a whole number from 0 to 10000',
+    ],
+    [
+      'min: 1',
+      'min: -1',
+      '12:20 POLICY_VALUE spec.burst.limits.min | -1 is less than 0 | write a whole number from 0 to 10000',
+    ],
+    [
+      'hourly: 40',
+      'hourly: .inf',
+      '13:23 POLICY_VALUE spec.burst.budget.hourly | "Infinity" is not an amount of dollars | write a number of US dollars above 0, such as 40 or 12.50',
+    ],
+    [
+      'limits:',
+      'market: { spot: 0.8 }\n    limits:',
+      '12:21 POLICY_VALUE spec.burst.market.spot | 0.8 has no percent sign | write 80%',
+    ],
+    [
+      'limits:',
+      'instances: { cpu: 32..4 }\n    limits:',
+      '12:23 POLICY_VALUE spec.burst.instances.cpu | "32..4" begins above its end | write 4..32',
+    ],
+    [
+      'limits:',
+      'instances: { memory: 4.. }\n    limits:',
+      '12:26 POLICY_VALUE spec.burst.instances.memory | "4.." is not a range | write both ends with two dots between them, such as 4..32',
+    ],
+    [
+      'limits:',
+      'volumeSize: 4.5GiB\n    limits:',
+      '12:17 POLICY_VALUE spec.burst.volumeSize | "4.5GiB" is not a whole number of GiB | write 5GiB',
+    ],
+    // several keys at once
+    [
+      'min: 1',
+      'min: 9',
+      '12:20 POLICY_CONFLICT spec.burst.limits.min | min 9 is more than max 4 | write at most 4, or raise max',
+    ],
+    [
+      '{ task: { cpu: 2, memory: 4GiB }, maxWait: 60s }',
+      'null',
+      '6:3 POLICY_CONFLICT spec.demand | nothing says how much is needed | add utilization, queue or headroom under spec.demand, such as `queue: { task: { cpu: 2, memory: 4GiB } }`',
+    ],
+    [
+      'queue: { task: { cpu: 2, memory: 4GiB }, maxWait: 60s }',
+      'headroom: { tasks: 2 }',
+      '7:5 POLICY_CONFLICT spec.demand.headroom | headroom counts tasks of the shape of queue.task, and there is no queue | add spec.demand.queue, such as `queue: { task: { cpu: 2, memory: 4GiB } }`',
+    ],
+    [
+      'limits:',
+      'instances: { architectures: [x86_64, arm64] }\n    limits:',
+      '12:42 POLICY_CONFLICT spec.burst.instances.architectures[1] | there is no image for arm64 | add spec.burst.image.arm64, or delete it here',
+    ],
+    // YAML itself
+    [
+      'limits:',
+      'instances: { exclude: [*.metal] }\n    limits:',
+      '12:28 POLICY_YAML_FEATURE  | *.metal is read as a YAML alias, which policies do not have | write "*.metal" if the star is meant',
+    ],
+    [
+      'max: 4',
+      'max: !!int "4"',
+      '12:28 POLICY_YAML_FEATURE  | policies have no YAML tags | delete the tag, or put text that begins with ! in quotes',
+    ],
+    [
+      'agents: {',
+      'agents: &a {',
+      '5:11 POLICY_YAML_FEATURE  | policies have no YAML anchors | delete the anchor and write the value where it is needed, or put text that begins with & in quotes',
+    ],
+    [
+      'agents: {',
+      'agents: { <<: {},',
+      '5:13 POLICY_YAML_FEATURE spec.agents.<< | policies have no YAML merge keys | delete it and write the keys that are meant',
+    ],
+    [
+      'apiVersion',
+      '%YAML 1.1\n---\napiVersion',
+      '1:1 POLICY_YAML_FEATURE  | policies have no YAML directives | delete this line',
+    ],
+    [
+      '  drain: { deadline: 20m }\n',
+      '---\nkind: Other\n',
+      '16:1 POLICY_SYNTAX  | a second document begins here | write one policy per file',
+    ],
+    [
+      '  drain: { deadline: 20m }\n',
+      '\t drain: {}\n',
+      '16:1 POLICY_SYNTAX  | not valid YAML: Tabs are not allowed as indentation | indent with spaces',
+    ],
+    ['transcode }', 'transcode\u0007 }', '3:28 POLICY_SYNTAX  | the character 0x07 cannot be in a policy | delete it'],
+  ])('%s -> %s', (passage, replacement, expected) => {
+    expect(issueLines(edited(passage, replacement))).toEqual([expected]);
+  });
+});

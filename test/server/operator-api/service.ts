@@ -1,0 +1,57 @@
+import { AppError } from '../../../src/model/errors.ts';
+import type { TaskId } from '../../../src/model/ids.ts';
+import { createLogger } from '../../../src/observability/log.ts';
+import { createMetrics } from '../../../src/observability/metrics.ts';
+import type { EnrolmentRequest, OperatorActions, ServiceHealth, TaskSubmission } from '../../../src/ports/operator.ts';
+import type { PlanOutcome } from '../../../src/planner/types.ts';
+import { createOperatorApi } from '../../../src/server/operator-api/create-operator-api.ts';
+import { createReports } from '../../../src/store/reports.ts';
+import type { Db } from '../../../src/store/database.ts';
+import { NOW_MS } from '../../store/reports-fleet.ts';
+
+export const HEALTHY: ServiceHealth = {
+  ready: true,
+  leader: true,
+  checks: [{ name: 'database', state: 'ok', detail: '', sinceMs: NOW_MS - 5000 }],
+};
+
+export const EMPTY_PLAN: PlanOutcome = { decidedAtMs: NOW_MS, workloads: [] };
+
+/** Actions that remember what they were asked; `overrides` replaces single ones. */
+export function recordingActions(overrides: Partial<OperatorActions> = {}) {
+  const submissions: TaskSubmission[] = [];
+  const enrolments: EnrolmentRequest[] = [];
+  const actions: OperatorActions = {
+    submitTasks: async (request) => {
+      if (request.workload !== 'transcode') {
+        throw new AppError('WORKLOAD_UNKNOWN', `no policy is named ${request.workload}`, { remedy: 'see `spillway policy list`' });
+      }
+      submissions.push(request);
+      return Array.from({ length: request.count }, (_, index): TaskId => `tk-${String(index).padStart(12, '0')}`);
+    },
+    previewPlan: async () => EMPTY_PLAN,
+    createEnrolment: async (request) => {
+      enrolments.push(request);
+      return { token: 'en-secret', expiresAtMs: NOW_MS + request.ttlMs };
+    },
+    health: async () => HEALTHY,
+    ...overrides,
+  };
+  return { actions, submissions, enrolments };
+}
+
+/** The real operator API over real reports, not listening; what it logs is kept. */
+export function startableApi(db: Db, overrides: Partial<OperatorActions> = {}, handlerTimeoutMs = 5000) {
+  const recorded = recordingActions(overrides);
+  const logged: string[] = [];
+  const app = createOperatorApi({
+    actions: recorded.actions,
+    reports: createReports(db),
+    log: createLogger({ level: 'debug', destination: { write: (line) => void logged.push(line) } }),
+    metrics: createMetrics('1.2.3'),
+    clock: { nowMs: () => NOW_MS },
+    agentUrl: 'https://spillway.example:7778',
+    handlerTimeoutMs,
+  });
+  return { app, logged, ...recorded };
+}

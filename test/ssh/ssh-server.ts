@@ -1,0 +1,123 @@
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import type { Server as NetServer, Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import ssh2 from 'ssh2';
+import type { ServerChannel, ServerConfig } from 'ssh2';
+import type { ShellTarget } from '../../src/ports/shell.ts';
+
+export interface ExecScene {
+  readonly channel: ServerChannel;
+  readonly command: string;
+  /** The TCP connection below, to cut it. */
+  readonly socket: Socket;
+}
+
+export interface Behaviour {
+  readonly hostKey?: string;
+  readonly algorithms?: NonNullable<ServerConfig['algorithms']>;
+  readonly authentication?: 'accept' | 'refuse' | 'hang';
+  /** 'refuse' answers the exec request with a failure. */
+  readonly exec?: ((scene: ExecScene) => void) | 'refuse' | 'hang';
+  /** What the first file request meets; without it there is no SFTP. */
+  readonly sftp?: (socket: Socket) => void;
+}
+
+export interface TestSshServer {
+  readonly target: ShellTarget;
+  /** Login methods that clients tried, in order. */
+  readonly methods: string[];
+  /** Connections open now. */
+  readonly sockets: ReadonlySet<Socket>;
+  stop(): void;
+}
+
+export function makeKeyPair(): { private: string; public: string } {
+  return ssh2.utils.generateKeyPairSync('ed25519');
+}
+
+/** An SSH server in this process that misbehaves as told; `target` logs in to it properly. */
+export async function startSshServer(behaviour: Behaviour = {}): Promise<TestSshServer> {
+  const hostKey = behaviour.hostKey ?? makeKeyPair().private;
+  const methods: string[] = [];
+  const sockets = new Set<Socket>();
+  let current: Socket | null = null;
+  const ssh = new ssh2.Server(
+    { hostKeys: [hostKey], ...(behaviour.algorithms && { algorithms: behaviour.algorithms }) },
+    (client) => {
+      const socket = current as Socket;
+      // Clients that give up reset the connection: that is what these tests make them do.
+      client.on('error', () => socket.destroy());
+      client.on('authentication', (context) => {
+        methods.push(context.method);
+        if (behaviour.authentication === 'hang') return;
+        if (behaviour.authentication === 'refuse') context.reject(['publickey']);
+        else context.accept();
+      });
+      client.on('session', (accept) => {
+        const session = accept();
+        if (behaviour.sftp) {
+          const meet = behaviour.sftp;
+          session.on('sftp', (acceptSftp) => void acceptSftp().on('REMOVE', () => meet(socket)));
+        }
+        session.on('exec', (acceptExec, rejectExec, info) => {
+          if (behaviour.exec === 'hang') return;
+          if (behaviour.exec === 'refuse' || behaviour.exec === undefined) {
+            rejectExec();
+            return;
+          }
+          behaviour.exec({ channel: acceptExec(), command: info.command, socket });
+        });
+      });
+    },
+  );
+  const net = createServer((socket) => {
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
+    current = socket;
+    socket.setNoDelay(true);
+    (ssh as unknown as { injectSocket(socket: Socket): void }).injectSocket(socket);
+  });
+  const parsed = ssh2.utils.parseKey(hostKey);
+  if (parsed instanceof Error) throw parsed;
+  const hostPublic = `${parsed.type} ${parsed.getPublicSSH().toString('base64')}`;
+  return finish(net, { hostPublic, methods, sockets });
+}
+
+/** A TCP server that is no SSH server; `target` points at it. */
+export async function startRawServer(onConnection: (socket: Socket) => void): Promise<TestSshServer> {
+  const sockets = new Set<Socket>();
+  const net = createServer((socket) => {
+    sockets.add(socket);
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => sockets.delete(socket));
+    socket.resume();
+    onConnection(socket);
+  });
+  return finish(net, { hostPublic: makeKeyPair().public, methods: [], sockets });
+}
+
+async function finish(
+  net: NetServer,
+  { hostPublic, methods, sockets }: { hostPublic: string; methods: string[]; sockets: Set<Socket> },
+): Promise<TestSshServer> {
+  net.listen(0, '127.0.0.1');
+  await once(net, 'listening');
+  const address = net.address();
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  const folder = mkdtempSync(join(tmpdir(), 'spillway-ssh-test-'));
+  const identityFile = join(folder, 'id_ed25519');
+  writeFileSync(identityFile, makeKeyPair().private, { mode: 0o600 });
+  return {
+    target: { host: '127.0.0.1', port: address.port, user: 'tester', hostKey: hostPublic, identityFile },
+    methods,
+    sockets,
+    stop: () => {
+      net.close();
+      for (const socket of sockets) socket.destroy();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}

@@ -1,0 +1,65 @@
+import { randomBytes } from 'node:crypto';
+import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, inject, test as base } from 'vitest';
+import { migrate, MIGRATIONS_DIR, pendingMigrations } from '../../src/store/migrate.ts';
+import { quietLog } from '../support/log.ts';
+import { dropTestDatabase, urlOfDatabase, withClient } from '../support/postgres.ts';
+
+const test = base.extend<{ emptyUrl: string; dir: string }>({
+  // oxlint-disable-next-line no-empty-pattern -- vitest reads the names of the fixtures a fixture needs from this pattern
+  emptyUrl: async ({}, use) => {
+    const adminUrl = inject('postgresAdminUrl');
+    const name = `test_${randomBytes(6).toString('hex')}`;
+    await withClient(adminUrl, (client) => client.query(`create database ${name}`));
+    await use(urlOfDatabase(adminUrl, name));
+    await dropTestDatabase(adminUrl, name);
+  },
+  // oxlint-disable-next-line no-empty-pattern -- as above
+  dir: async ({}, use) => {
+    const dir = await mkdtemp(join(tmpdir(), 'spillway-migrations-'));
+    await copyFile(join(MIGRATIONS_DIR, '0001_foundation.sql'), join(dir, '0001_foundation.sql'));
+    await use(dir);
+    await rm(dir, { recursive: true, force: true });
+  },
+});
+
+describe('migrate', () => {
+  test('applies each migration once, also when several processes start together', async ({ emptyUrl, dir }) => {
+    const results = await Promise.all([1, 2, 3, 4].map(() => migrate(emptyUrl, { dir, log: quietLog })));
+
+    expect(results.flatMap((result) => result.applied)).toEqual(['0001_foundation']);
+    expect(await pendingMigrations(emptyUrl, dir)).toEqual([]);
+  });
+
+  test('applies what came later and nothing of it when one statement fails', async ({ emptyUrl, dir }) => {
+    await migrate(emptyUrl, { dir, log: quietLog });
+    await writeFile(join(dir, '0002_more.sql'), 'create table spillway.more (id integer);');
+    await writeFile(join(dir, '0003_broken.sql'), 'create table spillway.more (id integer);');
+
+    await expect(migrate(emptyUrl, { dir, log: quietLog })).rejects.toMatchObject({ code: 'DATABASE_SCHEMA' });
+    expect(await pendingMigrations(emptyUrl, dir)).toEqual(['0002_more', '0003_broken']);
+
+    await writeFile(join(dir, '0003_broken.sql'), 'create table spillway.much_more (id integer);');
+    expect(await migrate(emptyUrl, { dir, log: quietLog })).toEqual({ applied: ['0002_more', '0003_broken'] });
+  });
+
+  test('refuses a database that a newer version has migrated', async ({ emptyUrl, dir }) => {
+    await writeFile(join(dir, '0002_future.sql'), 'create table spillway.future (id integer);');
+    await migrate(emptyUrl, { dir, log: quietLog });
+    await rm(join(dir, '0002_future.sql'));
+
+    const refusal = { code: 'DATABASE_SCHEMA', message: expect.stringContaining('0002_future') };
+    await expect(migrate(emptyUrl, { dir, log: quietLog })).rejects.toMatchObject(refusal);
+    await expect(pendingMigrations(emptyUrl, dir)).rejects.toMatchObject(refusal);
+  });
+
+  test('tells an unreachable server and a wrong password apart', async ({ emptyUrl }) => {
+    const wrongPassword = Object.assign(new URL(emptyUrl), { password: 'wrong' }).href;
+    const wrongPort = Object.assign(new URL(emptyUrl), { port: '1' }).href;
+
+    await expect(migrate(wrongPassword, { log: quietLog })).rejects.toMatchObject({ code: 'DATABASE_AUTH' });
+    await expect(migrate(wrongPort, { log: quietLog })).rejects.toMatchObject({ code: 'DATABASE_UNREACHABLE' });
+  });
+});

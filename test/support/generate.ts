@@ -1,0 +1,65 @@
+/**
+ * Writes the files that are made from others, or with --check compares them: `npm run generate`, `npm run generate:check`.
+ * A new one is a line in GENERATORS.
+ */
+import { readFile, writeFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import type pg from 'pg';
+import { dumpSchema } from '../../src/store/dump-schema.ts';
+import { generateTypes } from '../../src/store/generate-types.ts';
+import { errnoOf } from '../../src/store/embedded-cluster.ts';
+import { startTestPostgres, withClient } from './postgres.ts';
+
+interface Sources {
+  /** Connected to a freshly migrated database. */
+  readonly client: pg.Client;
+}
+
+interface Generator {
+  /** From the root of the checkout. */
+  readonly path: string;
+  produce(sources: Sources): Promise<string>;
+}
+
+const GENERATORS: readonly Generator[] = [
+  { path: 'migrations/schema.sql', produce: ({ client }) => dumpSchema(client) },
+  { path: 'src/store/database.generated.ts', produce: ({ client }) => generateTypes(client) },
+];
+
+const check = process.argv.includes('--check');
+const server = await startTestPostgres();
+try {
+  const differing = await withClient(server.templateUrl, (client) => run({ client }));
+  if (check && differing.length > 0) {
+    process.stderr.write(
+      `generated files differ from their sources: ${differing.join(', ')}\nrun \`npm run generate\` and commit them\n`,
+    );
+    process.exitCode = 1;
+  }
+} finally {
+  await server.stop();
+}
+
+/** The paths whose content was not what it should be; written unless only checking. */
+async function run(sources: Sources): Promise<readonly string[]> {
+  const differing: string[] = [];
+  for (const generator of GENERATORS) {
+    const file = fileURLToPath(new URL(`../../${generator.path}`, import.meta.url));
+    const wanted = await generator.produce(sources);
+    if ((await readIfPresent(file)) === wanted) continue;
+    differing.push(generator.path);
+    if (check) continue;
+    await writeFile(file, wanted);
+    process.stderr.write(`wrote ${generator.path}\n`);
+  }
+  return differing;
+}
+
+async function readIfPresent(file: string): Promise<string | null> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return null;
+    throw error;
+  }
+}

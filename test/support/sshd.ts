@@ -1,0 +1,91 @@
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { tmpdir, userInfo } from 'node:os';
+import { join } from 'node:path';
+import { findServerProgram, freePort } from './server-program.ts';
+import { until } from './wait.ts';
+
+/** Null when this machine has none: `describe.skipIf(sshdProgram === null)`. Looked for when a test file imports this. */
+export const sshdProgram = findServerProgram({ name: 'sshd', debianPackage: 'openssh-server' });
+
+export interface TestSshd {
+  readonly host: '127.0.0.1';
+  readonly port: number;
+  /** The user the tests run as: without root, sshd can log in nobody else. */
+  readonly user: string;
+  /** Its public host key, `ssh-ed25519 AAAA...`. */
+  readonly hostKey: string;
+  /** Private key file that may log in. */
+  readonly identityFile: string;
+  readonly process: ChildProcess;
+  stop(): Promise<void>;
+}
+
+/** OpenSSH's sshd on 127.0.0.1 with a host key and a user key made for it. Key log-in only. */
+export async function startSshd(): Promise<TestSshd> {
+  if (sshdProgram === null) throw new Error('there is no sshd here: guard the suite with sshdProgram');
+  // sshd wants this folder when it is root; the package makes it only when its service starts.
+  if (process.getuid?.() === 0) await mkdir('/run/sshd', { recursive: true, mode: 0o755 });
+  const folder = await mkdtemp(join(tmpdir(), 'spillway-sshd-'));
+  const hostKeyFile = join(folder, 'host_key');
+  const identityFile = join(folder, 'user_key');
+  for (const file of [hostKeyFile, identityFile]) {
+    execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'spillway-test', '-f', file], {
+      timeout: 10_000,
+    });
+  }
+  await copyFile(`${identityFile}.pub`, join(folder, 'authorized_keys'));
+  const port = await freePort();
+  const configFile = join(folder, 'sshd_config');
+  await writeFile(configFile, configText(folder, port));
+  const child = spawn(sshdProgram, ['-D', '-e', '-f', configFile], { stdio: 'ignore' });
+  const kill = (): void => void child.kill('SIGKILL');
+  process.once('exit', kill);
+  await until('sshd answers', async () => child.exitCode === null && (await greets(port)));
+  return {
+    host: '127.0.0.1',
+    port,
+    user: userInfo().username,
+    hostKey: (await readFile(`${hostKeyFile}.pub`, 'utf8')).trim(),
+    identityFile,
+    process: child,
+    stop: async () => {
+      process.off('exit', kill);
+      if (child.exitCode === null && child.signalCode === null) {
+        const exited = once(child, 'exit');
+        child.kill('SIGTERM');
+        await exited;
+      }
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+function configText(folder: string, port: number): string {
+  const settings = [
+    `Port ${port}`,
+    'ListenAddress 127.0.0.1',
+    `HostKey ${join(folder, 'host_key')}`,
+    `AuthorizedKeysFile ${join(folder, 'authorized_keys')}`,
+    `PidFile ${join(folder, 'sshd.pid')}`,
+    'PasswordAuthentication no',
+    'KbdInteractiveAuthentication no',
+    'PermitRootLogin prohibit-password',
+    // The folder is in /tmp, which everybody may write to.
+    'StrictModes no',
+    'UsePAM no',
+    'Subsystem sftp internal-sftp',
+  ];
+  return `${settings.join('\n')}\n`;
+}
+
+async function greets(port: number): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const socket = connect(port, '127.0.0.1');
+  socket.setTimeout(1_000, () => resolve(false));
+  socket.once('data', (data) => resolve(data.toString().startsWith('SSH-2.0')));
+  socket.once('error', () => resolve(false));
+  return promise.finally(() => socket.destroy());
+}
