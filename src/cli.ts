@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { runCli } from './commands/run.ts';
 import type { CliWiring, MigrationReport } from './commands/types.ts';
 import type { Config } from './config/types.ts';
+import type { Logger } from './observability/log.ts';
 
 /**
  * The command line's composition root. Everything heavy (Postgres, AWS, HTTP server, zod) is imported by the command
@@ -25,7 +26,9 @@ const wiring: CliWiring = {
 /** Migrates the database of DATABASE_URL, or embedded Postgres, which is started for it and stopped again. */
 async function migrateDatabase(config: Config, mode: 'apply' | 'check'): Promise<MigrationReport> {
   const { createLogger } = await import('./observability/log.ts');
-  const log = createLogger({ level: config.logLevel, component: 'migrate' });
+  // The command says itself what it applied; progress of the parts is for those who ask for it.
+  const level = config.origins['SPILLWAY_LOG_LEVEL'] === 'default' ? 'warn' : config.logLevel;
+  const log = createLogger({ level, component: 'migrate' });
   if (config.databaseUrl !== null) return migrateUrl(config.databaseUrl, mode, log);
   const { startEmbeddedPostgres } = await import('./store/embedded-postgres.ts');
   const { systemClock, systemIds } = await import('./wiring/system.ts');
@@ -37,9 +40,7 @@ async function migrateDatabase(config: Config, mode: 'apply' | 'check'): Promise
   }
 }
 
-type MigrationLog = import('./observability/log.ts').Logger;
-
-async function migrateUrl(url: string, mode: 'apply' | 'check', log: MigrationLog): Promise<MigrationReport> {
+async function migrateUrl(url: string, mode: 'apply' | 'check', log: Logger): Promise<MigrationReport> {
   const { migrate, pendingMigrations } = await import('./store/migrate.ts');
   if (mode === 'check') return { applied: [], pending: await pendingMigrations(url) };
   return { applied: (await migrate(url, { log })).applied, pending: [] };
@@ -67,5 +68,7 @@ const exitCode = await runCli(process.argv.slice(2), {
   },
 });
 // What was written must have left before the process ends: a file or terminal writes at once, a pipe may still hold some.
-await Promise.all([process.stdout, process.stderr].map((stream) => new Promise((resolve) => stream.write('', resolve))));
+await Promise.all(
+  [process.stdout, process.stderr].map((stream) => new Promise((resolve) => stream.write('', resolve))),
+);
 process.exit(exitCode);

@@ -21,7 +21,7 @@ import { createOfferingSource } from './sources/offerings.ts';
 import { renderEnvFile } from './ssh/quote.ts';
 import { createShell } from './ssh/shell.ts';
 import { ensureInstallationValue } from './store/installation.ts';
-import { listPriceUsdPerHour } from './cost/price-table.ts';
+import { listPriceUsdPerHour } from './cost/catalogue.ts';
 import { createCredentials } from './wiring/credentials.ts';
 import { ensureDeploymentKey } from './wiring/deployment-key.ts';
 import { listenOnSocket, listenOnTcp } from './wiring/listeners.ts';
@@ -35,6 +35,11 @@ import { systemClock, systemIds } from './wiring/system.ts';
 const LEASE_TTL_MS = 15 * SECOND_MS;
 /** Machine steps at a time: they mostly wait for SSH and EC2. */
 const STEP_CONCURRENCY = 50;
+/**
+ * The lock on a step's doorbell: a step of a killed process is taken up within one and a half times this. A stall of the
+ * event loop beyond it runs a step twice, which every step bears.
+ */
+const WAKE_LOCK_MS = 2 * SECOND_MS;
 /** For the steps under way when the service is stopped; whatever is cut short is taken up by the next start. */
 const STOP_STEPS_MS = 10 * SECOND_MS;
 
@@ -151,6 +156,7 @@ async function openFoundation(config: Config, log: ReturnType<typeof createLogge
     clock: systemClock,
     ids: systemIds,
     log,
+    wakeLockMs: WAKE_LOCK_MS,
   });
   opened.add('queue', async () => await queues.close());
   const cloud = await createEc2Cloud({ clock: systemClock, timeouts: { requestMs: config.awsRequestTimeoutMs }, logger: log });

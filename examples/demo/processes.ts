@@ -21,7 +21,7 @@ export class Child {
 
   constructor(options: ChildOptions) {
     this.name = options.name;
-    this.log = createWriteStream(options.logFile);
+    this.log = createWriteStream(options.logFile, { flags: 'a' });
     this.process = spawn(options.command, options.args, {
       cwd: options.cwd,
       env: { ...options.env },
@@ -71,6 +71,13 @@ export class Child {
     const timer = setTimeout(() => this.killGroup(), patienceMs);
     await this.exit;
     clearTimeout(timer);
+  }
+
+  /** SIGKILL at once, to this process alone; resolves when it is gone. */
+  async kill(): Promise<void> {
+    if (this.isOver) return;
+    this.process.kill('SIGKILL');
+    await this.exit;
   }
 
   private killGroup(): void {

@@ -1,11 +1,11 @@
+import { randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import ssh2 from 'ssh2';
-
+import { deriveHostKey } from '../../src/cloud/host-key.ts';
 import { ServiceClient } from '../../src/commands/service-client.ts';
 import {
   SIMULATED_ACCESS_KEY,
@@ -33,6 +33,8 @@ export class Stack {
   private readonly stopping = new AbortController();
   private readonly environment: Record<string, string>;
   private sshPort = 0;
+  private agentPort = 0;
+  private service: Child | null = null;
 
   private constructor(folder: string) {
     this.folder = folder;
@@ -74,10 +76,11 @@ export class Stack {
     this.endpoint = endpoint ?? '';
   }
 
+  /** Writes what the service needs (login key, policy), then starts it. */
   async startService(): Promise<void> {
-    const keys = ssh2.utils.generateKeyPairSync('ed25519');
     const identityFile = join(this.folder, 'id_ed25519');
-    await writeFile(identityFile, keys.private, { mode: 0o600 });
+    const login = deriveHostKey(randomBytes(32), 'login key of the demo');
+    await writeFile(identityFile, login.privateOpenSsh, { mode: 0o600 });
     await mkdir(join(this.folder, 'policies'));
     await writeFile(
       join(this.folder, 'policies/render.yaml'),
@@ -90,11 +93,17 @@ export class Stack {
         sshPort: this.sshPort,
       }),
     );
+    this.agentPort = await freePort();
+    await this.launchService();
+  }
+
+  /** Starts the service process on what is there, for the first time or after a crash, and waits until it answers. */
+  async launchService(): Promise<void> {
     const service = this.spawn('service', SPILLWAY, ['serve'], {
       SPILLWAY_DATA_DIR: join(this.folder, 'data'),
       SPILLWAY_POLICIES: join(this.folder, 'policies'),
       SPILLWAY_LISTEN: '127.0.0.1:0',
-      SPILLWAY_AGENT_LISTEN: `127.0.0.1:${await freePort()}`,
+      SPILLWAY_AGENT_LISTEN: `127.0.0.1:${this.agentPort}`,
       // A demo is watched: everything looks more often than it would in a datacenter.
       SPILLWAY_PLAN_INTERVAL: '1s',
       SPILLWAY_OBSERVE_INTERVAL: '1s',
@@ -106,6 +115,7 @@ export class Stack {
       AWS_ACCESS_KEY_ID: SIMULATED_ACCESS_KEY.accessKeyId,
       AWS_SECRET_ACCESS_KEY: SIMULATED_ACCESS_KEY.secretAccessKey,
     });
+    this.service = service;
     await this.waitUntil('the service answers', async () => {
       if (service.isOver) throw new Error(`the service ended; its log is ${join(this.folder, 'service.log')}`);
       return await this.client.get('Status', '/v1/status').then(
@@ -113,6 +123,11 @@ export class Stack {
         () => false,
       );
     });
+  }
+
+  /** SIGKILL: the service gets no chance to say or write anything. Its database goes on and is adopted by the next start. */
+  async crashService(): Promise<void> {
+    await this.service?.kill();
   }
 
   async startAgents(): Promise<void> {

@@ -1,3 +1,4 @@
+import { nanoUsdFromDecimal, nanoUsdToNumber } from '../../src/model/money.ts';
 import type { MachineDocument, StatusDocument, TaskDocument } from '../../src/ports/reports.ts';
 import { SCENARIO } from './scenario.ts';
 import type { Stack } from './stack.ts';
@@ -53,7 +54,7 @@ export async function summarise(stack: Stack, seconds: number): Promise<Summary>
       leaked: instances.filter(({ state }) => state !== 'terminated').length,
     },
     waitS: { p50: quantile(waits, 0.5), p95: quantile(waits, 0.95) },
-    ledgerUsd: machines.reduce((sum, { costUsd }) => sum + Number(costUsd), 0),
+    ledgerUsd: nanoUsdToNumber(machines.reduce((sum, { costUsd }) => sum + nanoUsdFromDecimal(costUsd), 0n)),
     billUsd: Number(bill.totalUsd),
     seconds: Math.round(seconds * 10) / 10,
   };

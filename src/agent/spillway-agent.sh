@@ -424,6 +424,9 @@ run() {
   fi
   SPILLWAY_TASK_ID=$1 SPILLWAY_TASK_ATTEMPT=$2 SPILLWAY_PROGRESS_FILE=$dir/progress \
     setsid sh -c "$wrapper" spillway-task "$dir" "$state/pid" </dev/null >>"$dir/log" 2>&1 &
+  # bash would announce each wrapper's end, which is always a kill, on our standard error.
+  # shellcheck disable=SC3044
+  [ -z "${BASH_VERSION:-}" ] || disown "$!"
 }
 # Uploads what the logs have gained; runs beside the heartbeats, one at a time. The service says how far it has come
 # (`next`), so nothing has to be counted here.

@@ -16,6 +16,7 @@ import { DAY_MS } from '../model/time.ts';
 import type { EpochMs } from '../model/time.ts';
 import type { Clock } from '../ports/clock.ts';
 import type {
+  ImageFacts,
   InstanceListing,
   RunOutcome,
   RunRequest,
@@ -35,7 +36,6 @@ import {
   toSpotPrice,
   toSubnetFacts,
 } from './facts.ts';
-import type { ImageFacts } from './facts.ts';
 import { readPages } from './pages.ts';
 import type { Page, PagedItems } from './pages.ts';
 import { toRunInput } from './run-input.ts';

@@ -1,7 +1,6 @@
 import type { Clock } from '../ports/clock.ts';
 import type { Cloud } from '../ports/cloud.ts';
 import type { Ec2Timeouts } from './ec2-client.ts';
-import type { ImageFacts } from './facts.ts';
 
 /** What the adapter logs with; pino's logger fits. */
 export interface CloudLogger {
@@ -17,8 +16,6 @@ export interface Ec2CloudOptions {
 
 /** EC2 through the SDK. */
 export interface Ec2Cloud extends Cloud {
-  /** Facts of images, remembered for good because an image never changes. Unknown ids throw AWS_CONFIG. */
-  describeImages(region: string, imageIds: readonly string[]): Promise<readonly ImageFacts[]>;
   /** Closes the connections. Calls under way fail. */
   close(): void;
 }

@@ -1,17 +1,14 @@
 import type { Image, Instance, InstanceTypeInfo, SpotPrice as Ec2SpotPrice, Subnet } from '@aws-sdk/client-ec2';
 import type { Architecture, InstanceType } from '../model/offering.ts';
-import type { CloudInstance, CloudInstanceState, LaunchedInstance, SpotPrice, SubnetFacts } from '../ports/cloud.ts';
+import type {
+  CloudInstance,
+  CloudInstanceState,
+  ImageFacts,
+  LaunchedInstance,
+  SpotPrice,
+  SubnetFacts,
+} from '../ports/cloud.ts';
 import type { EpochMs } from '../model/time.ts';
-
-/** What a launch needs to know of an image. */
-export interface ImageFacts {
-  readonly imageId: string;
-  readonly architecture: Architecture;
-  /** e.g. `/dev/sda1` (Ubuntu), `/dev/xvda` (Amazon Linux) */
-  readonly rootDeviceName: string;
-  /** The image's own root volume: a launch may not ask for less. */
-  readonly rootVolumeGib: number;
-}
 
 const STATES: ReadonlySet<string> = new Set<CloudInstanceState>([
   'pending',

@@ -11,7 +11,12 @@ function cell(text: string): string {
 
 function table(header: readonly [string, string], rows: readonly (readonly [string, string])[]): string[] {
   if (rows.length === 0) return [];
-  return ['', `| ${header[0]} | ${header[1]} |`, '|---|---|', ...rows.map(([left, right]) => `| ${cell(left)} | ${cell(right)} |`)];
+  return [
+    '',
+    `| ${header[0]} | ${header[1]} |`,
+    '|---|---|',
+    ...rows.map(([left, right]) => `| ${cell(left)} | ${cell(right)} |`),
+  ];
 }
 
 function flagRow(option: OptionSpec): [string, string] {
@@ -36,10 +41,18 @@ function commandSection(spec: CommandSpec): string[] {
     '```sh',
     ...spec.examples.flatMap((example) => [`# ${example.summary}`, example.command]),
     '```',
-    ...table(['argument', 'meaning'], (spec.arguments ?? []).map((argument) => [`\`${argumentSyntax(argument)}\``, argument.summary])),
+    ...table(
+      ['argument', 'meaning'],
+      (spec.arguments ?? []).map((argument) => [`\`${argumentSyntax(argument)}\``, argument.summary]),
+    ),
     ...table(['flag', 'meaning'], (spec.options ?? []).map(flagRow)),
-    ...table(['exit code of its own', 'meaning'], extra.map(({ code, meaning }) => [String(code), meaning])),
-    ...(spec.seeAlso === undefined ? [] : ['', `See also: ${spec.seeAlso.map((path) => `\`spillway ${path}\``).join(', ')}.`]),
+    ...table(
+      ['exit code of its own', 'meaning'],
+      extra.map(({ code, meaning }) => [String(code), meaning]),
+    ),
+    ...(spec.seeAlso === undefined
+      ? []
+      : ['', `See also: ${spec.seeAlso.map((path) => `\`spillway ${path}\``).join(', ')}.`]),
   ];
 }
 
@@ -59,7 +72,10 @@ export function renderCliDocs(): string {
     'Errors are `error:`, `cause:` and `fix:` lines on standard error, or with `-o json` and `-o jsonl` one JSON object there:',
     '`{"apiVersion":"spillway/v1","kind":"Error","error":{"code","message","cause","remedy"}}`. Their codes are in [errors.md](errors.md).',
     ...table(['flag of every command', 'meaning'], GLOBAL_OPTIONS.map(flagRow)),
-    ...table(['exit code', 'meaning'], EXIT_CODES.map(({ code, meaning }) => [String(code), meaning])),
+    ...table(
+      ['exit code', 'meaning'],
+      EXIT_CODES.map(({ code, meaning }) => [String(code), meaning]),
+    ),
     ...COMMANDS.flatMap(commandSection),
     '',
   ].join('\n');

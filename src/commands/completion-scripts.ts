@@ -30,7 +30,10 @@ function completions(): Completion[] {
   groups.set('', [...(groups.get('') ?? []), 'help']);
   groups.set('help', [...(groups.get('') ?? []), ...Object.keys(HELP_TOPICS)]);
   groups.set('completion', ['bash', 'zsh', 'fish']);
-  const flags = COMMANDS.map((spec) => ({ path: spec.path, words: [...(groups.get(spec.path) ?? []), ...flagWords(spec)] }));
+  const flags = COMMANDS.map((spec) => ({
+    path: spec.path,
+    words: [...(groups.get(spec.path) ?? []), ...flagWords(spec)],
+  }));
   const rest = [...groups].filter(([path]) => !COMMANDS.some((spec) => spec.path === path));
   return [...rest.map(([path, words]) => ({ path, words })), ...flags];
 }
@@ -40,7 +43,9 @@ function choices(): { readonly path: string; readonly flag: string; readonly val
   return COMMANDS.flatMap((spec) =>
     optionsOf(spec).flatMap((option) => {
       const flags = [`--${option.name}`, ...(option.short === undefined ? [] : [`-${option.short}`])];
-      return option.choices === undefined ? [] : flags.map((flag) => ({ path: spec.path, flag, values: option.choices ?? [] }));
+      return option.choices === undefined
+        ? []
+        : flags.map((flag) => ({ path: spec.path, flag, values: option.choices ?? [] }));
     }),
   );
 }
@@ -80,11 +85,15 @@ _spillway_zsh() {
     command_path="\${command_path:+$command_path }$word"
   done
   case "$command_path|$previous" in
-${choices().map(({ path, flag, values }) => `    '${path}|${flag}') candidates='${values.join(' ')}' ;;`).join('\n')}
+${choices()
+  .map(({ path, flag, values }) => `    '${path}|${flag}') candidates='${values.join(' ')}' ;;`)
+  .join('\n')}
   esac
   if [[ -z $candidates ]]; then
     case $command_path in
-${completions().map(({ path, words }) => `    '${path}') candidates='${words.join(' ')}' ;;`).join('\n')}
+${completions()
+  .map(({ path, words }) => `    '${path}') candidates='${words.join(' ')}' ;;`)
+  .join('\n')}
     esac
   fi
   if [[ -n $candidates ]]; then compadd -- \${=candidates}; else _files; fi
@@ -100,18 +109,29 @@ function quoteFish(text: string): string {
 function fishScript(): string {
   const lines = COMMANDS.flatMap((spec) => {
     const [first = '', verb] = spec.path.split(' ');
-    const reached = verb === undefined ? `__fish_seen_subcommand_from ${first}` : `__fish_seen_subcommand_from ${first}; and __fish_seen_subcommand_from ${verb}`;
-    const word = verb === undefined
-      ? `complete -c spillway -f -n __fish_use_subcommand -a ${first} -d ${quoteFish(spec.summary)}`
-      : `complete -c spillway -f -n '__fish_seen_subcommand_from ${first}' -a ${verb} -d ${quoteFish(spec.summary)}`;
+    const reached =
+      verb === undefined
+        ? `__fish_seen_subcommand_from ${first}`
+        : `__fish_seen_subcommand_from ${first}; and __fish_seen_subcommand_from ${verb}`;
+    const word =
+      verb === undefined
+        ? `complete -c spillway -f -n __fish_use_subcommand -a ${first} -d ${quoteFish(spec.summary)}`
+        : `complete -c spillway -f -n '__fish_seen_subcommand_from ${first}' -a ${verb} -d ${quoteFish(spec.summary)}`;
     const flags = optionsOf(spec).map((option) => {
       const short = option.short === undefined ? '' : ` -s ${option.short}`;
-      const value = option.value === undefined ? '' : option.choices === undefined ? ' -r' : ` -x -a ${quoteFish(option.choices.join(' '))}`;
+      const value =
+        option.value === undefined
+          ? ''
+          : option.choices === undefined
+            ? ' -r'
+            : ` -x -a ${quoteFish(option.choices.join(' '))}`;
       return `complete -c spillway -n '${reached}' -l ${option.name}${short}${value} -d ${quoteFish(option.summary)}`;
     });
     return [word, ...flags];
   });
-  const nouns = new Set(COMMANDS.filter((spec) => spec.path.includes(' ')).map((spec) => spec.path.split(' ')[0] ?? ''));
+  const nouns = new Set(
+    COMMANDS.filter((spec) => spec.path.includes(' ')).map((spec) => spec.path.split(' ')[0] ?? ''),
+  );
   const groups = [...nouns].map((noun) => `complete -c spillway -f -n __fish_use_subcommand -a ${noun}`);
   return `# Completion of spillway for fish.\n${[...groups, ...lines].join('\n')}\n`;
 }
@@ -121,6 +141,7 @@ const SCRIPTS: Readonly<Record<string, () => string>> = { bash: bashScript, zsh:
 /** The completion script of a shell, made from the same data as help. @throws AppError USAGE for another shell. */
 export function completionScript(shell: string): string {
   const script = SCRIPTS[shell];
-  if (script === undefined) throw usage(`there is no completion for ${JSON.stringify(shell)}`, didYouMean(shell, Object.keys(SCRIPTS)));
+  if (script === undefined)
+    throw usage(`there is no completion for ${JSON.stringify(shell)}`, didYouMean(shell, Object.keys(SCRIPTS)));
   return script();
 }

@@ -80,11 +80,18 @@ function section(title: string, lines: readonly string[]): string[] {
 /** Help of one command: the line, USAGE, EXAMPLES before FLAGS, ENVIRONMENT, EXIT CODES, SEE ALSO. */
 export function commandHelp(spec: CommandSpec): string {
   const examples = spec.examples.flatMap((example) => [`  # ${example.summary}`, `  $ ${example.command}`]);
-  const argumentRows = (spec.arguments ?? []).map((argument): [string, string] => [argumentSyntax(argument), argument.summary]);
+  const argumentRows = (spec.arguments ?? []).map((argument): [string, string] => [
+    argumentSyntax(argument),
+    argument.summary,
+  ]);
   const flagRows = (spec.options ?? []).map((option): [string, string] => [flagSyntax(option), flagSummary(option)]);
   const globalRows = globalOptionsOf(spec).map((option): [string, string] => [flagSyntax(option), flagSummary(option)]);
   const exitRows = exitCodesOf(spec).map(({ code, meaning }): [string, string] => [String(code), meaning]);
-  const also = [...(spec.seeAlso ?? []).map((path) => `spillway ${path}`), 'spillway help exit-codes', 'spillway help environment'];
+  const also = [
+    ...(spec.seeAlso ?? []).map((path) => `spillway ${path}`),
+    'spillway help exit-codes',
+    'spillway help environment',
+  ];
   return [
     spec.summary,
     ...(spec.description === undefined ? [] : ['', spec.description]),
@@ -93,7 +100,9 @@ export function commandHelp(spec: CommandSpec): string {
     ...section('ARGUMENTS', definitions(argumentRows)),
     ...section('FLAGS', definitions(flagRows)),
     ...section('GLOBAL FLAGS', definitions([...globalRows, ['-h, --help', 'this text']])),
-    ...section('ENVIRONMENT', ['  SPILLWAY_SOCKET or SPILLWAY_ADDR say where the service listens; all variables: spillway help environment']),
+    ...section('ENVIRONMENT', [
+      '  SPILLWAY_SOCKET or SPILLWAY_ADDR say where the service listens; all variables: spillway help environment',
+    ]),
     ...section('EXIT CODES', definitions(exitRows)),
     ...section('SEE ALSO', [`  ${also.join(', ')}`]),
     '',
@@ -102,7 +111,9 @@ export function commandHelp(spec: CommandSpec): string {
 
 /** Help of a group such as `spillway task`. */
 export function nounHelp(noun: string, specs: readonly CommandSpec[]): string {
-  const rows = specs.filter((spec) => spec.path.startsWith(`${noun} `)).map((spec): [string, string] => [spec.path, spec.summary]);
+  const rows = specs
+    .filter((spec) => spec.path.startsWith(`${noun} `))
+    .map((spec): [string, string] => [spec.path, spec.summary]);
   return [
     NOUN_SUMMARIES[noun] ?? noun,
     ...section('USAGE', [`  spillway ${noun} COMMAND [flags]`]),
@@ -127,11 +138,14 @@ export function programHelp(specs: readonly CommandSpec[]): string {
     ]),
     ...section('COMMANDS', definitions(rows)),
     ...section('HELP TOPICS', definitions(Object.entries(HELP_TOPICS))),
-    ...section('GLOBAL FLAGS', definitions([
-      ...GLOBAL_OPTIONS.map((option): [string, string] => [flagSyntax(option), flagSummary(option)]),
-      ['    --version', 'the version'],
-      ['-h, --help', 'help for any command'],
-    ])),
+    ...section(
+      'GLOBAL FLAGS',
+      definitions([
+        ...GLOBAL_OPTIONS.map((option): [string, string] => [flagSyntax(option), flagSummary(option)]),
+        ['    --version', 'the version'],
+        ['-h, --help', 'help for any command'],
+      ]),
+    ),
     '',
   ].join('\n');
 }
@@ -142,9 +156,13 @@ export function exitCodesHelp(): string {
 }
 
 /** Every variable with its default and meaning; secrets may come from a file. */
-export function environmentHelp(variables: readonly VariableDoc[], hasFileForm: (variable: VariableDoc) => boolean): string {
+export function environmentHelp(
+  variables: readonly VariableDoc[],
+  hasFileForm: (variable: VariableDoc) => boolean,
+): string {
   const lines = variables.flatMap((variable) => {
-    const standard = variable.default ?? (variable.defaultMeaning === undefined ? 'not set' : `not set: ${variable.defaultMeaning}`);
+    const standard =
+      variable.default ?? (variable.defaultMeaning === undefined ? 'not set' : `not set: ${variable.defaultMeaning}`);
     const names = hasFileForm(variable) ? `${variable.name}, ${variable.name}_FILE` : variable.name;
     return [`  ${names} (${standard})`, `      ${variable.meaning}`];
   });

@@ -4,7 +4,8 @@ import type { CommandSpec } from './types.ts';
 export const migrate: CommandSpec = {
   path: 'migrate',
   summary: "Bring the database's tables up to this version",
-  description: 'Works on DATABASE_URL, or on embedded Postgres when that is not set. Applies everything that is missing or nothing. Safe to repeat and to run while the version before serves.',
+  description:
+    'Works on DATABASE_URL, or on embedded Postgres when that is not set. Applies everything that is missing or nothing. Safe to repeat and to run while the version before serves.',
   options: [{ name: 'check', summary: 'change nothing; exit 10 when something is missing' }],
   examples: [
     { command: 'spillway migrate', summary: 'apply what is missing' },
@@ -19,7 +20,8 @@ export const migrate: CommandSpec = {
     await output.object('MigrationReport', report, () => {
       report.applied.forEach((name) => output.line(`applied ${name}`));
       report.pending.forEach((name) => output.line(`pending ${name}`));
-      if (report.applied.length + report.pending.length === 0) output.hint('nothing to apply: the database is up to date');
+      if (report.applied.length + report.pending.length === 0)
+        output.hint('nothing to apply: the database is up to date');
     });
     return check && report.pending.length > 0 ? EXIT_CHANGES : 0;
   },

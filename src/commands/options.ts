@@ -7,10 +7,23 @@ export type OptionValues = Readonly<Record<string, string | boolean | readonly s
 
 /** Flags every command has. */
 export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
-  { name: 'output', short: 'o', value: 'FORM', summary: 'table, wide, json, jsonl, yaml, csv or name', default: 'table', choices: ['table', 'wide', 'json', 'jsonl', 'yaml', 'csv', 'name'] },
+  {
+    name: 'output',
+    short: 'o',
+    value: 'FORM',
+    summary: 'table, wide, json, jsonl, yaml, csv or name',
+    default: 'table',
+    choices: ['table', 'wide', 'json', 'jsonl', 'yaml', 'csv', 'name'],
+  },
   { name: 'columns', value: 'A,B', summary: 'only these columns, in this order (table, wide, csv)' },
   { name: 'no-headers', summary: 'leave the header line out (table, wide, csv)' },
-  { name: 'color', value: 'WHEN', summary: 'auto, always or never', default: 'auto', choices: ['auto', 'always', 'never'] },
+  {
+    name: 'color',
+    value: 'WHEN',
+    summary: 'auto, always or never',
+    default: 'auto',
+    choices: ['auto', 'always', 'never'],
+  },
   { name: 'quiet', short: 'q', summary: 'only the data: no hints, no receipts beyond ids' },
   { name: 'debug', summary: 'stack traces with errors' },
 ];

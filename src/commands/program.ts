@@ -17,13 +17,18 @@ export type Invocation =
 export function parseInvocation(argv: readonly string[], specs: readonly CommandSpec[]): Invocation {
   const found: Invocation[] = [];
   const printed: string[] = [];
-  const program = buildProgram(specs, (invocation) => found.push(invocation), (text) => printed.push(text));
+  const program = buildProgram(
+    specs,
+    (invocation) => found.push(invocation),
+    (text) => printed.push(text),
+  );
   try {
     program.parse(argv, { from: 'user' });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.code === 'commander.version') return { kind: 'version' };
-    if (error.code === 'commander.helpDisplayed' || error.code === 'commander.help') return { kind: 'text', text: printed.join('') };
+    if (error.code === 'commander.helpDisplayed' || error.code === 'commander.help')
+      return { kind: 'text', text: printed.join('') };
     throw usageError(error, argv, specs);
   }
   const invocation = found[0];
@@ -41,7 +46,8 @@ function usageError(error: CommanderError, argv: readonly string[], specs: reado
 /** The beginning of a command line that names a command or a group. */
 function knownWords(argv: readonly string[], specs: readonly CommandSpec[]): string[] {
   const words = argv.filter((word) => !word.startsWith('-'));
-  const isKnown = (path: string): boolean => specs.some((spec) => spec.path === path || spec.path.startsWith(`${path} `));
+  const isKnown = (path: string): boolean =>
+    specs.some((spec) => spec.path === path || spec.path.startsWith(`${path} `));
   for (const length of [2, 1]) {
     const first = words.slice(0, length);
     if (first.length === length && isKnown(first.join(' '))) return first;
@@ -84,7 +90,11 @@ function configure(command: Command, help: () => string, print: (text: string) =
     .configureHelp({ formatHelp: help });
 }
 
-function leaf(name: string, spec: CommandSpec, shared: { program: Command; found: Found; print: (text: string) => void }): Command {
+function leaf(
+  name: string,
+  spec: CommandSpec,
+  shared: { program: Command; found: Found; print: (text: string) => void },
+): Command {
   const command = configure(new Command(name), () => commandHelp(spec), shared.print);
   for (const argument of spec.arguments ?? []) {
     const text = argument.variadic === true ? `${argument.name}...` : argument.name;
@@ -104,7 +114,8 @@ function toCommander(spec: OptionSpec): Option {
   if (spec.choices !== undefined) option.choices(spec.choices);
   if (spec.required === true) option.makeOptionMandatory();
   if (spec.default !== undefined) option.default(spec.default);
-  if (spec.repeatable === true) option.argParser((value: string, before: string[] | undefined) => [...(before ?? []), value]);
+  if (spec.repeatable === true)
+    option.argParser((value: string, before: string[] | undefined) => [...(before ?? []), value]);
   return option;
 }
 

@@ -11,7 +11,10 @@ export interface RenderedError {
  * An error as people and programs read it, always for standard error: standard output carries data only, so that
  * `spillway ... -o json > file` never leaves half a document and an error in one file.
  */
-export function renderError(error: unknown, options: { readonly json: boolean; readonly debug: boolean }): RenderedError {
+export function renderError(
+  error: unknown,
+  options: { readonly json: boolean; readonly debug: boolean },
+): RenderedError {
   if (error instanceof AppError) {
     const text = options.json ? jsonError(error.code, error.message, causeOf(error), error.remedy) : humanError(error);
     return { text: text + stackOf(error, options.debug && !options.json), exitCode: error.exitCode };
@@ -46,7 +49,11 @@ function jsonError(code: string, message: string, cause: string | null, remedy: 
 function stackOf(error: unknown, wanted: boolean): string {
   if (!wanted) return '';
   const stacks: string[] = [];
-  for (let level = 0, current: unknown = error; level < 5 && current instanceof Error; level += 1, current = current.cause) {
+  for (
+    let level = 0, current: unknown = error;
+    level < 5 && current instanceof Error;
+    level += 1, current = current.cause
+  ) {
     stacks.push(current.stack ?? String(current));
   }
   return stacks.length === 0 ? '' : `${stacks.join('\ncaused by: ')}\n`;

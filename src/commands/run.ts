@@ -1,7 +1,15 @@
 import type { AppError } from '../model/errors.ts';
 import { COMMANDS } from './catalog.ts';
 import { EXIT_INTERRUPTED } from './exit-codes.ts';
-import { commandHelp, environmentHelp, exitCodesHelp, HELP_TOPICS, nounHelp, NOUN_SUMMARIES, programHelp } from './help.ts';
+import {
+  commandHelp,
+  environmentHelp,
+  exitCodesHelp,
+  HELP_TOPICS,
+  nounHelp,
+  NOUN_SUMMARIES,
+  programHelp,
+} from './help.ts';
 import { didYouMean, usage } from './options.ts';
 import { Output, type OutputStreams } from './output/output.ts';
 import { parseInvocation, type Invocation } from './program.ts';
@@ -44,7 +52,10 @@ export async function runCli(argv: readonly string[], environment: CliEnvironmen
   }
 }
 
-async function runCommand(invocation: Extract<Invocation, { kind: 'run' }>, environment: CliEnvironment): Promise<number> {
+async function runCommand(
+  invocation: Extract<Invocation, { kind: 'run' }>,
+  environment: CliEnvironment,
+): Promise<number> {
   const { spec, args, options } = invocation;
   const interrupt = new AbortController();
   const context: CommandContext = {
@@ -57,7 +68,10 @@ async function runCommand(invocation: Extract<Invocation, { kind: 'run' }>, envi
     signal: interrupt.signal,
     client: async () => {
       const { serviceUrl, socketPath } = await environment.wiring.readConfig();
-      return new ServiceClient(serviceUrl === null ? { kind: 'socket', path: socketPath } : { kind: 'url', url: serviceUrl }, interrupt.signal);
+      return new ServiceClient(
+        serviceUrl === null ? { kind: 'socket', path: socketPath } : { kind: 'url', url: serviceUrl },
+        interrupt.signal,
+      );
     },
   };
   if (spec.ownsSignals === true) return spec.run(context);

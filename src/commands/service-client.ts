@@ -3,7 +3,9 @@ import { AppError, ERROR_CODES, type ErrorCode } from '../model/errors.ts';
 import { API_VERSION } from './output/output.ts';
 
 /** Where the service listens: a Unix socket of this host, or a base URL. */
-export type ServiceAddress = { readonly kind: 'socket'; readonly path: string } | { readonly kind: 'url'; readonly url: string };
+export type ServiceAddress =
+  | { readonly kind: 'socket'; readonly path: string }
+  | { readonly kind: 'url'; readonly url: string };
 
 export type Query = Readonly<Record<string, string | number | boolean | null | undefined>>;
 
@@ -45,12 +47,20 @@ export class ServiceClient {
 
   /** Up to `limit` items over as many pages as that takes; `more` tells that there would have been others. */
   // eslint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller names what the kind holds, as with get
-  async list<T>(kind: string, path: string, query: Query & { readonly limit: number }): Promise<{ items: T[]; more: boolean }> {
+  async list<T>(
+    kind: string,
+    path: string,
+    query: Query & { readonly limit: number },
+  ): Promise<{ items: T[]; more: boolean }> {
     const items: T[] = [];
     let cursor: string | null = null;
     do {
       const limit = Math.min(1000, query.limit - items.length);
-      const page: { items: readonly T[]; nextCursor: string | null } = await this.get(kind, path, { ...query, limit, cursor });
+      const page: { items: readonly T[]; nextCursor: string | null } = await this.get(kind, path, {
+        ...query,
+        limit,
+        cursor,
+      });
       items.push(...page.items);
       cursor = page.items.length === 0 ? null : page.nextCursor;
     } while (cursor !== null && items.length < query.limit);
@@ -72,17 +82,26 @@ export class ServiceClient {
     } catch (error) {
       throw this.#foreign(`it answered ${response.status} and something that is not JSON`, error);
     }
-    if (typeof document === 'object' && document !== null && 'apiVersion' in document && document.apiVersion === API_VERSION) {
+    if (
+      typeof document === 'object' &&
+      document !== null &&
+      'apiVersion' in document &&
+      document.apiVersion === API_VERSION
+    ) {
       return document;
     }
     throw this.#foreign(`it answered ${response.status} without apiVersion ${API_VERSION}`);
   }
 
   #foreign(detail: string, cause?: unknown): AppError {
-    return new AppError('SERVICE_PROTOCOL', `what listens at ${this.#where()} does not speak the operator API of this version: ${detail}`, {
-      remedy: 'check SPILLWAY_ADDR and SPILLWAY_SOCKET, and that service and command line are of the same version',
-      cause,
-    });
+    return new AppError(
+      'SERVICE_PROTOCOL',
+      `what listens at ${this.#where()} does not speak the operator API of this version: ${detail}`,
+      {
+        remedy: 'check SPILLWAY_ADDR and SPILLWAY_SOCKET, and that service and command line are of the same version',
+        cause,
+      },
+    );
   }
 
   #where(): string {
@@ -96,10 +115,14 @@ export class ServiceClient {
     } catch (error) {
       if (request.signal.aborted) throw error;
       if (signal.aborted) {
-        throw new AppError('TIMEOUT', `the service at ${this.#where()} did not answer within ${REQUEST_DEADLINE_MS / 1000} s`, {
-          remedy: 'look at the log of the service, then try again',
-          cause: error,
-        });
+        throw new AppError(
+          'TIMEOUT',
+          `the service at ${this.#where()} did not answer within ${REQUEST_DEADLINE_MS / 1000} s`,
+          {
+            remedy: 'look at the log of the service, then try again',
+            cause: error,
+          },
+        );
       }
       throw this.#unreachable(error);
     }
@@ -140,11 +163,14 @@ async function send(outgoing: ClientRequest, body: unknown): Promise<RawResponse
       let bytes = 0;
       incoming.on('data', (chunk: Buffer) => {
         bytes += chunk.length;
-        if (bytes > RESPONSE_BYTES_MAX) incoming.destroy(new Error(`the answer is larger than ${RESPONSE_BYTES_MAX} bytes`));
+        if (bytes > RESPONSE_BYTES_MAX)
+          incoming.destroy(new Error(`the answer is larger than ${RESPONSE_BYTES_MAX} bytes`));
         chunks.push(chunk);
       });
       incoming.on('error', reject);
-      incoming.on('end', () => resolve({ status: incoming.statusCode ?? 0, body: Buffer.concat(chunks).toString('utf8') }));
+      incoming.on('end', () =>
+        resolve({ status: incoming.statusCode ?? 0, body: Buffer.concat(chunks).toString('utf8') }),
+      );
     });
     outgoing.end(body === undefined ? undefined : JSON.stringify(body));
   });

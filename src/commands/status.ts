@@ -39,15 +39,22 @@ export const status: CommandSpec = {
 
 function describeStatus(document: Status, output: Output, nowMs: number): void {
   const { service } = document;
-  const planned = document.lastPlan === null ? 'no plan yet' : `last plan ${humanAge(document.lastPlan.decidedAt, nowMs)} ago (${document.lastPlan.id})`;
-  output.line(`Service: ${output.paintState(service.ready ? 'ready' : 'not ready')}, ${service.leader ? 'leading' : 'standing by'}, ${planned}`);
+  const planned =
+    document.lastPlan === null
+      ? 'no plan yet'
+      : `last plan ${humanAge(document.lastPlan.decidedAt, nowMs)} ago (${document.lastPlan.id})`;
+  output.line(
+    `Service: ${output.paintState(service.ready ? 'ready' : 'not ready')}, ${service.leader ? 'leading' : 'standing by'}, ${planned}`,
+  );
   for (const check of service.checks.filter((candidate) => candidate.state !== 'ok')) {
     output.line(`  ! ${check.name} ${output.paintState(check.state)}: ${terminalSafe(check.detail)}`);
   }
   output.block(LAYER_COLUMNS, document.layers);
   output.line(`Waiting: ${waitingSentence(document)}`);
   output.line(`Machines: ${machinesSentence(document)}`);
-  output.line(`Money: $${humanUsd(document.usdPerHour, 3)}/h now, $${humanUsd(document.spend.todayUsd)} today, $${humanUsd(document.spend.monthUsd)} this month (UTC)`);
+  output.line(
+    `Money: $${humanUsd(document.usdPerHour, 3)}/h now, $${humanUsd(document.spend.todayUsd)} today, $${humanUsd(document.spend.monthUsd)} this month (UTC)`,
+  );
 }
 
 function waitingSentence({ waiting }: Status): string {

@@ -27,7 +27,10 @@ export function createLogger({ level, destination, component }: LoggerOptions): 
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
       redact: { paths: [...REDACTED_PATHS], censor: REDACTED },
-      serializers: { error: (error: unknown) => describe(error, withStacks), err: (error: unknown) => describe(error, withStacks) },
+      serializers: {
+        error: (error: unknown) => describe(error, withStacks),
+        err: (error: unknown) => describe(error, withStacks),
+      },
       hooks: { streamWrite: scrubText },
     },
     destination ?? pino.destination({ fd: 2, sync: true }),
@@ -39,5 +42,11 @@ function describe(error: unknown, withStacks: boolean): unknown {
   if (!(error instanceof Error)) return error;
   const code = 'code' in error && typeof error.code === 'string' ? { code: error.code } : {};
   const remedy = 'remedy' in error && typeof error.remedy === 'string' ? { remedy: error.remedy } : {};
-  return { name: error.name, ...code, message: describeError(error), ...remedy, ...(withStacks ? { stack: error.stack } : {}) };
+  return {
+    name: error.name,
+    ...code,
+    message: describeError(error),
+    ...remedy,
+    ...(withStacks ? { stack: error.stack } : {}),
+  };
 }

@@ -13,7 +13,11 @@ export interface DecisionCount {
 
 /** Everything there is to measure. Each method may be called from anywhere and never throws. */
 export interface Metrics {
-  planned(pass: { readonly atMs: EpochMs; readonly tookMs: number; readonly decisions: readonly DecisionCount[] }): void;
+  planned(pass: {
+    readonly atMs: EpochMs;
+    readonly tookMs: number;
+    readonly decisions: readonly DecisionCount[];
+  }): void;
   launchAttempted(attempt: { readonly outcome: string; readonly errorClass: string }): void;
   joined(tookMs: number): void;
   drained(tookMs: number): void;
@@ -82,16 +86,26 @@ function capped(): (value: string) => string {
 export function createMetrics(version: string): Metrics {
   const registry = new Registry();
   const registers = [registry];
-  new Gauge({ name: 'spillway_build_info', help: 'Always 1; the version is a label', labelNames: ['version'], registers }).set({ version }, 1);
+  new Gauge({
+    name: 'spillway_build_info',
+    help: 'Always 1; the version is a label',
+    labelNames: ['version'],
+    registers,
+  }).set({ version }, 1);
   const fleet = createFleetGauges(registry);
   const counters = createCounters(registry);
-  const gauge = <L extends string>(name: string, help: string, labels: readonly L[]): OptionalGauge<L> => new OptionalGauge(registry, `spillway_${name}`, help, labels);
+  const gauge = <L extends string>(name: string, help: string, labels: readonly L[]): OptionalGauge<L> =>
+    new OptionalGauge(registry, `spillway_${name}`, help, labels);
   const lastTick = gauge<string>('planner_last_tick_timestamp_seconds', 'When the last planning pass ended', []);
   const demandCores = gauge('demand_cores', 'Running plus pending work in cores', ['workload']);
   const budget = gauge('budget_remaining_usd', "What is left of a workload's hourly budget", ['workload']);
   const priceAge = gauge<string>('price_table_age_seconds', 'Age of the newest prices', []);
   const samplesAge = gauge<string>('samples_age_seconds', 'Age of the newest sample of any agent', []);
-  const orphans = gauge<string>('reaper_orphans', 'Instances of ours without a live row in the last complete listing', []);
+  const orphans = gauge<string>(
+    'reaper_orphans',
+    'Instances of ours without a live row in the last complete listing',
+    [],
+  );
   const leader = gauge<string>('leader', '1 while this process decides', []);
   return {
     ...counters,
@@ -119,18 +133,60 @@ function createCounters(registry: Registry): Counters {
   const registers = [registry];
   const workloadName = capped();
   const awsCode = capped();
-  const passSeconds = new Histogram({ name: 'spillway_planner_tick_duration_seconds', help: 'How long a planning pass took', buckets: PASS_BUCKETS_S, registers });
-  const decisions = new Counter({ name: 'spillway_decisions_total', help: 'Decisions by what and why', labelNames: ['workload', 'action', 'reason'], registers });
-  const launches = new Counter({ name: 'spillway_launch_attempts_total', help: 'RunInstances calls by what became of them', labelNames: ['outcome', 'error_class'], registers });
-  const joinSeconds = new Histogram({ name: 'spillway_join_duration_seconds', help: 'From the launch intent to a ready machine', buckets: JOIN_BUCKETS_S, registers });
-  const drainSeconds = new Histogram({ name: 'spillway_drain_duration_seconds', help: 'From the cordon to a machine without work', buckets: LONG_BUCKETS_S, registers });
-  const waitSeconds = new Histogram({ name: 'spillway_task_wait_seconds', help: 'From submission to start', labelNames: ['workload'], buckets: LONG_BUCKETS_S, registers });
-  const requests = new Counter({ name: 'spillway_aws_requests_total', help: 'Requests to AWS by action and answer', labelNames: ['action', 'code'], registers });
-  const throttled = new Counter({ name: 'spillway_aws_throttled_total', help: 'Requests that AWS throttled', registers });
+  const passSeconds = new Histogram({
+    name: 'spillway_planner_tick_duration_seconds',
+    help: 'How long a planning pass took',
+    buckets: PASS_BUCKETS_S,
+    registers,
+  });
+  const decisions = new Counter({
+    name: 'spillway_decisions_total',
+    help: 'Decisions by what and why',
+    labelNames: ['workload', 'action', 'reason'],
+    registers,
+  });
+  const launches = new Counter({
+    name: 'spillway_launch_attempts_total',
+    help: 'RunInstances calls by what became of them',
+    labelNames: ['outcome', 'error_class'],
+    registers,
+  });
+  const joinSeconds = new Histogram({
+    name: 'spillway_join_duration_seconds',
+    help: 'From the launch intent to a ready machine',
+    buckets: JOIN_BUCKETS_S,
+    registers,
+  });
+  const drainSeconds = new Histogram({
+    name: 'spillway_drain_duration_seconds',
+    help: 'From the cordon to a machine without work',
+    buckets: LONG_BUCKETS_S,
+    registers,
+  });
+  const waitSeconds = new Histogram({
+    name: 'spillway_task_wait_seconds',
+    help: 'From submission to start',
+    labelNames: ['workload'],
+    buckets: LONG_BUCKETS_S,
+    registers,
+  });
+  const requests = new Counter({
+    name: 'spillway_aws_requests_total',
+    help: 'Requests to AWS by action and answer',
+    labelNames: ['action', 'code'],
+    registers,
+  });
+  const throttled = new Counter({
+    name: 'spillway_aws_throttled_total',
+    help: 'Requests that AWS throttled',
+    registers,
+  });
   return {
     pass(tookMs, made) {
       passSeconds.observe(tookMs / 1000);
-      made.forEach(({ workload, action, reason }) => decisions.inc({ workload: workloadName(workload), action, reason }));
+      made.forEach(({ workload, action, reason }) =>
+        decisions.inc({ workload: workloadName(workload), action, reason }),
+      );
     },
     launchAttempted: ({ outcome, errorClass }) => launches.inc({ outcome, error_class: errorClass }),
     joined: (tookMs) => joinSeconds.observe(tookMs / 1000),
@@ -146,24 +202,36 @@ function createCounters(registry: Registry): Counters {
 /** What the database tells is read when Prometheus asks, so that no loop has to keep figures warm. */
 function createFleetGauges(registry: Registry): (status: StatusDocument | null) => void {
   const machines = new OptionalGauge(registry, 'spillway_machines', 'Live machines', ['workload', 'state', 'market']);
-  const capacity = new OptionalGauge(registry, 'spillway_capacity_cores', 'Cores of agents that report', ['layer', 'state']);
+  const capacity = new OptionalGauge(registry, 'spillway_capacity_cores', 'Cores of agents that report', [
+    'layer',
+    'state',
+  ]);
   const agents = new OptionalGauge(registry, 'spillway_agents', 'Registered agents', ['layer', 'state']);
   const pending = new OptionalGauge(registry, 'spillway_pending_tasks', 'Tasks that wait for a place', ['workload']);
-  const hourly = new OptionalGauge<string>(registry, 'spillway_spend_usd_per_hour', 'What the living machines cost per hour, by their price at launch', []);
-  const monthly = new OptionalGauge<string>(registry, 'spillway_spend_month_usd', 'Charged since the first of the month, UTC', []);
+  const hourly = new OptionalGauge<string>(
+    registry,
+    'spillway_spend_usd_per_hour',
+    'What the living machines cost per hour, by their price at launch',
+    [],
+  );
+  const monthly = new OptionalGauge<string>(
+    registry,
+    'spillway_spend_month_usd',
+    'Charged since the first of the month, UTC',
+    [],
+  );
   return (status) => {
     // Cleared first: a state that no machine is in any more must not keep its last count.
     for (const gauge of [machines, capacity, agents, pending, hourly, monthly]) gauge.clear();
     if (status === null) return;
     status.machines.forEach(({ count, workload, state, market }) => machines.set({ workload, state, market }, count));
     status.waiting.forEach(({ workload, tasks }) => pending.set({ workload }, tasks));
-    for (const { layer, agents: total, ready, stale, draining, free, allocated } of status.layers) {
+    for (const { layer, ready, stale, draining, free, allocated } of status.layers) {
       capacity.set({ layer, state: 'free' }, free.cpuMilli / 1000);
       capacity.set({ layer, state: 'allocated' }, allocated.cpuMilli / 1000);
       agents.set({ layer, state: 'ready' }, ready);
       agents.set({ layer, state: 'stale' }, stale);
       agents.set({ layer, state: 'draining' }, draining);
-      agents.set({ layer, state: 'other' }, total - ready - stale - draining);
     }
     hourly.set({}, Number(status.usdPerHour));
     monthly.set({}, Number(status.spend.monthUsd));

@@ -31,7 +31,11 @@ export const SECRET_FIELDS: readonly string[] = [
 ];
 
 /** The paths in pino's own language. */
-export const REDACTED_PATHS: readonly string[] = SECRET_FIELDS.flatMap((field) => [field, `*.${field}`, `*.*.${field}`]);
+export const REDACTED_PATHS: readonly string[] = SECRET_FIELDS.flatMap((field) => [
+  field,
+  `*.${field}`,
+  `*.*.${field}`,
+]);
 
 // None of them crosses a quote, so that a JSON line stays one.
 const PATTERNS: readonly { readonly pattern: RegExp; readonly replacement: string }[] = [
@@ -40,7 +44,10 @@ const PATTERNS: readonly { readonly pattern: RegExp; readonly replacement: strin
   { pattern: /\b(Bearer|Basic) [A-Za-z0-9._~+/=-]{8,}/gi, replacement: `$1 ${REDACTED}` },
   { pattern: /-----BEGIN [A-Z ]*PRIVATE KEY-----[^"]*/g, replacement: REDACTED },
   // SigV4: the signature is worth five minutes, which is five minutes too many.
-  { pattern: /\b(Signature=|X-Amz-Signature=|X-Amz-Security-Token=)[A-Za-z0-9%/+=-]{8,}/gi, replacement: `$1${REDACTED}` },
+  {
+    pattern: /\b(Signature=|X-Amz-Signature=|X-Amz-Security-Token=)[A-Za-z0-9%/+=-]{8,}/gi,
+    replacement: `$1${REDACTED}`,
+  },
 ];
 
 /** A line with everything that looks like a secret blotted out. */

@@ -1,12 +1,13 @@
 import type { UtilizationSignal } from '../model/policy.ts';
 import type { Resources } from '../model/resources.ts';
 import { NO_RESOURCES, shapeKey, subtractResources } from '../model/resources.ts';
+import { MINUTE_MS } from '../model/time.ts';
 import type { Fleet, World } from './fleet.ts';
 import { sumCapacity } from './fleet.ts';
 import { compareResources } from './order.ts';
 import type { Batch } from './slots.ts';
 import { percent } from './text.ts';
-import type { PendingShape, UtilizationView, WorkloadInput } from './types.ts';
+import type { MachineView, PendingShape, UtilizationView, WorkloadInput } from './types.ts';
 
 /**
  * Shape of a task nobody has described: one core with 2 GiB, the ratio that batch traces without memory figures are
@@ -98,8 +99,16 @@ function readUtilization(world: World, { policy, utilization }: WorkloadInput, f
   };
 }
 
+/**
+ * When a machine began to dilute the load. Counting it earlier would make the old, high utilization look like a load on the
+ * new, larger fleet, and buy a second time. Not told: the warm-up that EC2's target tracking has by default.
+ */
+function readySince({ readySinceMs, createdAtMs }: MachineView): number {
+  return readySinceMs ?? createdAtMs + 5 * MINUTE_MS;
+}
+
 function measuredCapacity(fleet: Fleet, { oldestSampleAtMs }: UtilizationView): Resources {
-  const seen = fleet.reporting.filter(({ machine }) => machine === null || machine.createdAtMs <= oldestSampleAtMs);
+  const seen = fleet.reporting.filter(({ machine }) => machine === null || readySince(machine) <= oldestSampleAtMs);
   return sumCapacity(seen.map(({ agent }) => agent));
 }
 

@@ -1,5 +1,6 @@
 import type { Resources } from '../model/resources.ts';
 import type { ActionMachine, PlanAction, PlanOutcome, PlanReason, ReasonCode, WorkloadPlan } from './types.ts';
+import { countOf } from './text.ts';
 
 /** What each code says by itself; the reason's detail follows with the figures. */
 const REASON_TEXTS: Readonly<Record<ReasonCode, string>> = {
@@ -44,7 +45,7 @@ export function describePlan(outcome: PlanOutcome): string {
 /** One workload's part of {@link describePlan}. */
 export function describeWorkloadPlan(plan: WorkloadPlan): string {
   const { placement, verdict } = plan.report;
-  const head = `${plan.workload}: ${verdict.replace('-', ' ')}, ${placement.pendingTasks} pending tasks${whereTo(plan)}`;
+  const head = `${plan.workload}: ${verdict.replace('-', ' ')}, ${countOf(placement.pendingTasks, 'pending task')}${whereTo(plan)}`;
   const cells = plan.actions.map((action) => actionCells(action));
   const widths = [0, 1, 2].map((column) => Math.max(0, ...cells.map((row) => row[column]?.length ?? 0)));
   const lines = cells.map((row) =>

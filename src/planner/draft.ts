@@ -3,6 +3,7 @@ import type { Resources } from '../model/resources.ts';
 import type { Fleet, Host, World } from './fleet.ts';
 import { nanoOf, usdOf } from './order.ts';
 import type { ReasonCode, WorkloadInput } from './types.ts';
+import { countOf } from './text.ts';
 
 /** A machine this plan launches. */
 export interface NewMachine {
@@ -88,13 +89,14 @@ export function countStaying({ machines }: Fleet, draft: Draft): Record<Market, 
 export function noteCountBounds({ workload, fleet }: Planning, room: Room, bounds: Bounds): boolean {
   const { limits } = workload.policy.burst;
   if (room.max <= 0) {
-    noteBound(bounds, 'at-max', `${fleet.machines.length} machines of at most ${limits.max} before this plan`);
+    noteBound(bounds, 'at-max', `${countOf(fleet.machines.length, 'machine')} before this plan, at most ${limits.max}`);
   }
   if (room.perHour <= 0) {
     const before = `${workload.launchedLastHour} launched within the hour before this plan`;
     noteBound(bounds, 'at-launches-per-hour', `${before}, at most ${limits.launchesPerHour}`);
   }
-  if (room.perPlan <= 0) noteBound(bounds, 'at-max-scale-up', `at most ${limits.maxScaleUp} machines per plan`);
+  if (room.perPlan <= 0)
+    noteBound(bounds, 'at-max-scale-up', `at most ${countOf(limits.maxScaleUp, 'machine')} per plan`);
   return bounds.has('at-max') || bounds.has('at-launches-per-hour') || bounds.has('at-max-scale-up');
 }
 

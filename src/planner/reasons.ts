@@ -8,6 +8,7 @@ import type { ScaleUp, Want } from './scale-up.ts';
 import { isAboveTarget } from './scale-up.ts';
 import { countTasks, sumTasks } from './slots.ts';
 import type { PlanReason, ReasonCode, WorkloadReport } from './types.ts';
+import { countOf } from './text.ts';
 
 export interface ReasonFacts {
   readonly planning: Planning;
@@ -27,7 +28,10 @@ export function listReasons(facts: ReasonFacts): PlanReason[] {
   add(up.wants.map((want) => wantReason(want, facts)));
   if (up.draft.undrained.length > 0) {
     add([
-      { code: 'drain-cancelled', detail: `${up.draft.undrained.length} machines taken back before anything is bought` },
+      {
+        code: 'drain-cancelled',
+        detail: `${countOf(up.draft.undrained.length, 'machine')} taken back before anything is bought`,
+      },
     ]);
   }
   if (down.drained.length > 0) add([{ code: 'unneeded', detail: unneededDetail(facts) }]);
@@ -59,14 +63,14 @@ function wantDetail(want: Want, { planning, demand, placement, up }: ReasonFacts
   switch (want) {
     case 'work': {
       const unplaced = placement.planned + countTasks(up.coverage.urgent);
-      return `${unplaced} of ${placement.pendingTasks} pending tasks fit no agent and no machine on its way`;
+      return `${unplaced} of ${countOf(placement.pendingTasks, 'pending task')} without room on agents and machines on their way`;
     }
     case 'headroom': {
       const { cpuMilli, memoryMib } = sumTasks(demand.headroom);
-      return `room for ${countTasks(demand.headroom)} tasks wanted, ${cpuMilli / 1000} vCPU and ${memoryMib} MiB`;
+      return `room for ${countOf(countTasks(demand.headroom), 'task')} wanted, ${cpuMilli / 1000} vCPU and ${memoryMib} MiB`;
     }
     case 'min':
-      return `at least ${limits.min} machines wanted`;
+      return `at least ${countOf(limits.min, 'machine')} wanted`;
     case 'utilization':
       return utilizationDetail(demand.utilization);
   }
@@ -74,7 +78,7 @@ function wantDetail(want: Want, { planning, demand, placement, up }: ReasonFacts
 
 function unneededDetail({ planning, down }: ReasonFacts): string {
   const { scaleDownUnneededMs } = planning.workload.policy.drain;
-  return `${down.drained.length} machines without work for at least ${scaleDownUnneededMs / 1000} s`;
+  return `${countOf(down.drained.length, 'machine')} without work for at least ${scaleDownUnneededMs / 1000} s`;
 }
 
 /** Why work that is pending asks for nothing. */
@@ -83,28 +87,35 @@ function placementReasons({ planning, demand, placement, up }: ReasonFacts): Pla
   const { onLocal, onCloud, inFlight, waiting, impossible } = placement;
   const isUtilizationComing = isAboveTarget(demand, planning.fleet) && !up.open.includes('utilization');
   if (inFlight > 0 || (isUtilizationComing && planning.fleet.inFlight.length > 0)) {
-    const detail = `${planning.fleet.inFlight.length} machines are on their way, for ${inFlight} of the pending tasks`;
+    const detail = `${countOf(planning.fleet.inFlight.length, 'machine')} on the way, for ${countOf(inFlight, 'pending task')}`;
     reasons.push({ code: 'in-flight-covers', detail });
   }
-  if (onLocal > 0) reasons.push({ code: 'local-first', detail: `${onLocal} pending tasks fit local agents` });
+  if (onLocal > 0)
+    reasons.push({ code: 'local-first', detail: `${countOf(onLocal, 'pending task')} for local agents` });
   if (waiting > 0) {
     const maxWaitMs = planning.workload.policy.demand.queue?.maxWaitMs ?? 0;
     reasons.push({
       code: 'waiting-within-max-wait',
-      detail: `${waiting} tasks wait for room, at most ${maxWaitMs / 1000} s`,
+      detail: `${countOf(waiting, 'task')} waiting for room, at most ${maxWaitMs / 1000} s`,
     });
   }
   if (impossible > 0) {
-    reasons.push({ code: 'no-offering-fits', detail: `${impossible} tasks fit no agent and no allowed offering` });
+    reasons.push({
+      code: 'no-offering-fits',
+      detail: `${countOf(impossible, 'task')} too large for every agent and allowed offering`,
+    });
   }
-  if (onCloud > 0) reasons.push({ code: 'satisfied', detail: `${onCloud} pending tasks fit cloud agents` });
+  if (onCloud > 0) reasons.push({ code: 'satisfied', detail: `${countOf(onCloud, 'pending task')} for cloud agents` });
   return reasons;
 }
 
 function contentReason({ planning, placement }: ReasonFacts): PlanReason {
   const { fleet } = planning;
   if (fleet.machines.length === 0)
-    return { code: 'no-demand', detail: `${placement.pendingTasks} pending tasks, no machines` };
+    return { code: 'no-demand', detail: `${countOf(placement.pendingTasks, 'pending task')}, no machines` };
   const usd = usdOf(nanoPerHour(fleet, EMPTY_DRAFT)).toFixed(4);
-  return { code: 'satisfied', detail: `${fleet.machines.length} machines at $${usd}/h, none wanted and none to spare` };
+  return {
+    code: 'satisfied',
+    detail: `${countOf(fleet.machines.length, 'machine')} at $${usd}/h, none wanted and none to spare`,
+  };
 }

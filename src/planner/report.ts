@@ -16,6 +16,7 @@ import type { ScaleDown } from './scale-down.ts';
 import type { ScaleUp } from './scale-up.ts';
 import { readyCapacity } from './scale-up.ts';
 import type { ActionMachine, CapacityReport, PlanAction, SignalReport, WorkloadPlan, WorkloadReport } from './types.ts';
+import { countOf } from './text.ts';
 
 /** Machines in one launch at most: one RunInstances call, one token, and a blast radius that can be named. */
 const LAUNCH_COUNT_MAX = 100;
@@ -138,7 +139,7 @@ function writeSignals({ workload, fleet }: Planning, demand: Demand, { coverage 
     headroom:
       headroom === null
         ? null
-        : { wanted: coverage.beyondReady.headroom, detail: `room for ${headroom.tasks} more tasks` },
+        : { wanted: coverage.beyondReady.headroom, detail: `room for ${countOf(headroom.tasks, 'more task')}` },
   };
 }
 

@@ -8,7 +8,7 @@ import { EMPTY_DRAFT, countStaying, noteBound } from './draft.ts';
 import type { Host } from './fleet.ts';
 import { isAtWork } from './fleet.ts';
 import { compareResources, compareText } from './order.ts';
-import { percent } from './text.ts';
+import { countOf, percent } from './text.ts';
 import { readyCapacity } from './scale-up.ts';
 
 export interface ScaleDown {
@@ -48,7 +48,7 @@ function noteStaleness({ fleet, workload }: Planning, demand: Demand, hasIdle: b
     noteBound(
       bounds,
       'stale-samples',
-      `${stale} agents silent for more than ${workload.policy.demand.freshnessMs / 1000} s`,
+      `${countOf(stale, 'agent')} silent for more than ${workload.policy.demand.freshnessMs / 1000} s`,
     );
   }
   const { utilization } = demand;
@@ -70,9 +70,10 @@ function listCandidates(
   const old = unneeded.filter(
     ({ machine }) => world.nowMs - (machine.idleSinceMs ?? world.nowMs) >= scaleDownUnneededMs,
   );
-  if (needed.length > 0) noteBound(bounds, 'needed', `${needed.length} machines without work have some coming`);
+  if (needed.length > 0)
+    noteBound(bounds, 'needed', `${countOf(needed.length, 'machine')} without work, with work coming`);
   if (old.length < unneeded.length) {
-    const detail = `${unneeded.length - old.length} machines without work for less than ${scaleDownUnneededMs / 1000} s`;
+    const detail = `${countOf(unneeded.length - old.length, 'machine')} without work for less than ${scaleDownUnneededMs / 1000} s`;
     noteBound(bounds, 'idle-not-long-enough', detail);
   }
   // The most expensive first; of equally dear ones that with the least to offer.
@@ -97,11 +98,11 @@ function pick({ fleet, workload }: Planning, demand: Demand, candidates: readonl
   let left: Resources = readyCapacity(fleet);
   for (const host of candidates) {
     if (drained.length >= spare) {
-      noteBound(bounds, 'at-min', `at least ${limits.min} machines stay`);
+      noteBound(bounds, 'at-min', `at least ${countOf(limits.min, 'machine')} wanted`);
       break;
     }
     if (drained.length >= limits.maxScaleDown) {
-      noteBound(bounds, 'at-max-scale-down', `at most ${limits.maxScaleDown} machines per plan`);
+      noteBound(bounds, 'at-max-scale-down', `at most ${countOf(limits.maxScaleDown, 'machine')} per plan`);
       break;
     }
     const without = subtractResources(left, host.capacity);

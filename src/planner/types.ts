@@ -55,8 +55,8 @@ export interface UtilizationView {
   readonly oldestSampleAtMs: EpochMs;
   readonly newestSampleAtMs: EpochMs;
   /**
-   * Mean capacity the shares refer to. Absent: the capacity of the agents that report now, without machines made after the
-   * oldest sample, because those bring capacity that the window has hardly seen.
+   * Mean capacity the shares refer to. Absent: the capacity of the agents that report now, without machines that became ready
+   * after the oldest sample, because the window has not wholly seen them.
    */
   readonly capacity?: Resources;
 }
@@ -86,6 +86,8 @@ export interface MachineView {
   readonly market: Market;
   readonly priceUsdPerHour: number;
   readonly createdAtMs: EpochMs;
+  /** Since when it takes work; null before. Absent: five minutes after it was created. */
+  readonly readySinceMs?: EpochMs | null;
   /** Since when its agent has had no task; null while it works or before it is ready. */
   readonly idleSinceMs: EpochMs | null;
   /** True once a drain hook or a kill touched work: such a drain cannot be called off. */

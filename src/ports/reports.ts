@@ -1,3 +1,4 @@
+import type { CostGrouping } from '../cost/report.ts';
 import type { AgentId, MachineId, PlanId, TaskId } from '../model/ids.ts';
 import type { MachineState } from '../model/machine.ts';
 import type { Market } from '../model/offering.ts';
@@ -201,16 +202,21 @@ export interface ChargeRow {
   readonly amountUsd: UsdAmount;
 }
 
-/** A machine that costs money which the ledger does not have yet. */
+/** A machine that costs money which the ledger does not have yet, with what the rules of billing need to know of it. */
 export interface OpenMachineRow {
   readonly machineId: MachineId;
   readonly workload: string;
   readonly instanceType: string;
+  readonly zone: string;
   readonly market: Market;
+  readonly volumeGib: number;
   readonly priceUsdPerHour: UsdAmount;
-  readonly runningSinceMs: EpochMs;
-  readonly chargedThroughMs: EpochMs | null;
+  readonly launchAtMs: EpochMs | null;
+  readonly pendingSeenAtMs: EpochMs | null;
+  readonly runningSeenAtMs: EpochMs | null;
   readonly endedAtMs: EpochMs | null;
+  readonly endCode: string | null;
+  readonly chargedThroughMs: EpochMs | null;
 }
 
 export interface ChargeFacts {
@@ -252,21 +258,18 @@ export interface Reports {
   status(): Promise<StatusDocument>;
 }
 
-export const COST_GROUPINGS = ['workload', 'day', 'instance-type', 'market'] as const;
-export type CostGrouping = (typeof COST_GROUPINGS)[number];
-
-/** Money of one group over the range; `chargedUsd` is the sum of the three kinds, to the last digit. */
+/** Money of one group over the range. `totalUsd` is the sum of the three kinds, to the last digit. */
 export interface CostRowDocument {
-  /** The workload, day (UTC), instance type or market. */
+  /** The workload, day (UTC), instance type or market; `total` in the total. */
   readonly key: string;
   readonly machines: number;
   readonly machineHours: number;
   readonly computeUsd: UsdAmount;
   readonly volumeUsd: UsdAmount;
   readonly ipv4Usd: UsdAmount;
-  readonly chargedUsd: UsdAmount;
-  /** What living machines have cost since their last charge, by their price at launch; not in the ledger yet. */
-  readonly openUsd: UsdAmount;
+  readonly totalUsd: UsdAmount;
+  /** The part of the total that is not in the ledger yet: living machines since their last charge, at their price at launch. */
+  readonly estimatedUsd: UsdAmount;
 }
 
 export interface CostReportDocument {

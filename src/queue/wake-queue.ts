@@ -17,7 +17,7 @@ const DELAY_MS_MAX = 2_147_483_647;
 export interface WakeOptions {
   readonly clock: Clock;
   readonly log: QueueLog;
-  /** A consumer that died is noticed after one to two times this. Default 30,000 ms. */
+  /** A consumer that died is noticed after one to one and a half times this. Default 30,000 ms. */
   readonly lockMs?: number;
 }
 
@@ -67,7 +67,7 @@ export class BullWakeQueue implements WakeQueue {
         connection: OWN_CONNECTION,
         concurrency: options.concurrency,
         lockDuration: lockMs,
-        stalledInterval: lockMs,
+        stalledInterval: lockMs / 2,
         maxStalledCount: BACKEND_OPTIONS.maxStalledCount,
         ...KEEP_NONE_WORKER,
       },

@@ -14,7 +14,7 @@ import type { NanoUsd } from '../model/money.ts';
 import { costOfSeconds, nanoUsdFromDecimal } from '../model/money.ts';
 import type { EpochMs } from '../model/time.ts';
 import { HOUR_MS, SECOND_MS } from '../model/time.ts';
-import { findInstanceType } from './catalogue.ts';
+import { findInstanceType } from '../cost/catalogue.ts';
 import type { BilledThing, RegionEvent } from './events.ts';
 import { nextPriceChangeMs, spotPriceAt } from './spot-prices.ts';
 

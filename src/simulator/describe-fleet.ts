@@ -16,7 +16,7 @@ import type { EpochMs } from '../model/time.ts';
 import { Ec2Error } from './ec2-error.ts';
 import { renderReservation, renderSpotRequest, renderState } from './instance-shape.ts';
 import type { SimulatedInstance } from './life.ts';
-import { endLife, stateAt, stateStepAt } from './life.ts';
+import { endLife, stateAt } from './life.ts';
 import type { FilterTable } from './listing.ts';
 import { applyFilters, takePage } from './listing.ts';
 import type { RegionState } from './region-state.ts';
@@ -63,14 +63,9 @@ const INSTANCE_FILTER_OPTIONS = { table: INSTANCE_FILTERS, tagsOf: (view: View) 
 function listViews(state: RegionState): View[] {
   const nowMs = state.clock.nowMs();
   const viewMs = nowMs - state.settings.stateLagMs;
-  return [...state.instances.values()]
-    .filter((instance) => instance.visibleAtMs <= nowMs && !isForgotten(state, instance, nowMs))
+  return [...state.describable.values()]
+    .filter((instance) => instance.visibleAtMs <= nowMs)
     .map((instance) => ({ instance, atMs: viewMs }));
-}
-
-function isForgotten(state: RegionState, instance: SimulatedInstance, nowMs: EpochMs): boolean {
-  const { kind, atMs } = stateStepAt(instance, nowMs);
-  return kind === 'terminated' && nowMs - atMs > state.settings.terminatedVisibleMs;
 }
 
 function refuseIdsWithPages(ids: readonly string[] | undefined, maxResults: number | undefined): void {
@@ -94,11 +89,9 @@ function requireKnown(instances: ReadonlyMap<string, SimulatedInstance>, ids: re
   return ids.flatMap((id) => instances.get(id) ?? []);
 }
 
+/** Acting on a new instance works before listings show it: only reads are late at EC2. */
 function requireTouchable(state: RegionState, ids: readonly string[]): SimulatedInstance[] {
-  const nowMs = state.clock.nowMs();
-  // Acting on a new instance works before listings show it: only reads are late at EC2.
-  const known = new Map([...state.instances].filter(([, instance]) => !isForgotten(state, instance, nowMs)));
-  return requireKnown(known, ids);
+  return requireKnown(state.describable, ids);
 }
 
 export function describeInstances(state: RegionState, input: DescribeInstancesRequest): DescribeInstancesResult {

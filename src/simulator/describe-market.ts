@@ -16,8 +16,8 @@ import type {
 } from '@aws-sdk/client-ec2';
 import { nanoUsdToDecimal } from '../model/money.ts';
 import { DAY_MS, HOUR_MS } from '../model/time.ts';
-import type { CatalogueType } from './catalogue.ts';
-import { findInstanceType, listInstanceTypes } from './catalogue.ts';
+import type { CatalogueType } from '../cost/catalogue.ts';
+import { findInstanceType, listInstanceTypes } from '../cost/catalogue.ts';
 import { Ec2Error } from './ec2-error.ts';
 import type { FilterTable } from './listing.ts';
 import { applyFilters, takePage } from './listing.ts';
@@ -25,7 +25,7 @@ import type { RegionState } from './region-state.ts';
 import { authorizeRead, endDryRun, isOffered } from './region-state.ts';
 import { spotPriceAt } from './spot-prices.ts';
 import type { SimulatedImage, SimulatedSubnet } from './world.ts';
-import { RESERVED_ADDRESSES, SIMULATED_ACCOUNT, SIMULATED_VPC, SLOT_ADDRESSES } from './world.ts';
+import { SIMULATED_ACCOUNT, SIMULATED_VPC, SLOT_ADDRESSES_USABLE } from './world.ts';
 
 /** EC2's page sizes. */
 const TYPE_PAGE = [5, 100] as const;
@@ -214,7 +214,7 @@ function renderSubnet(state: RegionState, { subnetId, zone, zoneId, network }: S
     CidrBlock: `${network}.0.0/16`,
     AvailabilityZone: zone,
     AvailabilityZoneId: zoneId,
-    AvailableIpAddressCount: SLOT_ADDRESSES - RESERVED_ADDRESSES - used,
+    AvailableIpAddressCount: SLOT_ADDRESSES_USABLE - used,
     DefaultForAz: true,
     MapPublicIpOnLaunch: false,
     Tags: [],

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import type { EpochMs } from '../model/time.ts';
 import type { Market } from '../model/offering.ts';
-import type { CatalogueType } from './catalogue.ts';
+import type { CatalogueType } from '../cost/catalogue.ts';
 import type { SimulatedImage, SimulatedSubnet } from './world.ts';
 
 export type InstanceState = 'pending' | 'running' | 'stopping' | 'stopped' | 'shutting-down' | 'terminated';

@@ -32,6 +32,12 @@ export interface RegionState {
   readonly instances: Map<string, SimulatedInstance>;
   /** Those that are not terminated yet: what every pass over the fleet walks. */
   readonly living: Map<string, SimulatedInstance>;
+  /** The living and those terminated within the last hour: what EC2 still tells about, and calls may name. */
+  readonly describable: Map<string, SimulatedInstance>;
+  /** Terminated ones in the order in which they will be forgotten. */
+  readonly terminated: { readonly instanceId: string; readonly atMs: EpochMs }[];
+  /** Private addresses of the living. */
+  readonly addresses: Set<string>;
   readonly tokens: Map<string, TokenRecord>;
   readonly events: RegionEvent[];
   /** Next address of each subnet, counted within the region's slot. */

@@ -132,6 +132,9 @@ export class Region {
       images: listImages(),
       instances: new Map(),
       living: new Map(),
+      describable: new Map(),
+      terminated: [],
+      addresses: new Set(),
       tokens: new Map(),
       events: [],
       nextAddress: new Map(),
@@ -177,8 +180,22 @@ export class Region {
         instanceId: instance.instanceId,
         launched: step.kind === 'pending' ? billedThingOf(instance) : null,
       });
-      if (step.kind === 'terminated') this.state.living.delete(instance.instanceId);
+      if (step.kind === 'terminated') this.bury(instance, step.atMs);
     }
+    this.forget(nowMs);
+  }
+
+  private bury({ instanceId, privateIp }: SimulatedInstance, atMs: EpochMs): void {
+    this.state.living.delete(instanceId);
+    this.state.addresses.delete(privateIp);
+    this.state.terminated.push({ instanceId, atMs });
+  }
+
+  private forget(nowMs: EpochMs): void {
+    const { terminated, describable } = this.state;
+    const kept = terminated.findIndex(({ atMs }) => nowMs - atMs <= this.settings.terminatedVisibleMs);
+    for (const { instanceId } of terminated.splice(0, kept < 0 ? terminated.length : kept))
+      describable.delete(instanceId);
   }
 
   /** The next moment at which something happens by itself; null when nothing will. */

@@ -13,7 +13,7 @@ import { arnOf, authorize, endDryRun, iamContext, listAlive, newEc2Id, profileAr
 import type { RunRequest, TaggedKind } from './run-request.ts';
 import { readRunRequest } from './run-request.ts';
 import { spotPriceAt } from './spot-prices.ts';
-import { RESERVED_ADDRESSES, SIMULATED_ACCOUNT, SLOT_ADDRESSES } from './world.ts';
+import { FIRST_ADDRESS, SIMULATED_ACCOUNT, SLOT_ADDRESSES, SLOT_ADDRESSES_USABLE } from './world.ts';
 
 export function runInstances(state: RegionState, input: RunInstancesRequest): Reservation {
   const nowMs = state.clock.nowMs();
@@ -34,6 +34,7 @@ export function runInstances(state: RegionState, input: RunInstancesRequest): Re
   for (const instance of instances) {
     state.instances.set(instance.instanceId, instance);
     state.living.set(instance.instanceId, instance);
+    state.describable.set(instance.instanceId, instance);
   }
   if (request.clientToken !== '') {
     const instanceIds = instances.map(({ instanceId }) => instanceId);
@@ -96,7 +97,7 @@ function countToGive(state: RegionState, request: RunRequest, nowMs: EpochMs): n
   const addressesUsed = [...state.living.values()].filter(
     (instance) => instance.subnet.subnetId === subnet.subnetId,
   ).length;
-  const byAddress = SLOT_ADDRESSES - RESERVED_ADDRESSES - addressesUsed;
+  const byAddress = SLOT_ADDRESSES_USABLE - addressesUsed;
   if (byAddress < least) {
     throw new Ec2Error(
       'InsufficientFreeAddressesInSubnet',
@@ -190,21 +191,18 @@ function makeSpotRequest(state: RegionState, request: RunRequest): SpotRequest {
 
 /** The next address of the slot that no living instance has; addresses come back, as private addresses do. */
 function takeAddress(state: RegionState, { subnet }: RunRequest): string {
-  const taken = new Set([...state.living.values()].map((instance) => instance.privateIp));
   for (let tries = 0; tries < SLOT_ADDRESSES; tries += 1) {
-    const next = state.nextAddress.get(subnet.subnetId) ?? RESERVED_ADDRESSES;
-    const following = next + 1 < SLOT_ADDRESSES ? next + 1 : RESERVED_ADDRESSES;
+    const next = state.nextAddress.get(subnet.subnetId) ?? FIRST_ADDRESS;
+    const following = next + 1 < SLOT_ADDRESSES ? next + 1 : FIRST_ADDRESS;
     state.nextAddress.set(subnet.subnetId, following);
     const host = state.settings.addressSlot * SLOT_ADDRESSES + next;
     const address = `${subnet.network}.${host >> 8}.${host & 255}`;
-    // .0 and .255 look like network and broadcast addresses to some clients.
     const isPlain = (host & 255) !== 0 && (host & 255) !== 255;
-    if (isPlain && !taken.has(address)) return address;
+    if (!isPlain || state.addresses.has(address)) continue;
+    state.addresses.add(address);
+    return address;
   }
-  throw new Ec2Error(
-    'InsufficientFreeAddressesInSubnet',
-    `There are not enough free addresses in subnet '${subnet.subnetId}'.`,
-  );
+  assert.fail(`no address in ${subnet.subnetId}, though the launch was counted against them`);
 }
 
 /** EC2 asks IAM once per resource the launch touches or makes, once per tagged kind, and once for the role it passes on. */

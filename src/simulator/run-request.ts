@@ -8,8 +8,8 @@ import type {
 } from '@aws-sdk/client-ec2';
 import type { Market } from '../model/offering.ts';
 import { nanoUsdFromDecimal } from '../model/money.ts';
-import type { CatalogueType } from './catalogue.ts';
-import { findInstanceType } from './catalogue.ts';
+import type { CatalogueType } from '../cost/catalogue.ts';
+import { findInstanceType } from '../cost/catalogue.ts';
 import { Ec2Error } from './ec2-error.ts';
 import type { RegionState } from './region-state.ts';
 import { isOffered } from './region-state.ts';

@@ -1,7 +1,7 @@
 import type { NanoUsd } from '../model/money.ts';
 import type { EpochMs } from '../model/time.ts';
 import { HOUR_MS } from '../model/time.ts';
-import type { CatalogueType } from './catalogue.ts';
+import type { CatalogueType } from '../cost/catalogue.ts';
 
 /** AWS quotes spot prices to a hundredth of a cent. */
 const QUOTE_STEP: NanoUsd = 100_000n;

@@ -97,9 +97,12 @@ export const DEFAULT_SETTINGS: RegionSettings = Object.freeze<RegionSettings>({
   addressSlot: 0,
 });
 
-/** Each of the sixteen slots of a /16 has 4,096 addresses; EC2 keeps the first five of a subnet for itself. */
+/** Each of the sixteen slots of a /16 has 4,096 addresses. */
 export const SLOT_ADDRESSES = 4096;
-export const RESERVED_ADDRESSES = 5;
+/** Like EC2, each slot keeps the first few for itself: .0, its gateway .1, and .2 to .4. */
+export const FIRST_ADDRESS = 5;
+/** Without .0 and .255 of each of the sixteen /24 blocks, which some clients take for network and broadcast, and .1 to .4. */
+export const SLOT_ADDRESSES_USABLE = SLOT_ADDRESSES - 2 * 16 - 4;
 
 const NETWORKS = { a: '127.20', b: '127.21' } as const;
 

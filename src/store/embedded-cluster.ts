@@ -1,5 +1,6 @@
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { AppError } from '../model/errors.ts';
 import type { Ids } from '../ports/ids.ts';
 import { type EmbeddedRunner, embeddedError } from './embedded-runner.ts';
 
@@ -23,6 +24,23 @@ export interface Cluster {
  * @throws AppError DATABASE_EMBEDDED for a folder of another version or of something else, and for a full disk.
  */
 export async function ensureCluster(dataDir: string, runner: EmbeddedRunner, ids: Ids): Promise<Cluster> {
+  try {
+    // Others may pass through, not look in, and only where Postgres is one of the others.
+    await mkdir(dataDir, { recursive: true, mode: runner.mode === 'nobody' ? 0o711 : 0o700 });
+    await runner.reach(dataDir);
+    return await openCluster(dataDir, runner, ids);
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (errno === null || error instanceof AppError) throw error;
+    throw embeddedError(`The folder ${dataDir} cannot hold a database (${errno})`, {
+      remedy: 'Check its permissions and its disk, or set SPILLWAY_DATA_DIR to another folder.',
+      cause: error,
+      details: { dataDir, errno },
+    });
+  }
+}
+
+async function openCluster(dataDir: string, runner: EmbeddedRunner, ids: Ids): Promise<Cluster> {
   const path = join(dataDir, 'postgres');
   const version = await readOptional(join(path, 'PG_VERSION'));
   if (version === null) await createCluster(dataDir, path, { runner, ids });
@@ -59,7 +77,7 @@ async function createCluster(
     await writeFile(passwordFile, `${context.ids.hex(24)}\n`, { mode: 0o600 });
     await context.runner.own(passwordFile);
     const made = join(staging, 'cluster');
-    await runInitdb(context.runner, made, passwordFile);
+    await runInitdb(context.runner, { made, path, passwordFile });
     await rename(passwordFile, join(made, PASSWORD_FILE));
     await moveIntoPlace(made, path);
   } finally {
@@ -67,11 +85,14 @@ async function createCluster(
   }
 }
 
-async function runInitdb(runner: EmbeddedRunner, path: string, passwordFile: string): Promise<void> {
+async function runInitdb(
+  runner: EmbeddedRunner,
+  { made, path, passwordFile }: { readonly made: string; readonly path: string; readonly passwordFile: string },
+): Promise<void> {
   const result = await runner.run(
     'initdb',
     [
-      `--pgdata=${path}`,
+      `--pgdata=${made}`,
       `--username=${EMBEDDED_USER}`,
       `--pwfile=${passwordFile}`,
       '--auth=scram-sha-256',
@@ -87,7 +108,7 @@ async function runInitdb(runner: EmbeddedRunner, path: string, passwordFile: str
   const lastLine = result.output.split('\n').findLast((line) => line.trim() !== '') ?? 'no output';
   throw embeddedError(`initdb could not make a cluster in ${path}: ${lastLine}`, {
     remedy:
-      'Check that the folder is on a local disk with free space, or set DATABASE_URL to a Postgres server of your own.',
+      'Check that the disk has free space and that this user has a name in /etc/passwd, or set DATABASE_URL to a Postgres server of your own.',
     details: { output: result.output, exitCode: result.exitCode, mode: runner.mode },
   });
 }
@@ -118,7 +139,6 @@ async function requireEmptyOrMissing(path: string): Promise<void> {
 }
 
 async function requireSpace(dataDir: string): Promise<void> {
-  await mkdir(dataDir, { recursive: true, mode: 0o700 });
   const disk = await statfs(dataDir);
   const freeBytes = disk.bavail * disk.bsize;
   if (freeBytes >= FREE_BYTES_MIN) return;

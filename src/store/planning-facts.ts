@@ -61,7 +61,7 @@ async function readMachines(tx: Tx): Promise<readonly MachineView[]> {
   const rows = await tx
     .selectFrom('machines')
     .select(['id', 'workload', 'state', 'revision', 'instance_type', 'cpu_milli', 'memory_mib', 'zone', 'market'])
-    .select(['price_usd_per_hour', 'created_at', 'idle_since', 'drain_irrevocable', 'agent_id'])
+    .select(['price_usd_per_hour', 'created_at', 'idle_since', 'drain_irrevocable', 'agent_id', 'state_since', 'end_reason'])
     .where('state', '<>', 'terminated')
     .orderBy('id')
     .execute();
@@ -79,6 +79,8 @@ async function readMachines(tx: Tx): Promise<readonly MachineView[]> {
     idleSinceMs: toMs(row.idle_since),
     drainIrrevocable: row.drain_irrevocable,
     agentId: row.agent_id as AgentId | null,
+    readySinceMs: row.state === 'ready' ? toMs(row.state_since) : null,
+    endReason: row.end_reason as MachineView['endReason'] ?? null,
   }));
 }
 

@@ -32,7 +32,19 @@ interface Range {
 async function selectCharges(tx: Tx, { from, to }: Range): Promise<ChargeRow[]> {
   const rows = await tx
     .selectFrom('charges')
-    .select(['machine_id', 'workload', 'kind', 'instance_type', 'market', 'zone', 'from_at', 'to_at', 'quantity_seconds', 'unit_price_usd_per_hour', 'amount_usd'])
+    .select([
+      'machine_id',
+      'workload',
+      'kind',
+      'instance_type',
+      'market',
+      'zone',
+      'from_at',
+      'to_at',
+      'quantity_seconds',
+      'unit_price_usd_per_hour',
+      'amount_usd',
+    ])
     .where('from_at', '<', to)
     .where('to_at', '>', from)
     .orderBy('from_at')
@@ -62,29 +74,35 @@ async function selectCharges(tx: Tx, { from, to }: Range): Promise<ChargeRow[]> 
 async function selectOpenMachines(tx: Tx, { from, to }: Range): Promise<ChargeFacts['open']> {
   const rows = await tx
     .selectFrom('machines')
-    .select(['id', 'workload', 'instance_type', 'market', 'price_usd_per_hour', 'running_seen_at', 'charged_through', 'ended_at'])
+    .select(['id', 'workload', 'instance_type', 'zone', 'market', 'volume_gib', 'price_usd_per_hour'])
+    .select(['launch_time', 'pending_seen_at', 'running_seen_at', 'ended_at', 'end_code', 'charged_through'])
     .where('running_seen_at', '<', to)
     .where((eb) => eb.or([eb('ended_at', 'is', null), eb('ended_at', '>', from)]))
-    .where((eb) => eb.or([eb('ended_at', 'is', null), eb('charged_through', 'is', null), eb('charged_through', '<', eb.ref('ended_at'))]))
+    .where((eb) =>
+      eb.or([
+        eb('ended_at', 'is', null),
+        eb('charged_through', 'is', null),
+        eb('charged_through', '<', eb.ref('ended_at')),
+      ]),
+    )
     .orderBy('created_at')
     .limit(OPEN_MACHINES_MAX)
     .execute();
-  return rows.flatMap((row) =>
-    row.running_seen_at === null
-      ? []
-      : [
-          {
-            machineId: row.id as MachineId,
-            workload: row.workload,
-            instanceType: row.instance_type,
-            market: row.market as Market,
-            priceUsdPerHour: row.price_usd_per_hour,
-            runningSinceMs: toMs(row.running_seen_at),
-            chargedThroughMs: toMs(row.charged_through),
-            endedAtMs: toMs(row.ended_at),
-          },
-        ],
-  );
+  return rows.map((row) => ({
+    machineId: row.id as MachineId,
+    workload: row.workload,
+    instanceType: row.instance_type,
+    zone: row.zone,
+    market: row.market as Market,
+    volumeGib: row.volume_gib,
+    priceUsdPerHour: row.price_usd_per_hour,
+    launchAtMs: toMs(row.launch_time),
+    pendingSeenAtMs: toMs(row.pending_seen_at),
+    runningSeenAtMs: toMs(row.running_seen_at),
+    endedAtMs: toMs(row.ended_at),
+    endCode: row.end_code,
+    chargedThroughMs: toMs(row.charged_through),
+  }));
 }
 
 async function readNowMs(tx: Tx): Promise<EpochMs> {

@@ -2,7 +2,14 @@ import { sql, type RawBuilder } from 'kysely';
 import type { AgentId, MachineId, PlanId } from '../model/ids.ts';
 import type { MachineState } from '../model/machine.ts';
 import type { Market } from '../model/offering.ts';
-import type { MachineDetails, MachineDocument, MachineEventDocument, MachineFilter, Page, PageRequest } from '../ports/reports.ts';
+import type {
+  MachineDetails,
+  MachineDocument,
+  MachineEventDocument,
+  MachineFilter,
+  Page,
+  PageRequest,
+} from '../ports/reports.ts';
 import type { Db } from './database.ts';
 import { afterCursor, toPage, toTimestamp } from './reports-shared.ts';
 

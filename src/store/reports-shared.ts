@@ -21,7 +21,11 @@ export async function answered<T>(work: () => Promise<T>): Promise<T> {
 }
 
 /** One more row than asked for tells whether there is a next page; the cursor is the id of the last row shown. */
-export function toPage<R extends { readonly id: string }, T>(rows: readonly R[], limit: number, toItem: (row: R) => T): Page<T> {
+export function toPage<R extends { readonly id: string }, T>(
+  rows: readonly R[],
+  limit: number,
+  toItem: (row: R) => T,
+): Page<T> {
   const shown = rows.slice(0, limit);
   return { items: shown.map(toItem), nextCursor: rows.length > limit ? (shown.at(-1)?.id ?? null) : null };
 }
@@ -31,7 +35,12 @@ export function toPage<R extends { readonly id: string }, T>(rows: readonly R[],
  * The moment is looked up in the row, because a time that went through JSON has lost its microseconds.
  * @throws AppError NOT_FOUND when the row is gone.
  */
-export async function afterCursor(db: Db, table: 'machines' | 'tasks', moment: string, page: PageRequest): Promise<RawBuilder<unknown>> {
+export async function afterCursor(
+  db: Db,
+  table: 'machines' | 'tasks',
+  moment: string,
+  page: PageRequest,
+): Promise<RawBuilder<unknown>> {
   if (page.cursor === null) return sql`true`;
   const source = sql`spillway.${sql.ref(table)}`;
   const found = await sql`select 1 from ${source} where id = ${page.cursor}`.execute(db);

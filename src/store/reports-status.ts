@@ -126,7 +126,13 @@ function toLayer(layer: LayerStatus['layer'], row: Omit<LayerRow, 'site'>, usdPe
 }
 
 async function readWaiting(tx: Tx): Promise<WaitingStatus[]> {
-  const { rows } = await sql<{ workload: string; tasks: number; cpu_milli: number; memory_mib: number; oldest_s: number }>`
+  const { rows } = await sql<{
+    workload: string;
+    tasks: number;
+    cpu_milli: number;
+    memory_mib: number;
+    oldest_s: number;
+  }>`
     select workload, count(*) as tasks, sum(cpu_milli)::bigint as cpu_milli, sum(memory_mib)::bigint as memory_mib,
       greatest(0, extract(epoch from spillway.now() - min(pending_since)))::float8 as oldest_s
     from spillway.tasks where state = 'pending' group by workload order by workload`.execute(tx);
@@ -151,10 +157,20 @@ async function countMachines(tx: Tx): Promise<StatusDocument['machines']> {
   const { rows } = await sql<{ workload: string; state: string; market: string; count: number }>`
     select workload, state, market, count(*) as count from spillway.machines where state <> 'terminated'
     group by workload, state, market order by workload, state, market`.execute(tx);
-  return rows.map((row) => ({ workload: row.workload, state: row.state as MachineState, market: row.market as Market, count: row.count }));
+  return rows.map((row) => ({
+    workload: row.workload,
+    state: row.state as MachineState,
+    market: row.market as Market,
+    count: row.count,
+  }));
 }
 
 async function readLastPlan(tx: Tx): Promise<StatusDocument['lastPlan']> {
-  const row = await tx.selectFrom('plans').select(['id', 'decided_at']).orderBy('decided_at', 'desc').limit(1).executeTakeFirst();
+  const row = await tx
+    .selectFrom('plans')
+    .select(['id', 'decided_at'])
+    .orderBy('decided_at', 'desc')
+    .limit(1)
+    .executeTakeFirst();
   return row === undefined ? null : { id: row.id as PlanId, decidedAt: toTimestamp(row.decided_at) };
 }

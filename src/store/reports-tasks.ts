@@ -66,7 +66,12 @@ export async function showTask(db: Db, id: TaskId): Promise<TaskDocument | null>
 const PIECES_MAX = 16;
 const FINAL_STATES: readonly string[] = ['done', 'failed', 'cancelled'];
 
-export async function readTaskLog(db: Db, id: TaskId, wantedAttempt: number | null, offset: number): Promise<TaskLogDocument | null> {
+export async function readTaskLog(
+  db: Db,
+  id: TaskId,
+  wantedAttempt: number | null,
+  offset: number,
+): Promise<TaskLogDocument | null> {
   const task = await db.selectFrom('tasks').select(['attempt', 'state']).where('id', '=', id).executeTakeFirst();
   if (task === undefined) return null;
   const attempt = wantedAttempt ?? task.attempt;
@@ -93,7 +98,10 @@ export async function readTaskLog(db: Db, id: TaskId, wantedAttempt: number | nu
 }
 
 /** What was written from `offset` on. Bytes that never arrived are jumped over: what came after them is worth more than a halt. */
-function joinPieces(pieces: readonly { byte_offset: number; content: Buffer }[], offset: number): { content: Buffer; nextOffset: number } {
+function joinPieces(
+  pieces: readonly { byte_offset: number; content: Buffer }[],
+  offset: number,
+): { content: Buffer; nextOffset: number } {
   let nextOffset = offset;
   const parts = pieces.map((piece) => {
     const from = Math.max(0, nextOffset - piece.byte_offset);

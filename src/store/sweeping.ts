@@ -57,7 +57,7 @@ async function observe(
 ): Promise<{ readonly changed: readonly MachineId[] }> {
   const shown = listing.instances;
   return await inTransaction(db, async (tx) => {
-    const changed = await sql<{ id: string }>`
+    const seen = await sql<{ id: string; changed: boolean }>`
       with seen as (
         select * from unnest(
           ${shown.map((i) => i.instanceId)}::text[], ${shown.map((i) => i.state)}::text[], ${shown.map((i) => i.privateIp)}::inet[],
@@ -65,29 +65,29 @@ async function observe(
           ${shown.map((i) => i.endCode)}::text[]
         ) as t(instance_id, state, private_ip, launch_time, ended_at, end_code)
       ), before as (
-        select m.id, m.observed_state, m.private_ip from spillway.machines m join seen on seen.instance_id = m.instance_id for update of m
-      ), written as (
-        update spillway.machines m set
-          observed_state = seen.state,
-          observed_at = spillway.now(),
-          missing_listings = 0,
-          private_ip = coalesce(seen.private_ip, m.private_ip),
-          launch_time = coalesce(m.launch_time, seen.launch_time),
-          pending_seen_at = case when seen.state = 'pending' and m.running_seen_at is null then greatest(m.pending_seen_at, ${new Date(listing.startedAtMs)}::timestamptz) else m.pending_seen_at end,
-          running_seen_at = case when seen.state = 'running' then coalesce(m.running_seen_at, spillway.now()) else m.running_seen_at end,
-          ended_at = case when seen.state in ('shutting-down', 'terminated') then coalesce(m.ended_at, seen.ended_at, spillway.now()) else m.ended_at end,
-          end_code = coalesce(m.end_code, seen.end_code)
-        from seen
-        where m.instance_id = seen.instance_id
-        returning m.id, m.state, m.observed_state, m.private_ip
+        -- In one order for every writer; the values before are needed to tell what changed.
+        select m.id, m.observed_state, m.private_ip from spillway.machines m join seen on seen.instance_id = m.instance_id
+        order by m.id for update of m
       )
-      update spillway.machines m set wake_at = spillway.now()
-      from written join before on before.id = written.id
-      where m.id = written.id and m.state <> 'terminated'
-        and (before.observed_state is distinct from written.observed_state or before.private_ip is distinct from written.private_ip)
-      returning m.id`.execute(tx);
+      update spillway.machines m set
+        observed_state = seen.state,
+        observed_at = spillway.now(),
+        missing_listings = 0,
+        private_ip = coalesce(seen.private_ip, m.private_ip),
+        launch_time = coalesce(m.launch_time, seen.launch_time),
+        pending_seen_at = case when seen.state = 'pending' and m.running_seen_at is null then greatest(m.pending_seen_at, ${new Date(listing.startedAtMs)}::timestamptz) else m.pending_seen_at end,
+        running_seen_at = case when seen.state = 'running' then coalesce(m.running_seen_at, spillway.now()) else m.running_seen_at end,
+        ended_at = case when seen.state in ('shutting-down', 'terminated') then coalesce(m.ended_at, seen.ended_at, spillway.now()) else m.ended_at end,
+        end_code = coalesce(m.end_code, seen.end_code),
+        wake_at = case
+          when before.observed_state is distinct from seen.state or coalesce(seen.private_ip, m.private_ip) is distinct from before.private_ip
+          then spillway.now() else m.wake_at end
+      from seen, before
+      where m.instance_id = seen.instance_id and before.id = m.id
+      returning m.id, m.state <> 'terminated'
+        and (before.observed_state is distinct from m.observed_state or before.private_ip is distinct from m.private_ip) as changed`.execute(tx);
     if (listing.complete) await countMissing(tx, region, listing);
-    return { changed: changed.rows.map((row) => row.id as MachineId) };
+    return { changed: seen.rows.flatMap((row) => (row.changed ? [row.id as MachineId] : [])) };
   });
 }
 

@@ -7,7 +7,6 @@ import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import ssh2 from 'ssh2';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { createEc2Cloud } from '../../src/cloud/ec2.ts';
 import type { Ec2Cloud } from '../../src/cloud/ec2.ts';
@@ -41,7 +40,7 @@ beforeAll(async () => {
     vcpusMax: 100,
   });
   restore = useEndpoint(simulated.endpoint, simulated.accessKey);
-  cloud = await createEc2Cloud({ clock: realClock, timeouts: { connectMs: 2000, requestMs: 1000, callMs: 5000 } });
+  cloud = await createEc2Cloud({ clock: realClock, timeouts: { connectMs: 2000, requestMs: 2000, callMs: 8000 } });
 });
 afterAll(async () => {
   cloud.close();
@@ -113,7 +112,7 @@ describe('launching', () => {
 
   test('that is answered too late is unknown, and the replay finds it', async () => {
     const request = runRequest({ token: newToken() });
-    simulated.region.faults.delay('RunInstances', 3000);
+    simulated.region.faults.delay('RunInstances', 4000);
     expect(await cloud.runInstances(request)).toMatchObject({ kind: 'unknown', code: 'TimeoutError' });
     expect(launchedIds(await cloud.runInstances(request))).toHaveLength(2);
   });
@@ -257,15 +256,15 @@ describe('facts', () => {
 
 test('a launched machine boots with the injected host key, takes our login, and its console can be read', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'spillway-join-'));
-  const login = ssh2.utils.generateKeyPairSync('ed25519');
+  const login = deriveHostKey(deploymentKey, 'login');
   const identityFile = join(folder, 'id');
-  writeFileSync(identityFile, login.private, { mode: 0o600 });
+  writeFileSync(identityFile, login.privateOpenSsh, { mode: 0o600 });
   const nonce = randomIds.hex(16);
   const hostKey = deriveHostKey(deploymentKey, nonce);
   const userData = renderUserData({
     hostKeyPrivatePem: hostKey.privateOpenSsh,
     hostKeyPublic: hostKey.publicOpenSsh,
-    authorizedKey: login.public,
+    authorizedKey: login.publicOpenSsh,
     sshUser: 'ubuntu',
   });
   const userDataSha256 = createHash('sha256').update(userData).digest('hex');

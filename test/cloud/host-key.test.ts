@@ -54,6 +54,14 @@ describe('deriveHostKey', () => {
     }
   });
 
+  test('keys that begin with a zero byte keep it', () => {
+    const pairs = Array.from({ length: 600 }, (_, index) => deriveHostKey(deploymentKey, `${nonce}${index}`));
+    const blobs = pairs.map((pair) => Buffer.from(pair.publicOpenSsh.split(' ')[1] ?? '', 'base64'));
+    expect(blobs.every((blob) => blob.length === 51)).toBe(true);
+    expect(blobs.some((blob) => blob[19] === 0)).toBe(true);
+    expect(pairs.every((pair) => !(ssh2.utils.parseKey(pair.privateOpenSsh) instanceof Error))).toBe(true);
+  });
+
   test('a deployment key of fewer than 256 bits is a bug', () => {
     expect(() => deriveHostKey(Buffer.alloc(16), nonce)).toThrow('256 bits');
   });
@@ -61,7 +69,7 @@ describe('deriveHostKey', () => {
 
 describe('renderUserData', () => {
   const pair = deriveHostKey(deploymentKey, nonce);
-  const authorizedKey = ssh2.utils.generateKeyPairSync('ed25519', { comment: 'ops "team": #1' }).public;
+  const authorizedKey = `${deriveHostKey(deploymentKey, 'login').publicOpenSsh} ops "team": #1`;
   const input = {
     hostKeyPrivatePem: pair.privateOpenSsh,
     hostKeyPublic: pair.publicOpenSsh,

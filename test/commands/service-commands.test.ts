@@ -5,27 +5,80 @@ import { ids, seedFleet } from '../store/reports-fleet.ts';
 import { test } from './spillway.ts';
 
 describe('task', () => {
-  test('submit prints one receipt line per task and hints at the next command on standard error', async ({ service, expect }) => {
-    const run = await service.run('task', 'submit', '--workload', 'transcode', '--cpu', '2', '--memory', '4GiB', '--count', '2', '--', 'sh', '-c', 'echo "a b"; exit 3', '--count');
+  test('submit prints one receipt line per task and hints at the next command on standard error', async ({
+    service,
+    expect,
+  }) => {
+    const run = await service.run(
+      'task',
+      'submit',
+      '--workload',
+      'transcode',
+      '--cpu',
+      '2',
+      '--memory',
+      '4GiB',
+      '--count',
+      '2',
+      '--',
+      'sh',
+      '-c',
+      'echo "a b"; exit 3',
+      '--count',
+    );
     expect(run).toEqual({
       exitCode: 0,
       stdout: 'task tk-000000000000 submitted\ntask tk-000000000001 submitted\n',
       stderr: 'next: spillway task list --workload transcode\n',
     });
     expect(service.api.submissions).toEqual([
-      { workload: 'transcode', command: ['sh', '-c', 'echo "a b"; exit 3', '--count'], shape: { cpuMilli: 2000, memoryMib: 4096 }, count: 2 },
+      {
+        workload: 'transcode',
+        command: ['sh', '-c', 'echo "a b"; exit 3', '--count'],
+        shape: { cpuMilli: 2000, memoryMib: 4096 },
+        count: 2,
+      },
     ]);
   });
 
   test('submit -q and -o name print ids only, for scripts', async ({ service, expect }) => {
-    expect(await service.run('task', 'submit', '-q', '-w', 'transcode', '--', 'date')).toEqual({ exitCode: 0, stdout: 'tk-000000000000\n', stderr: '' });
-    expect((await service.run('task', 'submit', '-o', 'name', '-w', 'transcode', '--', 'date')).stdout).toBe('tk-000000000000\n');
+    expect(await service.run('task', 'submit', '-q', '-w', 'transcode', '--', 'date')).toEqual({
+      exitCode: 0,
+      stdout: 'tk-000000000000\n',
+      stderr: '',
+    });
+    expect((await service.run('task', 'submit', '-o', 'name', '-w', 'transcode', '--', 'date')).stdout).toBe(
+      'tk-000000000000\n',
+    );
     expect(service.api.submissions[0]?.shape).toBeNull();
+  });
+
+  test("submit leaves the task's flags alone, also those that Node itself knows", async ({ service, expect }) => {
+    const run = await service.run(
+      'task',
+      'submit',
+      '-q',
+      '-w',
+      'transcode',
+      '--',
+      'node',
+      '--env-file',
+      '/no/such.env',
+      '--help',
+      '-o',
+      'json',
+    );
+    expect(run).toEqual({ exitCode: 0, stdout: 'tk-000000000000\n', stderr: '' });
+    expect(service.api.submissions[0]?.command).toEqual(['node', '--env-file', '/no/such.env', '--help', '-o', 'json']);
   });
 
   test('submit for an unknown workload ends with 3 and the remedy of the service', async ({ service, expect }) => {
     const run = await service.run('task', 'submit', '-w', 'nope', '--', 'date');
-    expect(run).toEqual({ exitCode: 3, stdout: '', stderr: 'error: no policy is named nope (WORKLOAD_UNKNOWN)\nfix: see `spillway policy list`\n' });
+    expect(run).toEqual({
+      exitCode: 3,
+      stdout: '',
+      stderr: 'error: no policy is named nope (WORKLOAD_UNKNOWN)\nfix: see `spillway policy list`\n',
+    });
   });
 
   test('list in a pipe has tabs, a header, plain numbers and whole ids', async ({ db, service, expect }) => {
@@ -53,12 +106,17 @@ describe('task', () => {
   test('list says that there is more, and follows pages when asked for all', async ({ db, service, expect }) => {
     await seedFleet(db);
     await sql`insert into spillway.tasks (id, workload, command, cpu_milli, memory_mib, state, submitted_at)
-      select 'tk-' || lpad((1000 + n)::text, 12, '0'), 'bulk', '["true"]', 1, 0, 'done', '2026-11-22T09:00:00Z' from generate_series(1, 1500) n`.execute(db);
+      select 'tk-' || lpad((1000 + n)::text, 12, '0'), 'bulk', '["true"]', 1, 0, 'done', '2026-11-22T09:00:00Z' from generate_series(1, 1500) n`.execute(
+      db,
+    );
     const some = await service.run('task', 'list', '--workload', 'bulk', '--limit', '3', '-o', 'name');
     expect(some.stdout.trim().split('\n')).toHaveLength(3);
     expect(some.stderr).toBe('there are more: raise --limit 3\n');
     const all = await service.run('task', 'list', '--workload', 'bulk', '--limit', '100000', '-o', 'jsonl');
-    const found = all.stdout.trim().split('\n').map((line) => (JSON.parse(line) as { id: string }).id);
+    const found = all.stdout
+      .trim()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { id: string }).id);
     expect(new Set(found).size).toBe(1500);
     expect(all.stderr).toBe('');
   });
@@ -71,7 +129,11 @@ describe('task', () => {
 
   test('show of an id that does not exist ends with 3', async ({ service, expect }) => {
     const run = await service.run('task', 'show', 'tk-zzzzzzzzzzzz');
-    expect(run).toEqual({ exitCode: 3, stdout: '', stderr: 'error: there is no task tk-zzzzzzzzzzzz (NOT_FOUND)\nfix: list tasks with `spillway task list`\n' });
+    expect(run).toEqual({
+      exitCode: 3,
+      stdout: '',
+      stderr: 'error: there is no task tk-zzzzzzzzzzzz (NOT_FOUND)\nfix: list tasks with `spillway task list`\n',
+    });
   });
 
   test('logs prints the bytes of the newest attempt, or of the one asked for', async ({ db, service, expect }) => {
@@ -84,7 +146,9 @@ describe('task', () => {
     await seedFleet(db);
     const following = service.start('task', 'logs', '-f', ids.running);
     await until('the first lines are shown', () => following.output().stdout.includes('so far'));
-    await sql`insert into spillway.task_logs (task_id, attempt, byte_offset, content) values (${ids.running}, 1, 7, 'the end\n')`.execute(db);
+    await sql`insert into spillway.task_logs (task_id, attempt, byte_offset, content) values (${ids.running}, 1, 7, 'the end\n')`.execute(
+      db,
+    );
     await sql`update spillway.tasks set state = 'done', exit_code = 0 where id = ${ids.running}`.execute(db);
     expect(await following.finished).toEqual({ exitCode: 0, stdout: 'so far\nthe end\n', stderr: '' });
   });
@@ -119,7 +183,9 @@ describe('machine', () => {
     const { stdout, exitCode } = await service.run('machine', 'show', ids.ready);
     expect(exitCode).toBe(0);
     expect(stdout).toContain('Type      c6a.2xlarge, 8 vCPU, 16 GiB, 20 GiB volume\n');
-    expect(stdout).toContain('Cost      $0.3420 (compute $0.3400, volume $0.0020, charged through 2026-11-22T09:00:00.000Z)\n');
+    expect(stdout).toContain(
+      'Cost      $0.3420 (compute $0.3400, volume $0.0020, charged through 2026-11-22T09:00:00.000Z)\n',
+    );
     expect(stdout).toContain('2026-11-22T08:00:02.000Z  launching     2s  launcher  run-instances');
   });
 });
@@ -128,28 +194,103 @@ describe('agent', () => {
   test('list tells a silent agent apart', async ({ db, service, expect }) => {
     await seedFleet(db);
     const { stdout } = await service.run('agent', 'list', '--columns', 'agent,layer,state,cores,busy');
-    expect(stdout).toBe('AGENT\tLAYER\tSTATE\tCORES\tBUSY\nip-10-0-0-7\taws\tready\t8\t0\nrack-1\ton-prem\tready\t4\t2\nrack-2\ton-prem\tstale\t2\t0\n');
+    expect(stdout).toBe(
+      'AGENT\tLAYER\tSTATE\tCORES\tBUSY\nip-10-0-0-7\taws\tready\t8\t0\nrack-1\ton-prem\tready\t4\t2\nrack-2\ton-prem\tstale\t2\t0\n',
+    );
   });
 
   test('enrol prints the token on standard output and nothing else there', async ({ service, expect }) => {
     const run = await service.run('agent', 'enrol', '--label', 'pool=media', '--label', 'rack=a1', '--expires', '10m');
-    expect(run).toEqual({ exitCode: 0, stdout: 'en-secret\n', stderr: 'valid for one agent until 2026-11-22T10:10:00.000Z; it is not shown again\n' });
+    expect(run).toEqual({
+      exitCode: 0,
+      stdout: 'en-secret\n',
+      stderr: 'valid for one agent until 2026-11-22T10:10:00.000Z; it is not shown again\n',
+    });
     expect(service.api.enrolments).toEqual([{ labels: { pool: 'media', rack: 'a1' }, ttlMs: 600_000 }]);
   });
 
-  test("enrol --env-file prints what the agent's file needs", async ({ service, expect }) => {
-    const run = await service.run('agent', 'enrol', '-l', 'pool=media', '--env-file', '--state-dir', '/srv/agent');
+  test("enrol --env prints what the agent's file needs", async ({ service, expect }) => {
+    const run = await service.run('agent', 'enrol', '-l', 'pool=media', '--env', '--state-dir', '/srv/agent');
     expect(run.stdout).toBe(
       '# One agent, one use, until 2026-11-22T11:00:00.000Z.\nSPILLWAY_URL=https://spillway.example:7778\nSPILLWAY_STATE_DIR=/srv/agent\nSPILLWAY_ENROL_TOKEN=en-secret\nSPILLWAY_LABELS=pool=media\n',
     );
   });
 
-  test('enrol refuses labels and times that cannot be meant, before asking the service', async ({ service, expect }) => {
-    for (const args of [['--label', 'pool'], ['--label', 'a=1', '--label', 'a=2'], ['--expires', '30'], ['--expires', '30d']]) {
+  test('enrol refuses labels and times that cannot be meant, before asking the service', async ({
+    service,
+    expect,
+  }) => {
+    for (const args of [
+      ['--label', 'pool'],
+      ['--label', 'a=1', '--label', 'a=2'],
+      ['--expires', '30'],
+      ['--expires', '30d'],
+    ]) {
       const run = await service.run('agent', 'enrol', ...args);
       expect([args, run.exitCode, run.stdout]).toEqual([args, 2, '']);
     }
     expect(service.api.enrolments).toEqual([]);
+  });
+});
+
+describe('cost report', () => {
+  test('adds up the ledger and, marked as estimated, what is not in it yet', async ({ db, service, expect }) => {
+    await seedFleet(db);
+    const run = await service.run('cost', 'report', '--month', '2026-11', '-o', 'csv');
+    expect(run).toMatchObject({ exitCode: 0, stderr: '' });
+    const [header, row] = run.stdout.split('\r\n');
+    expect(header).toBe('workload,machines,hours,compute,volume,ipv4,total,estimated');
+    // Charged: 0.34 + 0.02 compute and 0.002 volume. Open: one hour at 0.34 and 20 GiB of volume for an hour.
+    expect(row).toMatch(/^transcode,2,2\.166667,0\.700000000,0\.00\d+,0\.000000000,0\.70\d+,0\.34\d+$/);
+  });
+
+  test('groups by day in UTC and keeps to the range', async ({ db, service, expect }) => {
+    await seedFleet(db);
+    const run = await service.run(
+      'cost',
+      'report',
+      '--from',
+      '2026-11-21',
+      '--to',
+      '2026-11-22',
+      '--by',
+      'day',
+      '-o',
+      'json',
+    );
+    expect(JSON.parse(run.stdout)).toMatchObject({
+      kind: 'CostReport',
+      by: 'day',
+      from: '2026-11-21T00:00:00.000Z',
+      to: '2026-11-22T00:00:00.000Z',
+      items: [
+        {
+          key: '2026-11-21',
+          machines: 1,
+          computeUsd: '0.020000000',
+          totalUsd: '0.020000000',
+          estimatedUsd: '0.000000000',
+        },
+      ],
+      total: { key: 'total', totalUsd: '0.020000000' },
+    });
+  });
+
+  test('as a table ends with the total; of an empty range is a sentence', async ({ db, service, expect }) => {
+    await seedFleet(db);
+    const table = await service.run('cost', 'report', '--month', '2026-11', '--by', 'market');
+    expect(
+      table.stdout
+        .trim()
+        .split('\n')
+        .map((line) => line.split('\t')[0]),
+    ).toEqual(['MARKET', 'on-demand', 'spot', 'total']);
+    const empty = await service.run('cost', 'report', '--month', '2020-01');
+    expect(empty).toEqual({
+      exitCode: 0,
+      stdout: '',
+      stderr: 'nothing was spent from 2020-01-01T00:00:00.000Z to 2020-02-01T00:00:00.000Z\n',
+    });
   });
 });
 
@@ -171,7 +312,12 @@ describe('status and plan', () => {
   test('status -o json is the document of the API', async ({ db, service, expect }) => {
     await seedFleet(db);
     const document = JSON.parse((await service.run('status', '-o', 'json')).stdout) as Record<string, unknown>;
-    expect(document).toMatchObject({ apiVersion: 'spillway/v1', kind: 'Status', usdPerHour: '0.680000', service: { ready: true } });
+    expect(document).toMatchObject({
+      apiVersion: 'spillway/v1',
+      kind: 'Status',
+      usdPerHour: '0.680000',
+      service: { ready: true },
+    });
   });
 
   test('plan with nothing to do ends with 0, with or without --detailed-exitcode', async ({ service, expect }) => {
@@ -187,7 +333,12 @@ describe('a plan with actions', () => {
   const withActions = test.extend({
     actions: {
       previewPlan: async () =>
-        ({ decidedAtMs: 0, workloads: [{ workload: 'ci', actions: [{ kind: 'drain', machineId, revision: 1, why: 'unneeded' }], report }] }) as never,
+        ({
+          decidedAtMs: 0,
+          workloads: [
+            { workload: 'ci', actions: [{ kind: 'drain', machineId, revision: 1, why: 'unneeded' }], report },
+          ],
+        }) as never,
     },
   });
 

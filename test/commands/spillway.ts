@@ -27,8 +27,15 @@ function environment(extra: Readonly<Record<string, string>>): Record<string, st
 }
 
 /** Starts the real command line as a child; its output is collected. */
-export function startSpillway(args: readonly string[], options: RunOptions = {}): { readonly child: ChildProcess; readonly output: () => Finished; readonly finished: Promise<Finished> } {
-  const child = spawn(SPILLWAY, args, { cwd: options.cwd ?? tmpdir(), env: environment(options.env ?? {}), stdio: ['ignore', 'pipe', 'pipe'] });
+export function startSpillway(
+  args: readonly string[],
+  options: RunOptions = {},
+): { readonly child: ChildProcess; readonly output: () => Finished; readonly finished: Promise<Finished> } {
+  const child = spawn(SPILLWAY, args, {
+    cwd: options.cwd ?? tmpdir(),
+    env: environment(options.env ?? {}),
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   let stdout = '';
   let stderr = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
@@ -42,7 +49,7 @@ export function startSpillway(args: readonly string[], options: RunOptions = {})
 
 /** Runs the real command line to its end. */
 export async function spillway(args: readonly string[], options: RunOptions = {}): Promise<Finished> {
-  return await startSpillway(args, options).finished;
+  return startSpillway(args, options).finished;
 }
 
 export interface ServiceFixture {
@@ -56,7 +63,7 @@ export interface ServiceFixture {
 /** `test` with the real operator API on a Unix socket, over a real database. `actions` replaces single actions of the service. */
 export const test = base.extend<{ actions: Partial<OperatorActions>; service: ServiceFixture }>({
   // eslint-disable-next-line no-empty-pattern -- vitest reads the names of the fixtures from this pattern
-  actions: async ({}, use) => await use({}),
+  actions: async ({}, use) => use({}),
   service: async ({ db, actions }, use) => {
     const folder = await mkdtemp(join(tmpdir(), 'spillway-cli-'));
     const socketPath = join(folder, 's.sock');
@@ -66,7 +73,7 @@ export const test = base.extend<{ actions: Partial<OperatorActions>; service: Se
     await use({
       api,
       socketPath,
-      run: async (...args) => await spillway(args, { env, cwd: folder }),
+      run: async (...args) => spillway(args, { env, cwd: folder }),
       start: (...args) => startSpillway(args, { env, cwd: folder }),
     });
     await api.app.close();

@@ -5,7 +5,10 @@ import { SECRET_FIELDS } from '../../src/observability/redaction.ts';
 
 const CANARY = 'canary-7f3ak2p9qx0z';
 
-function recorded(level: 'info' | 'debug', write: (log: ReturnType<typeof createLogger>) => void): { text: string; lines: Record<string, unknown>[] } {
+function recorded(
+  level: 'info' | 'debug',
+  write: (log: ReturnType<typeof createLogger>) => void,
+): { text: string; lines: Record<string, unknown>[] } {
   const written: string[] = [];
   write(createLogger({ level, destination: { write: (line) => void written.push(line) } }));
   return { text: written.join(''), lines: written.map((line) => JSON.parse(line) as Record<string, unknown>) };
@@ -38,7 +41,10 @@ describe('a secret does not reach the log', () => {
 });
 
 test('an error is logged with code, sentence, causes and remedy, its stack only when debugging', () => {
-  const error = new AppError('DATABASE_UNREACHABLE', 'Postgres does not answer', { remedy: 'Start it.', cause: new Error('ECONNREFUSED') });
+  const error = new AppError('DATABASE_UNREACHABLE', 'Postgres does not answer', {
+    remedy: 'Start it.',
+    cause: new Error('ECONNREFUSED'),
+  });
   const [line] = recorded('info', (log) => log.error({ error }, 'no plan')).lines;
   expect(line).toMatchObject({
     level: 'error',

@@ -3,7 +3,9 @@ import { createMetrics } from '../../src/observability/metrics.ts';
 
 test('a figure that was never set is absent instead of zero', async () => {
   const metrics = createMetrics('1.2.3');
-  expect(await metrics.render()).not.toMatch(/^spillway_(leader|samples_age_seconds|spend_month_usd|planner_last_tick)/m);
+  expect(await metrics.render()).not.toMatch(
+    /^spillway_(leader|samples_age_seconds|spend_month_usd|planner_last_tick)/m,
+  );
   metrics.leading(false);
   metrics.samplesAge(12.5);
   const text = await metrics.render();
@@ -14,7 +16,15 @@ test('a figure that was never set is absent instead of zero', async () => {
 
 test('the fleet vanishes when it cannot be read, and a state without machines does not linger', async () => {
   const metrics = createMetrics('1.2.3');
-  const fleet = { at: '', layers: [], waiting: [], tasks: {}, usdPerHour: '0.5', spend: { todayUsd: '0', monthUsd: '1.25' }, lastPlan: null };
+  const fleet = {
+    at: '',
+    layers: [],
+    waiting: [],
+    tasks: {},
+    usdPerHour: '0.5',
+    spend: { todayUsd: '0', monthUsd: '1.25' },
+    lastPlan: null,
+  };
   metrics.fleet({ ...fleet, machines: [{ workload: 'ci', state: 'booting', market: 'spot', count: 2 }] });
   expect(await metrics.render()).toContain('spillway_machines{workload="ci",state="booting",market="spot"} 2');
   metrics.fleet({ ...fleet, machines: [{ workload: 'ci', state: 'ready', market: 'spot', count: 2 }] });
@@ -27,7 +37,11 @@ test('the fleet vanishes when it cannot be read, and a state without machines do
 
 test('counts decisions by what and why, and times in seconds', async () => {
   const metrics = createMetrics('1.2.3');
-  metrics.planned({ atMs: 1_000_500, tookMs: 20, decisions: [{ workload: 'ci', action: 'launch', reason: 'unserved-work' }] });
+  metrics.planned({
+    atMs: 1_000_500,
+    tookMs: 20,
+    decisions: [{ workload: 'ci', action: 'launch', reason: 'unserved-work' }],
+  });
   metrics.joined(43_000);
   metrics.awsRequested({ action: 'RunInstances', code: 'RequestLimitExceeded', throttled: true });
   const text = await metrics.render();
@@ -40,7 +54,8 @@ test('counts decisions by what and why, and times in seconds', async () => {
 
 test('label values from outside are capped', async () => {
   const metrics = createMetrics('1.2.3');
-  for (let index = 0; index < 1500; index += 1) metrics.awsRequested({ action: 'RunInstances', code: `Code${index}`, throttled: false });
+  for (let index = 0; index < 1500; index += 1)
+    metrics.awsRequested({ action: 'RunInstances', code: `Code${index}`, throttled: false });
   const series = (await metrics.render()).split('\n').filter((line) => line.startsWith('spillway_aws_requests_total{'));
   expect(series).toHaveLength(1001);
   expect(series.at(-1)).toContain('code="other"} 500');

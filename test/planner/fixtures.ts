@@ -9,6 +9,7 @@ import type {
   PendingShape,
   PlanAction,
   PlannerInput,
+  UtilizationView,
   WorkloadInput,
   WorkloadPlan,
 } from '../../src/planner/types.ts';
@@ -267,4 +268,17 @@ export function launchedMachines(actions: readonly PlanAction[]): number {
 
 export function codes(result: WorkloadPlan): string[] {
   return result.report.reasons.map(({ code }) => code);
+}
+
+export const UTILIZED = { metric: 'cpu', target: 0.75, windowMs: 120_000 } as const;
+export const utilizationOnly = { queue: null, utilization: UTILIZED };
+
+/** Two minutes of fresh samples at a mean CPU share. */
+export function samples(cpu: number, options: Partial<UtilizationView> = {}): UtilizationView {
+  return { cpu, memory: 0.1, oldestSampleAtMs: NOW - 120_000, newestSampleAtMs: NOW - 1000, ...options };
+}
+
+/** A machine that EC2 was not asked for yet. */
+export function requested(number: number, options: Partial<MachineView> = {}): MachineView {
+  return machine(number, { state: 'requested', ...options });
 }

@@ -1,7 +1,7 @@
 import type { RunInstancesRequest } from '@aws-sdk/client-ec2';
 import { describe, expect, test } from 'vitest';
 import { nanoUsdFromDecimal } from '../../src/model/money.ts';
-import { findInstanceType } from '../../src/simulator/catalogue.ts';
+import { findInstanceType } from '../../src/cost/catalogue.ts';
 import { nextPriceChangeMs, spotPriceAt } from '../../src/simulator/spot-prices.ts';
 import { LAUNCH, newRegion } from './support.ts';
 

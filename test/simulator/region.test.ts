@@ -144,6 +144,22 @@ describe('a launch', () => {
     expect(launch(region)).toHaveLength(1);
   });
 
+  test('takes addresses back from the terminated, so that a long life does not run out of them', () => {
+    const { region, clock } = newRegion({ vcpusMax: 1_000_000 });
+    const seen = new Set<string>();
+    for (let round = 0; round < 10; round += 1) {
+      const ids = launch(region, { MinCount: 900, MaxCount: 900 });
+      for (const { privateIp, state } of region.instances()) if (state === 'pending') seen.add(privateIp);
+      region.perform('TerminateInstances', { InstanceIds: ids });
+      clock.step(10_000);
+    }
+    // 4,096 less .0 and .255 of sixteen blocks and four kept by the subnet.
+    expect(seen.size).toBe(4_060);
+    const tooMany = () => launch(region, { MinCount: 4_061, MaxCount: 4_061 });
+    expect(codeOf(tooMany)).toBe('InsufficientFreeAddressesInSubnet');
+    expect(launch(region, { MinCount: 4_060, MaxCount: 4_060 })).toHaveLength(4_060);
+  });
+
   test('gives every living instance an address of its own', () => {
     const { region } = newRegion({ addressSlot: 15 });
     launch(region, { MinCount: 300, MaxCount: 300 });

@@ -16,7 +16,7 @@ import {
   TerminateInstancesCommand,
 } from '@aws-sdk/client-ec2';
 import { afterEach, describe, expect, test } from 'vitest';
-import { listInstanceTypes } from '../../src/simulator/catalogue.ts';
+import { listInstanceTypes } from '../../src/cost/catalogue.ts';
 import type { RunningRegion, StartRegionOptions } from '../../src/simulator/start.ts';
 import { startRegion } from '../../src/simulator/start.ts';
 import { SIMULATED_IMAGES, SIMULATED_SUBNETS } from '../../src/simulator/world.ts';

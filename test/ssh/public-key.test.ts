@@ -7,6 +7,7 @@ import ssh2 from 'ssh2';
 import { afterAll, expect, test } from 'vitest';
 import { AppError } from '../../src/model/errors.ts';
 import { readIdentity, readPublicKey } from '../../src/ssh/public-key.ts';
+import { makeKeyPair } from './ssh-server.ts';
 import { findServerProgram } from '../support/server-program.ts';
 
 const sshKeygen = findServerProgram({ name: 'ssh-keygen', debianPackage: 'openssh-client' });
@@ -72,6 +73,6 @@ test.each(['', 'hello', '-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPE
 );
 
 test('the public half is refused, and the remedy says to name the other one', async () => {
-  const path = keyFile('public', ssh2.utils.generateKeyPairSync('ed25519').public);
+  const path = keyFile('public', makeKeyPair().public);
   expect((await refusal(path)).remedy).toContain('not .pub');
 });

@@ -18,6 +18,7 @@ import { isUploadPath } from '../../src/ssh/sftp-upload.ts';
 import { sshdProgram, startSshd } from '../support/sshd.ts';
 import type { TestSshd } from '../support/sshd.ts';
 import { until } from '../support/wait.ts';
+import { makeKeyPair } from './ssh-server.ts';
 
 const shell = createShell();
 
@@ -82,7 +83,7 @@ describe.skipIf(sshdProgram === null)('a session with OpenSSH', () => {
   test('a script that hangs ends at its deadline with its last words, and the session goes on', async () => {
     const pidFile = join(folder, 'pid');
     await use(async (session) => {
-      const hanging = session.runScript(`echo $$ > ${pidFile}; echo started; exec sleep 600`, { deadlineMs: 500 });
+      const hanging = session.runScript(`echo $$ > ${pidFile}; echo started; exec sleep 600`, { deadlineMs: 2000 });
       await expect(hanging).rejects.toMatchObject({ code: 'TIMEOUT', details: { outputTail: 'started\n' } });
       const pid = readFileSync(pidFile, 'utf8').trim();
       // sshd passes our KILL on, but not to root's own sessions: then the test cleans up over the same session.
@@ -100,6 +101,7 @@ describe.skipIf(sshdProgram === null)('a session with OpenSSH', () => {
       { path: `${basename(folder)}/secret`, content: 'Käse\n', mode: 0o600 },
     ];
     await use((session) => session.upload(files('#!/bin/sh\necho one\n', 0o777)));
+    expect(statSync(join(homedir(), path)).mode & 0o7777).toBe(0o777);
     await use((session) => session.upload(files('#!/bin/sh\necho two\n', 0o700)));
     const local = join(homedir(), path);
     expect(statSync(local).mode & 0o7777).toBe(0o700);
@@ -136,8 +138,7 @@ describe.skipIf(sshdProgram === null)('a session with OpenSSH', () => {
 
   test('a key the server does not know is SSH_AUTH', async () => {
     const other = join(folder, 'other_key');
-    const { default: ssh2 } = await import('ssh2');
-    writeFileSync(other, ssh2.utils.generateKeyPairSync('ed25519').private);
+    writeFileSync(other, makeKeyPair().private);
     chmodSync(other, 0o600);
     const attempt = shell.withSession({ ...sshd, identityFile: other }, 5000, () => Promise.resolve());
     await expect(attempt).rejects.toMatchObject({ code: 'SSH_AUTH' });

@@ -14,14 +14,33 @@ const ALL_TASKS = { workload: null, state: null } as const;
 describe('machines', () => {
   test('lists living machines newest first, with price, cost, load and the newest reason', async ({ db, expect }) => {
     await seedFleet(db);
-    const { items, nextCursor } = await createReports(db).listMachines({ workload: null, state: null, all: false }, FIRST_PAGE);
+    const { items, nextCursor } = await createReports(db).listMachines(
+      { workload: null, state: null, all: false },
+      FIRST_PAGE,
+    );
     expect(nextCursor).toBeNull();
     expect(items.map((machine) => machine.id)).toEqual([ids.booting, ids.ready]);
     expect(items[1]).toEqual({
-      id: ids.ready, workload: 'transcode', state: 'ready', instanceType: 'c6a.2xlarge', resources: { cpuMilli: 8000, memoryMib: 16384 },
-      zone: 'eu-central-1a', market: 'spot', instanceId: 'i-0abc', privateIp: '10.0.0.7', agentId: ids.cloud, allocated: { cpuMilli: 0, memoryMib: 0 },
-      priceUsdPerHour: '0.340000', costUsd: '0.342000000', chargedThrough: '2026-11-22T09:00:00.000Z', createdAt: '2026-11-22T08:00:00.123Z',
-      stateSince: '2026-11-22T08:01:30.000Z', deadlineAt: null, reason: 'agent reports', endReason: null, endDetail: null,
+      id: ids.ready,
+      workload: 'transcode',
+      state: 'ready',
+      instanceType: 'c6a.2xlarge',
+      resources: { cpuMilli: 8000, memoryMib: 16384 },
+      zone: 'eu-central-1a',
+      market: 'spot',
+      instanceId: 'i-0abc',
+      privateIp: '10.0.0.7',
+      agentId: ids.cloud,
+      allocated: { cpuMilli: 0, memoryMib: 0 },
+      priceUsdPerHour: '0.340000',
+      costUsd: '0.342000000',
+      chargedThrough: '2026-11-22T09:00:00.000Z',
+      createdAt: '2026-11-22T08:00:00.123Z',
+      stateSince: '2026-11-22T08:01:30.000Z',
+      deadlineAt: null,
+      reason: 'agent reports',
+      endReason: null,
+      endDetail: null,
     });
   });
 
@@ -35,12 +54,17 @@ describe('machines', () => {
 
   test('pages through machines of one microsecond apart without losing or repeating any', async ({ db, expect }) => {
     await seedFleet(db);
-    await sql`update spillway.machines set created_at = '2026-11-22T08:00:00.000001Z'::timestamptz + right(id, 1)::int * interval '1 microsecond'`.execute(db);
+    await sql`update spillway.machines set created_at = '2026-11-22T08:00:00.000001Z'::timestamptz + right(id, 1)::int * interval '1 microsecond'`.execute(
+      db,
+    );
     const reports = createReports(db);
     const seen: string[] = [];
     let cursor: string | null = null;
     do {
-      const page: Awaited<ReturnType<typeof reports.listMachines>> = await reports.listMachines(ALL_MACHINES, { limit: 1, cursor });
+      const page: Awaited<ReturnType<typeof reports.listMachines>> = await reports.listMachines(ALL_MACHINES, {
+        limit: 1,
+        cursor,
+      });
       seen.push(...page.items.map((machine) => machine.id));
       cursor = page.nextCursor;
     } while (cursor !== null);
@@ -77,7 +101,11 @@ describe('agents', () => {
       ['rack-1', 'fresh', 3],
       ['rack-2', 'stale', 600],
     ]);
-    expect(items[1]).toMatchObject({ allocated: { cpuMilli: 2000, memoryMib: 4096 }, used: { cpuMilli: 1500, memoryMib: 2048 }, labels: { pool: 'media' } });
+    expect(items[1]).toMatchObject({
+      allocated: { cpuMilli: 2000, memoryMib: 4096 },
+      used: { cpuMilli: 1500, memoryMib: 2048 },
+      labels: { pool: 'media' },
+    });
   });
 
   test('are listed page by page in the order of their names, removed ones left out', async ({ db, expect }) => {
@@ -95,7 +123,9 @@ describe('tasks', () => {
   test('tell where each task is and how long it waited and ran', async ({ db, expect }) => {
     await seedFleet(db);
     const { items } = await createReports(db).listTasks(ALL_TASKS, FIRST_PAGE);
-    expect(items.map(({ id, state, agentName, waitedS, ranS, exitCode }) => [id, state, agentName, waitedS, ranS, exitCode])).toEqual([
+    expect(
+      items.map(({ id, state, agentName, waitedS, ranS, exitCode }) => [id, state, agentName, waitedS, ranS, exitCode]),
+    ).toEqual([
       [ids.running, 'running', 'rack-1', 30, 90, null],
       [ids.pending, 'pending', null, 252, null, null],
       [ids.done, 'done', 'rack-1', 20, 60, 0],
@@ -113,7 +143,11 @@ describe('tasks', () => {
     const reports = createReports(db);
     const read = async (attempt: number | null, offset: number) => {
       const log = await reports.readTaskLog(ids.done, attempt, offset);
-      return { text: Buffer.from(log?.contentBase64 ?? '', 'base64').toString(), next: log?.nextOffset, ended: log?.ended };
+      return {
+        text: Buffer.from(log?.contentBase64 ?? '', 'base64').toString(),
+        next: log?.nextOffset,
+        ended: log?.ended,
+      };
     };
     expect(await read(null, 0)).toEqual({ text: 'hello wörld\n', next: 13, ended: false });
     expect(await read(null, 3)).toEqual({ text: 'lo wörld\n', next: 13, ended: false });
@@ -131,20 +165,45 @@ describe('status', () => {
     const status = await createReports(db).status();
     expect(status.at).toBe('2026-11-22T10:00:00.000Z');
     expect(status.layers[0]).toEqual({
-      layer: 'local', agents: 2, ready: 1, stale: 1, draining: 0, usdPerHour: null,
-      capacity: { cpuMilli: 4000, memoryMib: 8192 }, allocated: { cpuMilli: 2000, memoryMib: 4096 }, free: { cpuMilli: 2000, memoryMib: 4096 },
+      layer: 'local',
+      agents: 2,
+      ready: 1,
+      stale: 1,
+      draining: 0,
+      usdPerHour: null,
+      capacity: { cpuMilli: 4000, memoryMib: 8192 },
+      allocated: { cpuMilli: 2000, memoryMib: 4096 },
+      free: { cpuMilli: 2000, memoryMib: 4096 },
     });
-    expect(status.layers[1]).toMatchObject({ layer: 'cloud', agents: 1, ready: 1, usdPerHour: '0.680000', free: { cpuMilli: 8000, memoryMib: 16384 } });
-    expect(status.waiting).toEqual([{ workload: 'transcode', tasks: 1, resources: { cpuMilli: 1000, memoryMib: 1024 }, oldestWaitS: 252 }]);
+    expect(status.layers[1]).toMatchObject({
+      layer: 'cloud',
+      agents: 1,
+      ready: 1,
+      usdPerHour: '0.680000',
+      free: { cpuMilli: 8000, memoryMib: 16384 },
+    });
+    expect(status.waiting).toEqual([
+      { workload: 'transcode', tasks: 1, resources: { cpuMilli: 1000, memoryMib: 1024 }, oldestWaitS: 252 },
+    ]);
     expect(status.tasks).toEqual({ running: 1, pending: 1, done: 1 });
-    expect(status.machines.map(({ state, count }) => [state, count])).toEqual([['booting', 1], ['ready', 1]]);
+    expect(status.machines.map(({ state, count }) => [state, count])).toEqual([
+      ['booting', 1],
+      ['ready', 1],
+    ]);
     expect(status.spend).toEqual({ todayUsd: '0.342000000', monthUsd: '0.362000000' });
     expect(status.lastPlan).toEqual({ id: ids.plan, decidedAt: '2026-11-22T09:59:20.000Z' });
   });
 
   test('of an empty installation is all zeroes and no plan', async ({ db, expect }) => {
     const status = await createReports(db).status();
-    expect(status).toMatchObject({ waiting: [], machines: [], tasks: {}, usdPerHour: '0.000000', spend: { todayUsd: '0.000000000' }, lastPlan: null });
+    expect(status).toMatchObject({
+      waiting: [],
+      machines: [],
+      tasks: {},
+      usdPerHour: '0.000000',
+      spend: { todayUsd: '0.000000000' },
+      lastPlan: null,
+    });
     expect(status.layers.map((layer) => layer.agents)).toEqual([0, 0]);
   });
 });
@@ -152,18 +211,27 @@ describe('status', () => {
 describe('charges', () => {
   test('come with the machines that cost money beyond the ledger', async ({ db, expect }) => {
     await seedFleet(db);
-    const facts = await createReports(db).readCharges(Date.parse('2026-11-22T00:00:00Z'), Date.parse('2026-11-23T00:00:00Z'));
+    const facts = await createReports(db).readCharges(
+      Date.parse('2026-11-22T00:00:00Z'),
+      Date.parse('2026-11-23T00:00:00Z'),
+    );
     expect(facts.charges.map(({ kind, amountUsd, quantitySeconds }) => [kind, amountUsd, quantitySeconds])).toEqual([
       ['compute', '0.340000000', 3600],
       ['volume', '0.002000000', 3600],
     ]);
-    expect(facts.open.map(({ machineId, chargedThroughMs }) => [machineId, chargedThroughMs])).toEqual([[ids.ready, Date.parse('2026-11-22T09:00:00Z')]]);
+    expect(facts.open.map(({ machineId, chargedThroughMs }) => [machineId, chargedThroughMs])).toEqual([
+      [ids.ready, Date.parse('2026-11-22T09:00:00Z')],
+    ]);
     expect(facts.nowMs).toBe(Date.parse('2026-11-22T10:00:00Z'));
   });
 });
 
 test('says in one sentence that the database is away', async ({ expect }) => {
-  const pool = createPool('postgres://nobody@127.0.0.1:1/none', { applicationName: 'spillway-test', max: 1, log: quietLog });
+  const pool = createPool('postgres://nobody@127.0.0.1:1/none', {
+    applicationName: 'spillway-test',
+    max: 1,
+    log: quietLog,
+  });
   await expect(createReports(createDatabase(pool)).status()).rejects.toMatchObject({ code: 'DATABASE_UNREACHABLE' });
   await pool.end();
 });

@@ -12,15 +12,35 @@ interface Enrolment {
 export const agentEnrol: CommandSpec = {
   path: 'agent enrol',
   summary: 'Make a one-time token with which one agent may register',
-  description: 'The token is shown once and kept only as a hash. Put it where only the agent can read it; it opens nothing after its first use.',
+  description:
+    'The token is shown once and kept only as a hash. Put it where only the agent can read it; it opens nothing after its first use.',
   options: [
-    { name: 'label', short: 'l', value: 'KEY=VALUE', summary: 'label of the agent, as policies select it', repeatable: true },
-    { name: 'expires', value: 'DURATION', summary: 'how long the token may wait for its use, at most 7d', default: '1h' },
-    { name: 'state-dir', value: 'PATH', summary: 'with --env-file: where the agent keeps its identity and tasks', default: '/var/lib/spillway-agent' },
-    { name: 'env-file', summary: "print the agent's environment file instead of the bare token" },
+    {
+      name: 'label',
+      short: 'l',
+      value: 'KEY=VALUE',
+      summary: 'label of the agent, as policies select it',
+      repeatable: true,
+    },
+    {
+      name: 'expires',
+      value: 'DURATION',
+      summary: 'how long the token may wait for its use, at most 7d',
+      default: '1h',
+    },
+    {
+      name: 'state-dir',
+      value: 'PATH',
+      summary: 'with --env: where the agent keeps its identity and tasks',
+      default: '/var/lib/spillway-agent',
+    },
+    { name: 'env', summary: "print the agent's environment file instead of the bare token" },
   ],
   examples: [
-    { command: 'umask 077; spillway agent enrol --label pool=media --env-file > agent.env', summary: 'what a new agent needs' },
+    {
+      command: 'umask 077; spillway agent enrol --label pool=media --env > agent.env',
+      summary: 'what a new agent needs',
+    },
     { command: 'spillway agent enrol -l pool=media --expires 10m -o json', summary: 'for a program' },
   ],
   output: 'object',
@@ -31,10 +51,11 @@ export const agentEnrol: CommandSpec = {
     const ttlMs = parseUnit('expires', options.text('expires') ?? '1h', parseDuration);
     if (ttlMs < MINUTE_MS || ttlMs > 7 * DAY_MS) throw usage('--expires must be from 1m to 7d', 'write --expires 1h');
     const stateDir = options.text('state-dir') ?? '';
-    if (!stateDir.startsWith('/')) throw usage('--state-dir must be an absolute path', 'write --state-dir /var/lib/spillway-agent');
+    if (!stateDir.startsWith('/'))
+      throw usage('--state-dir must be an absolute path', 'write --state-dir /var/lib/spillway-agent');
     const enrolment = await (await client()).post<Enrolment>('Enrolment', '/v1/enrolments', { labels, ttlMs });
     await output.object('Enrolment', enrolment, () => {
-      if (!options.isSet('env-file')) {
+      if (!options.isSet('env')) {
         output.line(enrolment.token);
         output.hint(`valid for one agent until ${enrolment.expiresAt}; it is not shown again`);
         return;
@@ -47,7 +68,9 @@ export const agentEnrol: CommandSpec = {
 
 /** The agent reads one `KEY=VALUE` per line and takes values literally, so nothing is quoted. */
 function environmentLines(enrolment: Enrolment, labels: Readonly<Record<string, string>>, stateDir: string): string[] {
-  const labelText = Object.entries(labels).map(([key, value]) => `${key}=${value}`).join(',');
+  const labelText = Object.entries(labels)
+    .map(([key, value]) => `${key}=${value}`)
+    .join(',');
   return [
     `# One agent, one use, until ${enrolment.expiresAt}.`,
     `SPILLWAY_URL=${enrolment.agentUrl}`,

@@ -16,14 +16,41 @@ function columns(nowMs: number): readonly Column<AgentDocument>[] {
     { header: 'LAYER', human: (agent) => (agent.site === 'on-prem' ? 'local' : 'cloud'), raw: (agent) => agent.site },
     { header: 'STATE', raw: agentState },
     { header: 'CORES', align: 'right', raw: (agent) => cores(agent.capacity.cpuMilli) },
-    { header: 'BUSY', align: 'right', human: (agent) => (agent.freshness === 'fresh' ? cores(agent.allocated.cpuMilli) : '?'), raw: (agent) => cores(agent.allocated.cpuMilli) },
-    { header: 'MEM', align: 'right', human: (agent) => `${gib(agent.allocated.memoryMib)}/${gib(agent.capacity.memoryMib)}GiB`, raw: (agent) => agent.capacity.memoryMib },
+    {
+      header: 'BUSY',
+      align: 'right',
+      human: (agent) => (agent.freshness === 'fresh' ? cores(agent.allocated.cpuMilli) : '?'),
+      raw: (agent) => cores(agent.allocated.cpuMilli),
+    },
+    {
+      header: 'MEM',
+      align: 'right',
+      human: (agent) => `${gib(agent.allocated.memoryMib)}/${gib(agent.capacity.memoryMib)}GiB`,
+      raw: (agent) => agent.capacity.memoryMib,
+    },
     { header: 'TASKS', align: 'right', raw: (agent) => agent.runningTasks },
-    { header: 'SEEN', align: 'right', human: (agent) => (agent.lastSeenAgeS === null ? 'never' : `${humanSeconds(agent.lastSeenAgeS)} ago`), raw: (agent) => agent.lastSeenAt },
+    {
+      header: 'SEEN',
+      align: 'right',
+      human: (agent) => (agent.lastSeenAgeS === null ? 'never' : `${humanSeconds(agent.lastSeenAgeS)} ago`),
+      raw: (agent) => agent.lastSeenAt,
+    },
     { header: 'MACHINE', raw: (agent) => agent.machineId },
     { header: 'ID', wide: true, raw: (agent) => agent.id },
-    { header: 'LABELS', wide: true, raw: (agent) => Object.entries(agent.labels).map(([key, value]) => `${key}=${value}`).join(',') },
-    { header: 'REGISTERED', wide: true, human: (agent) => `${humanAge(agent.registeredAt, nowMs)} ago`, raw: (agent) => agent.registeredAt },
+    {
+      header: 'LABELS',
+      wide: true,
+      raw: (agent) =>
+        Object.entries(agent.labels)
+          .map(([key, value]) => `${key}=${value}`)
+          .join(','),
+    },
+    {
+      header: 'REGISTERED',
+      wide: true,
+      human: (agent) => `${humanAge(agent.registeredAt, nowMs)} ago`,
+      raw: (agent) => agent.registeredAt,
+    },
   ];
 }
 
@@ -40,7 +67,13 @@ export const agentList: CommandSpec = {
   async run({ options, output, client, nowMs }) {
     const limit = options.integer('limit', { min: 1, max: 100_000 }) ?? 1000;
     const { items, more } = await (await client()).list<AgentDocument>('AgentList', '/v1/agents', { limit });
-    await output.list({ kind: 'AgentList', items, columns: columns(nowMs()), name: (agent) => agent.id, empty: 'there are no agents; make a token for one with: spillway agent enrol' });
+    await output.list({
+      kind: 'AgentList',
+      items,
+      columns: columns(nowMs()),
+      name: (agent) => agent.id,
+      empty: 'there are no agents; make a token for one with: spillway agent enrol',
+    });
     if (more) output.hint(`there are more: raise --limit ${limit}`);
     return 0;
   },

@@ -36,12 +36,20 @@ export const configShow: CommandSpec = {
       origin: origins[variable.name] ?? 'default',
       meaning: variable.meaning,
     }));
-    await output.list({ kind: 'SettingList', items, columns: COLUMNS, name: (setting) => setting.name, empty: 'there are no settings' });
+    await output.list({
+      kind: 'SettingList',
+      items,
+      columns: COLUMNS,
+      name: (setting) => setting.name,
+      empty: 'there are no settings',
+    });
     return 0;
   },
 };
 
-async function effectiveValues(config: Config): Promise<{ byName: Readonly<Record<string, string | null>>; origins: Config['origins'] }> {
+async function effectiveValues(
+  config: Config,
+): Promise<{ byName: Readonly<Record<string, string | null>>; origins: Config['origins'] }> {
   const { redactUrl } = await import('../../config/redact-url.ts');
   const { formatDuration } = await import('../../model/units.ts');
   const url = (value: string | null): string | null => (value === null ? null : redactUrl(value));
@@ -53,6 +61,7 @@ async function effectiveValues(config: Config): Promise<{ byName: Readonly<Recor
     SPILLWAY_LISTEN: listenText(config.listen),
     SPILLWAY_AGENT_LISTEN: listenText(config.agentListen),
     SPILLWAY_AGENT_URL: config.agentUrl,
+    SPILLWAY_AGENT_ALLOW_HTTP: String(config.agentAllowHttp),
     SPILLWAY_SOCKET: config.socketPath,
     SPILLWAY_ADDR: url(config.serviceUrl),
     SPILLWAY_KEY_FILE: config.keyFile,

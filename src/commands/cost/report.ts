@@ -1,5 +1,5 @@
 import type { CostReportDocument, CostRowDocument } from '../../ports/reports.ts';
-import { COST_GROUPINGS } from '../../ports/reports.ts';
+import { COST_GROUPINGS } from '../../cost/report.ts';
 import { usage, type Options } from '../options.ts';
 import { humanUsd } from '../output/format.ts';
 import type { Column } from '../output/table.ts';
@@ -17,8 +17,8 @@ function columns(by: string): readonly Column<CostRowDocument>[] {
     money('COMPUTE', (row) => row.computeUsd),
     money('VOLUME', (row) => row.volumeUsd),
     money('IPV4', (row) => row.ipv4Usd),
-    money('CHARGED', (row) => row.chargedUsd),
-    money('OPEN', (row) => row.openUsd),
+    money('TOTAL', (row) => row.totalUsd),
+    money('ESTIMATED', (row) => row.estimatedUsd),
   ];
 }
 
@@ -26,7 +26,7 @@ export const costReport: CommandSpec = {
   path: 'cost report',
   summary: 'Report what the cloud has cost, from the ledger',
   description:
-    'US dollars, days and months in UTC. CHARGED is what the ledger holds; OPEN is what living machines have cost since their last charge, by their price at launch. Local agents have no price here.',
+    'US dollars, days and months in UTC. ESTIMATED is the part of TOTAL that is not in the ledger yet: what living machines have cost since their last charge, at their price at launch. Local agents have no price here.',
   options: [
     { name: 'from', value: 'DATE', summary: 'begin, as 2026-11-01 or RFC 3339; default the first of this month' },
     { name: 'to', value: 'DATE', summary: 'end, not included; default now' },
@@ -42,7 +42,9 @@ export const costReport: CommandSpec = {
   seeAlso: ['machine list', 'status'],
   async run({ options, output, client, nowMs }) {
     const range = rangeOf(options, nowMs());
-    const report = await (await client()).get<CostReportDocument>('CostReport', '/v1/costs', { ...range, by: options.text('by') });
+    const report = await (
+      await client()
+    ).get<CostReportDocument>('CostReport', '/v1/costs', { ...range, by: options.text('by') });
     if (output.form === 'json' || output.form === 'yaml') {
       await output.object('CostReport', report, () => undefined);
       return 0;
@@ -60,12 +62,17 @@ function rangeOf(options: Options, nowMs: number): { readonly from: string; read
   const from = options.text('from');
   const to = options.text('to');
   if (month !== null) {
-    if (from !== null || to !== null) throw usage('--month and --from or --to exclude each other', 'give one or the other');
+    if (from !== null || to !== null)
+      throw usage('--month and --from or --to exclude each other', 'give one or the other');
     return monthRange(month);
   }
   const firstOfMonth = `${new Date(nowMs).toISOString().slice(0, 7)}-01T00:00:00.000Z`;
-  const range = { from: from === null ? firstOfMonth : moment('from', from), to: to === null ? new Date(nowMs).toISOString() : moment('to', to) };
-  if (range.from >= range.to) throw usage(`the range from ${range.from} to ${range.to} is empty`, 'let --to be later than --from');
+  const range = {
+    from: from === null ? firstOfMonth : moment('from', from),
+    to: to === null ? new Date(nowMs).toISOString() : moment('to', to),
+  };
+  if (range.from >= range.to)
+    throw usage(`the range from ${range.from} to ${range.to} is empty`, 'let --to be later than --from');
   return range;
 }
 
@@ -73,7 +80,10 @@ function monthRange(month: string): { readonly from: string; readonly to: string
   const match = /^(\d{4})-(0[1-9]|1[0-2])$/.exec(month);
   if (match === null) throw usage(`--month: ${JSON.stringify(month)} is not a month`, 'write --month 2026-11');
   const [year, number] = [Number(match[1]), Number(match[2])];
-  return { from: new Date(Date.UTC(year, number - 1)).toISOString(), to: new Date(Date.UTC(year, number)).toISOString() };
+  return {
+    from: new Date(Date.UTC(year, number - 1)).toISOString(),
+    to: new Date(Date.UTC(year, number)).toISOString(),
+  };
 }
 
 /** A day or a moment as RFC 3339 in UTC; other ways to write dates mean different days to different people. */
@@ -83,7 +93,10 @@ function moment(flag: string, text: string): string {
   const at = isDay || isMoment ? new Date(text) : null;
   // 2026-02-30 parses to the second of March: what comes back must be what was written.
   if (at === null || Number.isNaN(at.getTime()) || (isDay && !at.toISOString().startsWith(text))) {
-    throw usage(`--${flag}: ${JSON.stringify(text)} is not a date`, `write --${flag} 2026-11-01 or --${flag} 2026-11-01T08:00:00Z`);
+    throw usage(
+      `--${flag}: ${JSON.stringify(text)} is not a date`,
+      `write --${flag} 2026-11-01 or --${flag} 2026-11-01T08:00:00Z`,
+    );
   }
   return at.toISOString();
 }

@@ -16,15 +16,35 @@ function columns(nowMs: number): readonly Column<MachineDocument>[] {
     { header: 'TYPE', raw: (machine) => machine.instanceType },
     { header: 'MARKET', raw: (machine) => machine.market },
     { header: 'ZONE', raw: (machine) => machine.zone },
-    { header: 'AGE', align: 'right', human: (machine) => humanAge(machine.createdAt, nowMs), raw: (machine) => machine.createdAt },
+    {
+      header: 'AGE',
+      align: 'right',
+      human: (machine) => humanAge(machine.createdAt, nowMs),
+      raw: (machine) => machine.createdAt,
+    },
     { header: 'BUSY', align: 'right', raw: busyOf },
-    { header: '$/H', align: 'right', human: (machine) => humanUsd(machine.priceUsdPerHour, 3), raw: (machine) => machine.priceUsdPerHour },
-    { header: 'COST', align: 'right', human: (machine) => humanUsd(machine.costUsd, 4), raw: (machine) => machine.costUsd },
+    {
+      header: '$/H',
+      align: 'right',
+      human: (machine) => humanUsd(machine.priceUsdPerHour, 3),
+      raw: (machine) => machine.priceUsdPerHour,
+    },
+    {
+      header: 'COST',
+      align: 'right',
+      human: (machine) => humanUsd(machine.costUsd, 4),
+      raw: (machine) => machine.costUsd,
+    },
     { header: 'REASON', raw: (machine) => machine.endReason ?? machine.reason },
     { header: 'INSTANCE', wide: true, raw: (machine) => machine.instanceId },
     { header: 'ADDRESS', wide: true, raw: (machine) => machine.privateIp },
     { header: 'AGENT', wide: true, raw: (machine) => machine.agentId },
-    { header: 'SINCE', wide: true, human: (machine) => `${humanAge(machine.stateSince, nowMs)} ago`, raw: (machine) => machine.stateSince },
+    {
+      header: 'SINCE',
+      wide: true,
+      human: (machine) => `${humanAge(machine.stateSince, nowMs)} ago`,
+      raw: (machine) => machine.stateSince,
+    },
   ];
 }
 
@@ -45,9 +65,16 @@ export const machineList: CommandSpec = {
   seeAlso: ['machine show', 'cost report'],
   async run({ options, output, client, nowMs }) {
     const limit = options.integer('limit', { min: 1, max: 100_000 }) ?? 1000;
-    const query = { limit, all: options.isSet('all'), workload: options.text('workload'), state: options.text('state') };
+    const query = {
+      limit,
+      all: options.isSet('all'),
+      workload: options.text('workload'),
+      state: options.text('state'),
+    };
     const { items, more } = await (await client()).list<MachineDocument>('MachineList', '/v1/machines', query);
-    const empty = options.isSet('all') ? 'there never was such a machine' : 'no such machine lives; ended ones: spillway machine list --all';
+    const empty = options.isSet('all')
+      ? 'there never was such a machine'
+      : 'no such machine lives; ended ones: spillway machine list --all';
     await output.list({ kind: 'MachineList', items, columns: columns(nowMs()), name: (machine) => machine.id, empty });
     if (more) output.hint(`there are more: raise --limit ${limit}`);
     return 0;

@@ -28,14 +28,17 @@ export const machineShow: CommandSpec = {
   exitCodes: [3],
   seeAlso: ['machine list'],
   async run({ args, output, client }) {
-    const machine = await (await client()).get<MachineDetails>('Machine', `/v1/machines/${encodeURIComponent(args[0] ?? '')}`);
+    const machine = await (
+      await client()
+    ).get<MachineDetails>('Machine', `/v1/machines/${encodeURIComponent(args[0] ?? '')}`);
     await output.object('Machine', machine, () => describeMachine(machine, output));
     return 0;
   },
 };
 
 function describeMachine(machine: MachineDetails, output: Output): void {
-  const observed = machine.observedState === null ? null : `${machine.observedState} (EC2, ${machine.observedAt ?? ''})`;
+  const observed =
+    machine.observedState === null ? null : `${machine.observedState} (EC2, ${machine.observedAt ?? ''})`;
   const lines = keyValues([
     ['ID', machine.id],
     ['Workload', machine.workload],
@@ -47,7 +50,10 @@ function describeMachine(machine: MachineDetails, output: Output): void {
     ['Instance', machine.instanceId],
     ['Observed', observed],
     ['Address', machine.privateIp],
-    ['Type', `${machine.instanceType}, ${cores(machine.resources.cpuMilli)} vCPU, ${gib(machine.resources.memoryMib)} GiB, ${machine.volumeGib} GiB volume`],
+    [
+      'Type',
+      `${machine.instanceType}, ${cores(machine.resources.cpuMilli)} vCPU, ${gib(machine.resources.memoryMib)} GiB, ${machine.volumeGib} GiB volume`,
+    ],
     ['Offering', `${machine.market} in ${machine.zone}`],
     ['Agent', machine.agentId],
     ['Plan', machine.planId],

@@ -35,9 +35,23 @@ type Style = 'green' | 'yellow' | 'red' | 'bold' | 'dim';
 
 /** Colour repeats what a word says already; it never carries meaning alone. */
 const STATE_STYLES: Readonly<Record<string, Style>> = {
-  ready: 'green', fresh: 'green', done: 'green', running: 'green', ok: 'green', applied: 'green',
-  draining: 'yellow', leaving: 'yellow', pending: 'yellow', stale: 'yellow', cordoned: 'yellow', unknown: 'yellow',
-  failed: 'red', failing: 'red', terminating: 'dim', terminated: 'dim', cancelled: 'dim',
+  ready: 'green',
+  fresh: 'green',
+  done: 'green',
+  running: 'green',
+  ok: 'green',
+  applied: 'green',
+  draining: 'yellow',
+  leaving: 'yellow',
+  pending: 'yellow',
+  stale: 'yellow',
+  cordoned: 'yellow',
+  unknown: 'yellow',
+  failed: 'red',
+  failing: 'red',
+  terminating: 'dim',
+  terminated: 'dim',
+  cancelled: 'dim',
 };
 
 const OBJECT_FORMS = ['table', 'wide', 'json', 'jsonl', 'yaml'];
@@ -59,7 +73,10 @@ export class Output {
     this.interactive = streams.stdout.isTTY === true;
     this.#colored = isColored(options.text('color') ?? 'auto', streams);
     if (shape === 'object' && !OBJECT_FORMS.includes(this.form)) {
-      throw usage(`-o ${this.form} is for lists; this command shows one thing`, 'use -o json or -o yaml, or leave -o out');
+      throw usage(
+        `-o ${this.form} is for lists; this command shows one thing`,
+        'use -o json or -o yaml, or leave -o out',
+      );
     }
   }
 
@@ -102,13 +119,17 @@ export class Output {
     if (this.form === 'json') return this.line(JSON.stringify({ apiVersion: API_VERSION, kind, items }, null, 2));
     if (this.form === 'jsonl') return items.forEach((item) => this.line(JSON.stringify(item)));
     if (this.form === 'yaml') return this.raw(await toYaml({ apiVersion: API_VERSION, kind, items }));
-    if (this.form === 'name' || (this.quiet && this.form === 'table')) return items.forEach((item) => this.line(list.name(item)));
+    if (this.form === 'name' || (this.quiet && this.form === 'table'))
+      return items.forEach((item) => this.line(list.name(item)));
     const columns = selectColumns(list.columns, this.#options.text('columns'), this.form === 'wide');
     const headers = !this.#options.isSet('no-headers');
     if (this.form === 'csv') return this.raw(csvDocument(columns, items, headers));
     if (items.length === 0) return this.hint(list.empty);
     const lines = this.interactive
-      ? alignedTable(columns, items, { headers, paint: (header, text) => (header === 'STATE' ? this.paintState(text) : text) })
+      ? alignedTable(columns, items, {
+          headers,
+          paint: (header, text) => (header === 'STATE' ? this.paintState(text) : text),
+        })
       : tabbedTable(columns, items, headers);
     lines.forEach((line) => this.line(line));
   }

@@ -18,7 +18,11 @@ export interface Column<T> {
 const EMPTY = '-';
 
 /** The columns to print. @throws AppError USAGE for a name no column has. */
-export function selectColumns<T>(columns: readonly Column<T>[], names: string | null, wide: boolean): readonly Column<T>[] {
+export function selectColumns<T>(
+  columns: readonly Column<T>[],
+  names: string | null,
+  wide: boolean,
+): readonly Column<T>[] {
   if (names === null) return columns.filter((column) => wide || column.wide !== true);
   return names.split(',').map((name) => {
     const wanted = name.trim().toUpperCase();
@@ -26,7 +30,10 @@ export function selectColumns<T>(columns: readonly Column<T>[], names: string | 
     if (column === undefined) {
       throw usage(
         `--columns: there is no column ${JSON.stringify(name.trim())}`,
-        didYouMean(wanted, columns.map((candidate) => candidate.header)),
+        didYouMean(
+          wanted,
+          columns.map((candidate) => candidate.header),
+        ),
       );
     }
     return column;

@@ -21,7 +21,9 @@ export function terminalSafe(text: string): string {
 
 /** The same for text of several lines: newline and tab stay. */
 export function terminalSafeLines(text: string): string {
-  return text.replaceAll(UNSAFE, (character) => (character === '\n' || character === '\t' ? character : escapeCharacter(character)));
+  return text.replaceAll(UNSAFE, (character) =>
+    character === '\n' || character === '\t' ? character : escapeCharacter(character),
+  );
 }
 
 /**

@@ -6,15 +6,32 @@ import type { CommandSpec } from '../types.ts';
 
 const COLUMNS: readonly Column<LoadedPolicy>[] = [
   { header: 'WORKLOAD', raw: ({ policy }) => policy.name },
-  { header: 'AGENTS', raw: ({ policy }) => Object.entries(policy.agents.selector).map(([key, value]) => `${key}=${value}`).join(',') },
+  {
+    header: 'AGENTS',
+    raw: ({ policy }) =>
+      Object.entries(policy.agents.selector)
+        .map(([key, value]) => `${key}=${value}`)
+        .join(','),
+  },
   { header: 'SIGNALS', raw: ({ policy }) => signalsOf(policy).join(',') },
-  { header: 'TASK', raw: ({ policy }) => (policy.demand.queue === null ? null : `${formatCpu(policy.demand.queue.task.cpuMilli)}/${formatMib(policy.demand.queue.task.memoryMib)}`) },
+  {
+    header: 'TASK',
+    raw: ({ policy }) =>
+      policy.demand.queue === null
+        ? null
+        : `${formatCpu(policy.demand.queue.task.cpuMilli)}/${formatMib(policy.demand.queue.task.memoryMib)}`,
+  },
   { header: 'REGION', raw: ({ policy }) => policy.burst.region },
   { header: 'MIN', align: 'right', raw: ({ policy }) => policy.burst.limits.min },
   { header: 'MAX', align: 'right', raw: ({ policy }) => policy.burst.limits.max },
   { header: 'SPOT', align: 'right', raw: ({ policy }) => `${Math.round(policy.burst.market.spot * 100)}%` },
   { header: '$/H MAX', align: 'right', raw: ({ policy }) => policy.burst.budget.hourlyUsd },
-  { header: 'UNNEEDED', wide: true, align: 'right', raw: ({ policy }) => formatDuration(policy.drain.scaleDownUnneededMs) },
+  {
+    header: 'UNNEEDED',
+    wide: true,
+    align: 'right',
+    raw: ({ policy }) => formatDuration(policy.drain.scaleDownUnneededMs),
+  },
   { header: 'FILE', wide: true, raw: ({ file }) => file },
 ];
 

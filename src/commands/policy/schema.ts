@@ -4,7 +4,10 @@ export const policySchema: CommandSpec = {
   path: 'policy schema',
   summary: 'Print the JSON Schema of policies, for editors',
   examples: [
-    { command: 'spillway policy schema > policy.schema.json', summary: 'then begin a policy with: # yaml-language-server: $schema=policy.schema.json' },
+    {
+      command: 'spillway policy schema > policy.schema.json',
+      summary: 'then begin a policy with: # yaml-language-server: $schema=policy.schema.json',
+    },
   ],
   output: 'none',
   seeAlso: ['policy validate'],

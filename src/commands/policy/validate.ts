@@ -8,8 +8,17 @@ export const policyValidate: CommandSpec = {
   description: 'Reads files only; no service is asked. A folder stands for its *.yaml and *.yml files.',
   arguments: [{ name: 'FILE', summary: 'policy file or folder', variadic: true }],
   options: [
-    { name: 'format', value: 'FORM', summary: 'text, or github for annotations in a workflow', default: 'text', choices: ['text', 'github'] },
-    { name: 'offline', summary: 'do not look for the files a policy names (private key, recipe): they may be on another machine' },
+    {
+      name: 'format',
+      value: 'FORM',
+      summary: 'text, or github for annotations in a workflow',
+      default: 'text',
+      choices: ['text', 'github'],
+    },
+    {
+      name: 'offline',
+      summary: 'do not look for the files a policy names (private key, recipe): they may be on another machine',
+    },
   ],
   examples: [
     { command: 'spillway policy validate policies/transcode.yaml', summary: 'one file' },
@@ -29,7 +38,8 @@ export const policyValidate: CommandSpec = {
       });
       return policyInvalidError(result.issues).exitCode;
     }
-    if (result.policies.length === 0) throw usage('there is no policy to check', 'name a *.yaml file, or a folder that holds some');
+    if (result.policies.length === 0)
+      throw usage('there is no policy to check', 'name a *.yaml file, or a folder that holds some');
     const names = result.policies.map(({ policy }) => policy.name);
     await output.object('PolicyIssueList', { items: [], workloads: names }, () => {
       output.line(`${names.length} ${names.length === 1 ? 'policy is' : 'policies are'} valid: ${names.join(', ')}`);

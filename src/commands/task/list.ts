@@ -11,13 +11,28 @@ function columns(nowMs: number): readonly Column<TaskDocument>[] {
     { header: 'WORKLOAD', raw: (task) => task.workload },
     { header: 'STATE', raw: (task) => task.state },
     { header: 'CORES', align: 'right', raw: (task) => cores(task.shape.cpuMilli) },
-    { header: 'MEM', align: 'right', human: (task) => `${gib(task.shape.memoryMib)}GiB`, raw: (task) => task.shape.memoryMib },
+    {
+      header: 'MEM',
+      align: 'right',
+      human: (task) => `${gib(task.shape.memoryMib)}GiB`,
+      raw: (task) => task.shape.memoryMib,
+    },
     { header: 'WAITED', align: 'right', human: (task) => humanSeconds(task.waitedS), raw: (task) => task.waitedS },
-    { header: 'RAN', align: 'right', human: (task) => (task.ranS === null ? '' : humanSeconds(task.ranS)), raw: (task) => task.ranS },
+    {
+      header: 'RAN',
+      align: 'right',
+      human: (task) => (task.ranS === null ? '' : humanSeconds(task.ranS)),
+      raw: (task) => task.ranS,
+    },
     { header: 'WHERE', human: whereOf, raw: (task) => task.machineId ?? task.agentName },
     { header: 'EXIT', align: 'right', raw: (task) => task.exitCode },
     { header: 'TRY', wide: true, align: 'right', raw: (task) => task.attempt },
-    { header: 'SUBMITTED', wide: true, human: (task) => `${humanAge(task.submittedAt, nowMs)} ago`, raw: (task) => task.submittedAt },
+    {
+      header: 'SUBMITTED',
+      wide: true,
+      human: (task) => `${humanAge(task.submittedAt, nowMs)} ago`,
+      raw: (task) => task.submittedAt,
+    },
     { header: 'COMMAND', wide: true, raw: (task) => task.command.join(' ') },
   ];
 }
@@ -45,7 +60,13 @@ export const taskList: CommandSpec = {
     const limit = options.integer('limit', { min: 1, max: 100_000 }) ?? 100;
     const query = { limit, workload: options.text('workload'), state: options.text('state') };
     const { items, more } = await (await client()).list<TaskDocument>('TaskList', '/v1/tasks', query);
-    await output.list({ kind: 'TaskList', items, columns: columns(nowMs()), name: (task) => task.id, empty: 'there are no such tasks' });
+    await output.list({
+      kind: 'TaskList',
+      items,
+      columns: columns(nowMs()),
+      name: (task) => task.id,
+      empty: 'there are no such tasks',
+    });
     if (more) output.hint(`there are more: raise --limit ${limit}`);
     return 0;
   },

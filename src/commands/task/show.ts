@@ -29,7 +29,10 @@ export const taskShow: CommandSpec = {
         ['Ran', task.ranS === null ? null : humanSeconds(task.ranS)],
         ['Finished', task.finishedAt],
         ['Exit code', task.exitCode === null ? null : String(task.exitCode)],
-        ['Progress', task.progressBase64 === null ? null : Buffer.from(task.progressBase64, 'base64').toString('utf8').trimEnd()],
+        [
+          'Progress',
+          task.progressBase64 === null ? null : Buffer.from(task.progressBase64, 'base64').toString('utf8').trimEnd(),
+        ],
       ]);
       lines.forEach((line) => output.line(line));
     });

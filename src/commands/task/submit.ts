@@ -19,18 +19,31 @@ export const TASKS_PER_SUBMIT_MAX = 10_000;
 export const taskSubmit: CommandSpec = {
   path: 'task submit',
   summary: 'Give a workload tasks to run',
-  description: "The command is run without a shell. Without --cpu and --memory a task has the shape the policy's queue signal names.",
+  description:
+    "The command is run without a shell. Without --cpu and --memory a task has the shape the policy's queue signal names.",
   arguments: [{ name: 'COMMAND', summary: 'the program and its arguments, after --', variadic: true }],
   options: [
     { name: 'workload', short: 'w', value: 'WORKLOAD', summary: 'which policy it runs under', required: true },
     { name: 'cpu', value: 'CORES', summary: 'cores it needs, such as 2 or 0.5; together with --memory' },
     { name: 'memory', value: 'SIZE', summary: 'memory it needs, such as 4GiB; together with --cpu' },
-    { name: 'count', short: 'n', value: 'N', summary: `how many such tasks, at most ${TASKS_PER_SUBMIT_MAX}`, default: '1' },
+    {
+      name: 'count',
+      short: 'n',
+      value: 'N',
+      summary: `how many such tasks, at most ${TASKS_PER_SUBMIT_MAX}`,
+      default: '1',
+    },
   ],
   examples: [
     { command: 'spillway task submit --workload transcode -- ./encode.sh input.mov', summary: 'one task' },
-    { command: "spillway task submit -w transcode --cpu 2 --memory 4GiB --count 20 -- sh -c 'sleep 5'", summary: 'twenty tasks of two cores' },
-    { command: 'id=$(spillway task submit -q -w transcode -- date) && spillway task logs -f "$id"', summary: 'submit and follow' },
+    {
+      command: "spillway task submit -w transcode --cpu 2 --memory 4GiB --count 20 -- sh -c 'sleep 5'",
+      summary: 'twenty tasks of two cores',
+    },
+    {
+      command: 'id=$(spillway task submit -q -w transcode -- date) && spillway task logs -f "$id"',
+      summary: 'submit and follow',
+    },
   ],
   output: 'list',
   exitCodes: [3],
@@ -39,17 +52,38 @@ export const taskSubmit: CommandSpec = {
     const workload = options.requiredText('workload');
     const cpu = options.text('cpu');
     const memory = options.text('memory');
-    if ((cpu === null) !== (memory === null)) throw usage('--cpu and --memory belong together', 'give both, or neither for the shape of the policy');
-    const shape = cpu === null || memory === null ? null : { cpuMilli: parseUnit('cpu', cpu, parseCpu), memoryMib: parseUnit('memory', memory, parseSize) };
+    if ((cpu === null) !== (memory === null))
+      throw usage('--cpu and --memory belong together', 'give both, or neither for the shape of the policy');
+    const shape =
+      cpu === null || memory === null
+        ? null
+        : { cpuMilli: parseUnit('cpu', cpu, parseCpu), memoryMib: parseUnit('memory', memory, parseSize) };
     const count = options.integer('count', { min: 1, max: TASKS_PER_SUBMIT_MAX }) ?? 1;
-    const receipt = await (await client()).post<{ readonly taskIds: readonly string[] }>('TaskReceipt', '/v1/tasks', { workload, command: args, shape, count });
+    const receipt = await (
+      await client()
+    ).post<{ readonly taskIds: readonly string[] }>('TaskReceipt', '/v1/tasks', {
+      workload,
+      command: args,
+      shape,
+      count,
+    });
     const items = receipt.taskIds.map((id) => ({ id, workload }));
     if (output.form !== 'table' || output.quiet) {
-      await output.list({ kind: 'TaskReceiptList', items, columns: COLUMNS, name: (task) => task.id, empty: 'nothing was submitted' });
+      await output.list({
+        kind: 'TaskReceiptList',
+        items,
+        columns: COLUMNS,
+        name: (task) => task.id,
+        empty: 'nothing was submitted',
+      });
       return 0;
     }
     items.forEach(({ id }) => output.line(`task ${id} submitted`));
-    output.hint(items.length === 1 ? `next: spillway task logs -f ${items[0]?.id}` : `next: spillway task list --workload ${workload}`);
+    output.hint(
+      items.length === 1
+        ? `next: spillway task logs -f ${items[0]?.id}`
+        : `next: spillway task list --workload ${workload}`,
+    );
     return 0;
   },
 };

@@ -17,7 +17,9 @@ export function listDocument<T>(kind: string, page: Page<T>): object {
 export function parseInput<S extends z.ZodType>(schema: S, input: unknown): z.output<S> {
   const result = schema.safeParse(input);
   if (result.success) return result.data;
-  const problems = result.error.issues.slice(0, 10).map((issue) => `${issue.path.join('.') || 'input'}: ${issue.message}`);
+  const problems = result.error.issues
+    .slice(0, 10)
+    .map((issue) => `${issue.path.join('.') || 'input'}: ${issue.message}`);
   throw new AppError('USAGE', `the request is not valid: ${problems.join('; ')}`, {
     remedy: 'correct the named fields',
   });

@@ -10,18 +10,29 @@ interface ErrorContext {
 }
 
 /** HTTP status by the exit code that the CLI will end with. */
-const STATUS_BY_EXIT_CODE: Readonly<Record<number, number>> = { 1: 500, 2: 400, 3: 404, 4: 403, 5: 409, 6: 503, 7: 504 };
+const STATUS_BY_EXIT_CODE: Readonly<Record<number, number>> = {
+  1: 500,
+  2: 400,
+  3: 404,
+  4: 403,
+  5: 409,
+  6: 503,
+  7: 504,
+};
 
 /** Answers with an error document. What is no AppError is a bug: it is logged whole and told as INTERNAL without details. */
 export function sendError(error: unknown, { request, reply, log }: ErrorContext): FastifyReply {
   const known = error === null ? notFound(request) : toAppError(error);
-  if (known === null) log.error({ error, method: request.method, route: request.routeOptions.url }, 'a request failed unexpectedly');
+  if (known === null)
+    log.error({ error, method: request.method, route: request.routeOptions.url }, 'a request failed unexpectedly');
   const told = known ?? internalError();
   const cause = told.cause === undefined ? null : describeError(told.cause);
   const status = known?.details['httpStatus'];
-  return reply
-    .code(typeof status === 'number' ? status : (STATUS_BY_EXIT_CODE[told.exitCode] ?? 500))
-    .send({ apiVersion: API_VERSION, kind: 'Error', error: { code: told.code, message: told.message, cause, remedy: told.remedy } });
+  return reply.code(typeof status === 'number' ? status : (STATUS_BY_EXIT_CODE[told.exitCode] ?? 500)).send({
+    apiVersion: API_VERSION,
+    kind: 'Error',
+    error: { code: told.code, message: told.message, cause, remedy: told.remedy },
+  });
 }
 
 function notFound(request: FastifyRequest): AppError {

@@ -31,7 +31,8 @@ export function refuseCrossSite(request: FastifyRequest): void {
   const site = request.headers['sec-fetch-site'];
   const { origin, host } = request.headers;
   const sameSite = site === undefined || site === 'same-origin' || site === 'none';
-  const sameOrigin = site !== undefined || origin === undefined || origin === `http://${host}` || origin === `https://${host}`;
+  const sameOrigin =
+    site !== undefined || origin === undefined || origin === `http://${host}` || origin === `https://${host}`;
   if (sameSite && sameOrigin) return;
   throw new AppError('NOT_ALLOWED', 'another web site may not ask the operator API to change anything', {
     remedy: 'use the command line, or the page that the service itself serves',

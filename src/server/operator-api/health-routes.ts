@@ -19,14 +19,23 @@ export function addHealthRoutes(app: FastifyInstance, options: OperatorApiOption
   app.get('/readyz', async (_request, reply) => {
     const health = await readHealth(options);
     const failing = health.checks.filter((check) => check.state !== 'ok');
-    return reply.code(health.ready ? 200 : 503).send(document('Readiness', { ready: health.ready, leader: health.leader, failing }));
+    return reply
+      .code(health.ready ? 200 : 503)
+      .send(document('Readiness', { ready: health.ready, leader: health.leader, failing }));
   });
   app.get('/healthz', async (request, reply) => {
     const verbose = parseInput(healthQuery, request.query).verbose !== undefined;
     const health = await readHealth(options);
     const nowMs = clock.nowMs();
-    const checks = health.checks.map(({ name, state, detail, sinceMs }) => ({ name, state, detail, ageS: Math.max(0, Math.round((nowMs - sinceMs) / 1000)) }));
-    return reply.code(health.ready ? 200 : 503).send(document('Health', { ready: health.ready, leader: health.leader, ...(verbose ? { checks } : {}) }));
+    const checks = health.checks.map(({ name, state, detail, sinceMs }) => ({
+      name,
+      state,
+      detail,
+      ageS: Math.max(0, Math.round((nowMs - sinceMs) / 1000)),
+    }));
+    return reply
+      .code(health.ready ? 200 : 503)
+      .send(document('Health', { ready: health.ready, leader: health.leader, ...(verbose ? { checks } : {}) }));
   });
   app.get('/metrics', async (_request, reply) => {
     metrics.fleet(await readFleet(options));
@@ -40,7 +49,11 @@ async function readHealth({ actions, log, clock }: OperatorApiOptions): Promise<
     return await within(PROBE_TIMEOUT_MS, actions.health());
   } catch (error) {
     log.warn({ error }, 'the health of the service could not be read');
-    return { ready: false, leader: false, checks: [{ name: 'service', state: 'unknown', detail: describeError(error), sinceMs: clock.nowMs() }] };
+    return {
+      ready: false,
+      leader: false,
+      checks: [{ name: 'service', state: 'unknown', detail: describeError(error), sinceMs: clock.nowMs() }],
+    };
   }
 }
 

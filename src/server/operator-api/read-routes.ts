@@ -1,7 +1,17 @@
 import type { FastifyInstance } from 'fastify';
 import type { OperatorApiOptions } from './options.ts';
+import { costDocument } from './cost-document.ts';
 import { document, listDocument, parseInput, required } from './document.ts';
-import { agentListQuery, logQuery, machineId, machineListQuery, planQuery, taskId, taskListQuery } from './schemas.ts';
+import {
+  agentListQuery,
+  costQuery,
+  logQuery,
+  machineId,
+  machineListQuery,
+  planQuery,
+  taskId,
+  taskListQuery,
+} from './schemas.ts';
 import { isId } from '../../model/ids.ts';
 import type { MachineId, TaskId } from '../../model/ids.ts';
 
@@ -15,15 +25,25 @@ export function addReadRoutes(app: FastifyInstance, { reports, actions }: Operat
     const { workload } = parseInput(planQuery, request.query);
     return document('Plan', await actions.previewPlan(workload));
   });
+  app.get('/v1/costs', async (request) => {
+    const { from, to, by } = parseInput(costQuery, request.query);
+    const range = { fromMs: Date.parse(from), toMs: Date.parse(to), by };
+    return document('CostReport', costDocument(await reports.readCharges(range.fromMs, range.toMs), range));
+  });
   app.get('/v1/machines', async (request) => {
     const { limit, cursor, ...filter } = parseInput(machineListQuery, request.query);
     return listDocument('MachineList', await reports.listMachines(filter, { limit, cursor }));
   });
   app.get<{ Params: { id: string } }>('/v1/machines/:id', async (request) => {
     const id = machineIdOf(request.params.id);
-    return document('Machine', required(await reports.showMachine(id), `machine ${id}`, 'list machines with `spillway machine list --all`'));
+    return document(
+      'Machine',
+      required(await reports.showMachine(id), `machine ${id}`, 'list machines with `spillway machine list --all`'),
+    );
   });
-  app.get('/v1/agents', async (request) => listDocument('AgentList', await reports.listAgents(parseInput(agentListQuery, request.query))));
+  app.get('/v1/agents', async (request) =>
+    listDocument('AgentList', await reports.listAgents(parseInput(agentListQuery, request.query))),
+  );
   app.get('/v1/tasks', async (request) => {
     const { limit, cursor, ...filter } = parseInput(taskListQuery, request.query);
     return listDocument('TaskList', await reports.listTasks(filter, { limit, cursor }));
@@ -42,9 +62,9 @@ export function addReadRoutes(app: FastifyInstance, { reports, actions }: Operat
 const TASK_REMEDY = 'list tasks with `spillway task list`';
 
 function machineIdOf(text: string): MachineId {
-  return isId('mc', text) ? text : (parseInput(machineId, text));
+  return isId('mc', text) ? text : parseInput(machineId, text);
 }
 
 function taskIdOf(text: string): TaskId {
-  return isId('tk', text) ? text : (parseInput(taskId, text));
+  return isId('tk', text) ? text : parseInput(taskId, text);
 }

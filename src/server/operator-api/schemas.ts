@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { COST_GROUPINGS } from '../../cost/report.ts';
 import { isId } from '../../model/ids.ts';
 import { MACHINE_STATES } from '../../model/machine.ts';
 import { DAY_MS, MINUTE_MS } from '../../model/time.ts';
@@ -7,7 +8,12 @@ import { PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX } from '../../ports/reports.ts';
 /** Unknown keys are refused everywhere: a misspelt filter that is ignored would show everything. */
 
 const name = z.string().min(1).max(253);
-const wholeNumber = (min: number, max: number) => z.string().regex(/^\d{1,15}$/, 'must be a whole number').transform(Number).pipe(z.number().min(min).max(max));
+const wholeNumber = (min: number, max: number) =>
+  z
+    .string()
+    .regex(/^\d{1,15}$/, 'must be a whole number')
+    .transform(Number)
+    .pipe(z.number().min(min).max(max));
 const flag = z.enum(['true', 'false']).transform((text) => text === 'true');
 
 const page = {
@@ -37,15 +43,35 @@ export const logQuery = z.strictObject({
   offset: wholeNumber(0, Number.MAX_SAFE_INTEGER).default(0),
 });
 
+export const costQuery = z
+  .strictObject({
+    from: z.iso.datetime({ offset: true }),
+    to: z.iso.datetime({ offset: true }),
+    by: z.enum(COST_GROUPINGS).default('workload'),
+  })
+  .refine(({ from, to }) => Date.parse(from) < Date.parse(to), { path: ['to'], message: 'must be later than from' });
+
 export const healthQuery = z.object({ verbose: z.string().optional() });
 
-export const machineId = z.string().refine((text) => isId('mc', text), 'must be the whole id of a machine, mc- and twelve characters');
-export const taskId = z.string().refine((text) => isId('tk', text), 'must be the whole id of a task, tk- and twelve characters');
+export const machineId = z
+  .string()
+  .refine((text) => isId('mc', text), 'must be the whole id of a machine, mc- and twelve characters');
+export const taskId = z
+  .string()
+  .refine((text) => isId('tk', text), 'must be the whole id of a task, tk- and twelve characters');
 
 export const taskSubmission = z.strictObject({
   workload: name,
   // ARG_MAX would allow more; a task's command is read by people too.
-  command: z.array(z.string().max(65_536).refine((word) => !word.includes('\0'), 'must not hold NUL')).min(1).max(10_000),
+  command: z
+    .array(
+      z
+        .string()
+        .max(65_536)
+        .refine((word) => !word.includes('\0'), 'must not hold NUL'),
+    )
+    .min(1)
+    .max(10_000),
   shape: z
     .strictObject({ cpuMilli: z.int().min(1).max(16_384_000), memoryMib: z.int().min(0).max(1_073_741_824) })
     .nullable()
@@ -54,6 +80,12 @@ export const taskSubmission = z.strictObject({
 });
 
 export const enrolmentRequest = z.strictObject({
-  labels: z.record(z.string().regex(/^[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$/), z.string().max(255)).refine((labels) => Object.keys(labels).length <= 64, 'at most 64 labels').default({}),
-  ttlMs: z.int().min(MINUTE_MS).max(7 * DAY_MS),
+  labels: z
+    .record(z.string().regex(/^[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$/), z.string().max(255))
+    .refine((labels) => Object.keys(labels).length <= 64, 'at most 64 labels')
+    .default({}),
+  ttlMs: z
+    .int()
+    .min(MINUTE_MS)
+    .max(7 * DAY_MS),
 });

@@ -11,6 +11,8 @@ export function addWriteRoutes(app: FastifyInstance, { actions, agentUrl }: Oper
   });
   app.post('/v1/enrolments', async (request, reply) => {
     const { token, expiresAtMs } = await actions.createEnrolment(parseInput(enrolmentRequest, request.body));
-    return reply.code(201).send(document('Enrolment', { token, expiresAt: new Date(expiresAtMs).toISOString(), agentUrl }));
+    return reply
+      .code(201)
+      .send(document('Enrolment', { token, expiresAt: new Date(expiresAtMs).toISOString(), agentUrl }));
   });
 }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import ssh2 from 'ssh2';
+import { deriveHostKey } from '../../cloud/host-key.ts';
 import { INSTANCE_VARIABLE } from './processes.ts';
 
 /** What a host needs to know to stand in for one instance. */
@@ -72,7 +73,7 @@ const SUDO = [
 export async function prepareDirectory(directory: string, hostKeyPrivate: string | null): Promise<string> {
   await mkdir(controlDirectory(directory), { recursive: true, mode: 0o700 });
   await mkdir(join(directory, 'bin'), { recursive: true });
-  const privateKey = hostKeyPrivate ?? ssh2.utils.generateKeyPairSync('ed25519').private;
+  const privateKey = hostKeyPrivate ?? deriveHostKey(randomBytes(32), 'unnamed').privateOpenSsh;
   const parsed = ssh2.utils.parseKey(privateKey);
   if (parsed instanceof Error) throw new Error(`the host key in the user-data cannot be read: ${parsed.message}`);
   const publicKey = `${parsed.type} ${parsed.getPublicSSH().toString('base64')}`;

@@ -14,7 +14,8 @@ import { verifySignature } from './signature.ts';
 const BODY_BYTES_MAX = 1024 * 1024;
 const HEADERS_TIMEOUT_MS = 10_000;
 const REQUEST_TIMEOUT_MS = 15_000;
-const KEEP_ALIVE_MS = 5_000;
+/** Longer than the pauses between the calls of a loop: closing first would cut a request that is on its way. */
+const KEEP_ALIVE_MS = 65_000;
 
 export interface WireOptions {
   readonly region: Region;

@@ -9,7 +9,7 @@ import { quietLog } from '../../support/log.ts';
 import { until } from '../../support/wait.ts';
 import { HEALTHY, startableApi } from './service.ts';
 
-const never = async (): Promise<never> => await new Promise<never>(() => undefined);
+const never = async (): Promise<never> => new Promise<never>(() => undefined);
 
 describe('reading', () => {
   test('lists come in an envelope with a cursor to go on', async ({ db, expect }) => {
@@ -25,7 +25,13 @@ describe('reading', () => {
 
   test('refuses a page of more than a thousand, a misspelt filter and an id that is none', async ({ db, expect }) => {
     const { app } = startableApi(db);
-    for (const url of ['/v1/tasks?limit=1001', '/v1/tasks?wrkload=x', '/v1/machines?state=asleep', "/v1/tasks/tk-1'--", '/v1/machines/mc-short']) {
+    for (const url of [
+      '/v1/tasks?limit=1001',
+      '/v1/tasks?wrkload=x',
+      '/v1/machines?state=asleep',
+      "/v1/tasks/tk-1'--",
+      '/v1/machines/mc-short',
+    ]) {
       const response = await app.inject(url);
       expect([url, response.statusCode, response.json().error.code]).toEqual([url, 400, 'USAGE']);
     }
@@ -34,9 +40,19 @@ describe('reading', () => {
 
   test('answers 404 with an error document for what does not exist', async ({ db, expect }) => {
     const { app } = startableApi(db);
-    for (const url of ['/v1/machines/mc-zzzzzzzzzzzz', '/v1/tasks/tk-zzzzzzzzzzzz', '/v1/tasks/tk-zzzzzzzzzzzz/logs', '/v2/anything']) {
+    for (const url of [
+      '/v1/machines/mc-zzzzzzzzzzzz',
+      '/v1/tasks/tk-zzzzzzzzzzzz',
+      '/v1/tasks/tk-zzzzzzzzzzzz/logs',
+      '/v2/anything',
+    ]) {
       const response = await app.inject(url);
-      expect([url, response.statusCode, response.json().kind, response.json().error.code]).toEqual([url, 404, 'Error', 'NOT_FOUND']);
+      expect([url, response.statusCode, response.json().kind, response.json().error.code]).toEqual([
+        url,
+        404,
+        'Error',
+        'NOT_FOUND',
+      ]);
     }
     await app.close();
   });
@@ -45,7 +61,11 @@ describe('reading', () => {
 describe('writing', () => {
   test('passes a valid submission on and answers with the ids', async ({ db, expect }) => {
     const { app, submissions } = startableApi(db);
-    const response = await app.inject({ method: 'POST', url: '/v1/tasks', payload: { workload: 'transcode', command: ['true'], count: 2 } });
+    const response = await app.inject({
+      method: 'POST',
+      url: '/v1/tasks',
+      payload: { workload: 'transcode', command: ['true'], count: 2 },
+    });
     expect(response.statusCode).toBe(201);
     expect(response.json()).toMatchObject({ kind: 'TaskReceipt', taskIds: ['tk-000000000000', 'tk-000000000001'] });
     expect(submissions).toEqual([{ workload: 'transcode', command: ['true'], shape: null, count: 2 }]);
@@ -54,7 +74,11 @@ describe('writing', () => {
 
   test('names every field that is wrong and acts on none of them', async ({ db, expect }) => {
     const { app, submissions } = startableApi(db);
-    const response = await app.inject({ method: 'POST', url: '/v1/tasks', payload: { workload: '', command: [], count: 10_001, extra: 1 } });
+    const response = await app.inject({
+      method: 'POST',
+      url: '/v1/tasks',
+      payload: { workload: '', command: [], count: 10_001, extra: 1 },
+    });
     expect(response.statusCode).toBe(400);
     const { message } = response.json().error;
     for (const field of ['workload', 'command', 'count', 'extra']) expect(message).toContain(field);
@@ -65,7 +89,8 @@ describe('writing', () => {
   test('refuses bodies that are no JSON, too large, or try to reach the prototype', async ({ db, expect }) => {
     const { app, submissions } = startableApi(db);
     const json = { 'content-type': 'application/json' };
-    const post = async (payload: string, headers: Record<string, string>) => (await app.inject({ method: 'POST', url: '/v1/tasks', payload, headers })).statusCode;
+    const post = async (payload: string, headers: Record<string, string>) =>
+      (await app.inject({ method: 'POST', url: '/v1/tasks', payload, headers })).statusCode;
     expect(await post('workload=x', { 'content-type': 'application/x-www-form-urlencoded' })).toBe(415);
     expect(await post('{"workload"', json)).toBe(400);
     expect(await post('{"__proto__":{"workload":"x"},"command":["true"]}', json)).toBe(400);
@@ -76,8 +101,17 @@ describe('writing', () => {
 
   test('tells an enrolment token once, with the address that agents need', async ({ db, expect }) => {
     const { app, logged } = startableApi(db);
-    const response = await app.inject({ method: 'POST', url: '/v1/enrolments', payload: { labels: { pool: 'media' }, ttlMs: 60_000 } });
-    expect(response.json()).toMatchObject({ kind: 'Enrolment', token: 'en-secret', expiresAt: '2026-11-22T10:01:00.000Z', agentUrl: 'https://spillway.example:7778' });
+    const response = await app.inject({
+      method: 'POST',
+      url: '/v1/enrolments',
+      payload: { labels: { pool: 'media' }, ttlMs: 60_000 },
+    });
+    expect(response.json()).toMatchObject({
+      kind: 'Enrolment',
+      token: 'en-secret',
+      expiresAt: '2026-11-22T10:01:00.000Z',
+      agentUrl: 'https://spillway.example:7778',
+    });
     expect(response.headers['cache-control']).toBe('no-store');
     expect(logged.join('')).not.toContain('en-secret');
     await app.close();
@@ -88,15 +122,19 @@ describe('strangers', () => {
   test('a page that made its own name point here is turned away by its Host header', async ({ db, expect }) => {
     const { app } = startableApi(db);
     const ask = async (host: string) => (await app.inject({ url: '/livez', headers: { host } })).statusCode;
-    for (const host of ['localhost', 'localhost:7777', '127.0.0.1:7777', '[::1]:7777']) expect([host, await ask(host)]).toEqual([host, 200]);
-    for (const host of ['evil.example', 'localhost.evil.example', '127.0.0.1.nip.io', 'localhost:7777:1']) expect([host, await ask(host)]).toEqual([host, 403]);
+    for (const host of ['localhost', 'localhost:7777', '127.0.0.1:7777', '[::1]:7777'])
+      expect([host, await ask(host)]).toEqual([host, 200]);
+    for (const host of ['evil.example', 'localhost.evil.example', '127.0.0.1.nip.io', 'localhost:7777:1'])
+      expect([host, await ask(host)]).toEqual([host, 403]);
     await app.close();
   });
 
   test('another web site cannot change anything, with whatever the browser says of it', async ({ db, expect }) => {
     const { app, submissions } = startableApi(db);
     const payload = { workload: 'transcode', command: ['true'] };
-    const post = async (headers: Record<string, string>) => (await app.inject({ method: 'POST', url: '/v1/tasks', payload, headers: { host: 'localhost:7777', ...headers } })).statusCode;
+    const post = async (headers: Record<string, string>) =>
+      (await app.inject({ method: 'POST', url: '/v1/tasks', payload, headers: { host: 'localhost:7777', ...headers } }))
+        .statusCode;
     expect(await post({ 'sec-fetch-site': 'cross-site' })).toBe(403);
     expect(await post({ 'sec-fetch-site': 'same-site' })).toBe(403);
     expect(await post({ origin: 'https://evil.example' })).toBe(403);
@@ -113,7 +151,10 @@ describe('strangers', () => {
     await app.listen({ host: '127.0.0.1', port: 0 });
     const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1');
     let closed = false;
-    socket.on('close', () => (closed = true)).on('error', () => undefined).resume();
+    socket
+      .on('close', () => (closed = true))
+      .on('error', () => undefined)
+      .resume();
     socket.write('GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Slow:');
     await until('the slow client is cut off', () => closed, { deadlineMs: 9000 });
     expect(closed).toBe(true);
@@ -123,7 +164,9 @@ describe('strangers', () => {
 
 describe('failures', () => {
   test('a bug is told without its details and logged with them', async ({ db, expect }) => {
-    const { app, logged } = startableApi(db, { previewPlan: async () => await Promise.reject(new TypeError('x is not a function at secret.ts')) });
+    const { app, logged } = startableApi(db, {
+      previewPlan: async () => Promise.reject(new TypeError('x is not a function at secret.ts')),
+    });
     const response = await app.inject('/v1/plan');
     expect(response.statusCode).toBe(500);
     expect(response.json().error).toMatchObject({ code: 'INTERNAL', cause: null });
@@ -140,7 +183,11 @@ describe('failures', () => {
   });
 
   test('a database that is away is a 503 with its code', async ({ expect }) => {
-    const pool = createPool('postgres://nobody@127.0.0.1:1/none', { applicationName: 'spillway-test', max: 1, log: quietLog });
+    const pool = createPool('postgres://nobody@127.0.0.1:1/none', {
+      applicationName: 'spillway-test',
+      max: 1,
+      log: quietLog,
+    });
     const { app } = startableApi(createDatabase(pool));
     const response = await app.inject('/v1/status');
     expect([response.statusCode, response.json().error.code]).toEqual([503, 'DATABASE_UNREACHABLE']);
@@ -154,7 +201,14 @@ describe('failures', () => {
 
 describe('health', () => {
   test('livez asks nobody, readyz tells what fails, healthz how long it does', async ({ db, expect }) => {
-    const failing = { ready: false, leader: false, checks: [...HEALTHY.checks, { name: 'aws', state: 'failing', detail: 'AWS does not answer', sinceMs: HEALTHY.checks[0]!.sinceMs }] } as const;
+    const failing = {
+      ready: false,
+      leader: false,
+      checks: [
+        ...HEALTHY.checks,
+        { name: 'aws', state: 'failing', detail: 'AWS does not answer', sinceMs: HEALTHY.checks[0]!.sinceMs },
+      ],
+    } as const;
     const { app } = startableApi(db, { health: async () => failing });
     expect((await app.inject('/livez')).statusCode).toBe(200);
     const ready = await app.inject('/readyz');

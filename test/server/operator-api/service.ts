@@ -24,7 +24,9 @@ export function recordingActions(overrides: Partial<OperatorActions> = {}) {
   const actions: OperatorActions = {
     submitTasks: async (request) => {
       if (request.workload !== 'transcode') {
-        throw new AppError('WORKLOAD_UNKNOWN', `no policy is named ${request.workload}`, { remedy: 'see `spillway policy list`' });
+        throw new AppError('WORKLOAD_UNKNOWN', `no policy is named ${request.workload}`, {
+          remedy: 'see `spillway policy list`',
+        });
       }
       submissions.push(request);
       return Array.from({ length: request.count }, (_, index): TaskId => `tk-${String(index).padStart(12, '0')}`);

@@ -36,7 +36,7 @@ const NANO_DECIMALS = 9;
 
 let cached: readonly CatalogueType[] | null = null;
 
-/** Every type of the simulated region, in the order of the table; the same frozen array each time. */
+/** Every type in the order of the table; the same frozen array each time. What the simulated region offers is this list. */
 export function listInstanceTypes(): readonly CatalogueType[] {
   cached ??= Object.freeze(FAMILY_TABLE.trim().split('\n').flatMap(readFamilyLine));
   return cached;
@@ -48,6 +48,14 @@ let byName: ReadonlyMap<string, CatalogueType> | null = null;
 export function findInstanceType(name: string): CatalogueType | undefined {
   byName ??= new Map(listInstanceTypes().map((type) => [type.name, type]));
   return byName.get(name);
+}
+
+/**
+ * On-demand price of a type in USD per hour, Linux, us-east-1; null when the table does not have it. Other regions differ by
+ * up to a quarter: there it is an estimate, and whoever shows it says so.
+ */
+export function listPriceUsdPerHour(instanceType: string): number | null {
+  return findInstanceType(instanceType)?.priceUsdPerHour ?? null;
 }
 
 function readFamilyLine(line: string): CatalogueType[] {

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { findInstanceType, listInstanceTypes } from '../../src/simulator/catalogue.ts';
+import { findInstanceType, listInstanceTypes } from '../../src/cost/catalogue.ts';
 
 const folder = process.env['SPILLWAY_CATALOGUE'] ?? '';
 const csvPath = join(folder, 'ec2-us-east-1.csv');

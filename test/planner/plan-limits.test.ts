@@ -1,0 +1,122 @@
+/** Tables: one row is one sentence about drains called off, and limits. */
+import { describe, expect, it } from 'vitest';
+import type { World } from './fixtures.ts';
+import { NOW, TASK, codes, cores, drainingMachine, machine, pending, plan, policy, short } from './fixtures.ts';
+import { check } from './table.ts';
+
+describe('taking back drains', () => {
+  const one = { pending: [pending(TASK, 1)] };
+  check([
+    {
+      says: 'a drain is called off before anything is launched',
+      world: { workload: { pending: [pending(TASK, 3)] }, pairs: [drainingMachine(7)] },
+      actions: ['undrain 7', 'launch 1 c6a.large on-demand'],
+      because: 'unserved-work',
+    },
+    {
+      says: 'the cheapest machine that helps is taken back',
+      world: {
+        workload: one,
+        pairs: [drainingMachine(1), drainingMachine(2, { machine: { priceUsdPerHour: 0.05 } })],
+      },
+      actions: ['undrain 2'],
+      because: 'unserved-work',
+    },
+    {
+      says: 'a drain that touched work stands',
+      world: { workload: one, pairs: [drainingMachine(1, { machine: { drainIrrevocable: true } })] },
+      actions: ['launch 1 c6a.large on-demand'],
+      because: 'unserved-work',
+    },
+    {
+      says: "an operator's drain stands",
+      world: { workload: one, pairs: [drainingMachine(1, { machine: { endReason: 'operator' } })] },
+      actions: ['launch 1 c6a.large on-demand'],
+      because: 'unserved-work',
+    },
+    {
+      says: 'work that may wait does not call off a drain',
+      world: {
+        workload: { policy: policy({ maxWaitMs: 90_000 }), pending: [pending(TASK, 1, 0)] },
+        pairs: [drainingMachine(1)],
+      },
+      actions: [],
+      because: 'waiting-within-max-wait',
+    },
+    {
+      says: 'a launch cooldown does not hold back a drain called off',
+      world: {
+        workload: { ...one, policy: policy({ cooldown: { scaleUpMs: 60_000 } }), lastLaunchAtMs: NOW - 1000 },
+        pairs: [drainingMachine(1)],
+      },
+      actions: ['undrain 1'],
+      because: 'unserved-work',
+    },
+  ]);
+});
+
+describe('limits', () => {
+  const ten = (options: Parameters<typeof policy>[0], more = {}): World => ({
+    workload: {
+      policy: policy({ instances: { cpu: { min: 2, max: 2 } }, ...options }),
+      pending: [pending(TASK, 10)],
+      ...more,
+    },
+  });
+  const launches = (...counts: number[]): string[] => counts.map((count) => `launch ${count} c6a.large on-demand`);
+  it.each([
+    { code: 'at-max', world: ten({ limits: { max: 3 } }), actions: launches(2, 1) },
+    { code: 'at-vcpus', world: ten({ limits: { vcpus: 5 } }), actions: launches(1, 1) },
+    {
+      code: 'at-launches-per-hour',
+      world: ten({ limits: { launchesPerHour: 5 } }, { launchedLastHour: 4 }),
+      actions: launches(1),
+    },
+    { code: 'at-max-scale-up', world: ten({ limits: { maxScaleUp: 4 } }), actions: launches(2, 2) },
+    { code: 'at-hourly-budget', world: ten({ hourlyUsd: 0.25 }), actions: launches(2, 1) },
+    {
+      code: 'cooldown-scale-up',
+      world: ten({ cooldown: { scaleUpMs: 60_000 } }, { lastLaunchAtMs: NOW - 59_000 }),
+      actions: [],
+    },
+    { code: 'offerings-unknown', world: ten({}, { offerings: null }), actions: [] },
+    { code: 'no-offering-fits', world: ten({ instances: { families: ['x'] } }), actions: [] },
+  ])('$code binds and says so', ({ code, world, actions }) => {
+    const result = plan(world);
+    expect(short(result.actions)).toEqual(actions);
+    expect(codes(result)).toContain(code);
+    expect(codes(result)).toContain('unserved-work');
+  });
+
+  it('counts machines that are leaving against the maximum', () => {
+    const result = plan({
+      workload: { policy: policy({ limits: { max: 1 } }), pending: [pending(TASK, 1)] },
+      machines: [machine(1, { state: 'terminating' })],
+    });
+    expect(result.actions).toEqual([]);
+    expect(codes(result)[0]).toBe('at-max');
+  });
+
+  it('takes larger machines when the number of machines would leave work behind', () => {
+    const result = plan({ workload: { policy: policy({ limits: { max: 2 } }), pending: [pending(TASK, 10)] } });
+    expect(result.report.placement.planned).toBe(10);
+    expect(result.report.money.usdPerHourAfter).toBeLessThan(1.25);
+  });
+
+  it('takes what the budget still pays for when the right size is too dear', () => {
+    const shape = cores(1, 1);
+    const result = plan({
+      workload: { policy: policy({ limits: { max: 2 }, hourlyUsd: 0.16 }), pending: [pending(shape, 40)] },
+    });
+    expect(short(result.actions)).toEqual(['launch 1 c6a.xlarge on-demand']);
+    expect(codes(result)).toContain('at-hourly-budget');
+  });
+
+  it('serves work that waited longest first when not all can be served', () => {
+    const old = { ...pending(cores(1, 1), 1), oldestPendingSinceMs: NOW - 600_000 };
+    const result = plan({
+      workload: { policy: policy({ limits: { maxScaleUp: 1 } }), pending: [pending(cores(16, 120), 3), old] },
+    });
+    expect(short(result.actions)).toEqual(['launch 1 c6a.large on-demand']);
+  });
+});

@@ -1,0 +1,109 @@
+/** Tables: one row is one sentence about what is let go. */
+import { describe } from 'vitest';
+import { NOW, UTILIZED, agent, cores, pending, policy, readyMachine, samples } from './fixtures.ts';
+import { check } from './table.ts';
+
+describe('letting go', () => {
+  const utilized = (cpu: number, more = {}) => ({
+    policy: policy({ demand: { utilization: UTILIZED } }),
+    utilization: samples(cpu),
+    ...more,
+  });
+  check([
+    {
+      says: 'a machine idle for scaleDownUnneeded goes',
+      world: { pairs: [readyMachine(1)] },
+      actions: ['drain 1'],
+      because: 'unneeded',
+    },
+    {
+      says: 'the most expensive goes first',
+      world: {
+        workload: { policy: policy({ limits: { maxScaleDown: 1 } }) },
+        pairs: [readyMachine(1), readyMachine(2, { machine: { priceUsdPerHour: 0.5 } })],
+      },
+      actions: ['drain 2'],
+      because: 'unneeded',
+    },
+    {
+      says: 'a machine idle for less stays',
+      world: { pairs: [readyMachine(1, { idleMs: 299_000 })] },
+      actions: [],
+      because: 'idle-not-long-enough',
+    },
+    {
+      says: 'a machine with a task stays',
+      world: {
+        pairs: [readyMachine(1, { machine: { idleSinceMs: null }, agent: { runningTasks: 1, allocated: cores(1) } })],
+      },
+      actions: [],
+      because: 'satisfied',
+    },
+    {
+      says: 'a machine with a task that was only promised stays',
+      world: { pairs: [readyMachine(1, { agent: { allocated: cores(1) } })] },
+      actions: [],
+      because: 'satisfied',
+    },
+    {
+      says: 'limits.min machines stay',
+      world: { workload: { policy: policy({ limits: { min: 1 } }) }, pairs: [readyMachine(1), readyMachine(2)] },
+      actions: ['drain 1'],
+      because: 'unneeded',
+    },
+    {
+      says: 'headroom keeps a machine',
+      world: { workload: { policy: policy({ demand: { headroom: { tasks: 1 } } }) }, pairs: [readyMachine(1)] },
+      actions: [],
+      because: 'needed',
+    },
+    {
+      says: 'a machine stays when utilization would rise above the target without it',
+      world: { workload: utilized(0.6), agents: [agent(1)], pairs: [readyMachine(2)] },
+      actions: [],
+      because: 'needed',
+    },
+    {
+      says: 'a machine goes when utilization stays below the target without it',
+      world: { workload: utilized(0.4), agents: [agent(1)], pairs: [readyMachine(2)] },
+      actions: ['drain 2'],
+      because: 'unneeded',
+    },
+    {
+      says: 'nothing goes while an agent of the workload is silent',
+      world: { agents: [agent(1, { lastSeenAtMs: null })], pairs: [readyMachine(2)] },
+      actions: [],
+      because: 'stale-samples',
+    },
+    {
+      says: 'nothing goes on an old view of the cloud',
+      world: { workload: { cloudViewFresh: false }, pairs: [readyMachine(1)] },
+      actions: [],
+      because: 'cloud-view-stale',
+    },
+    {
+      says: 'nothing goes within the cooldown',
+      world: {
+        workload: { policy: policy({ cooldown: { scaleDownMs: 120_000 } }), lastDrainAtMs: NOW - 60_000 },
+        pairs: [readyMachine(1)],
+      },
+      actions: [],
+      because: 'cooldown-scale-down',
+    },
+    {
+      says: 'nothing goes while something is launched',
+      world: { workload: { pending: [pending(cores(16), 1)] }, pairs: [readyMachine(1)] },
+      actions: ['launch 1 c6a.4xlarge on-demand'],
+      because: 'unserved-work',
+    },
+    {
+      says: 'an idle machine that is in the way of a limit goes even while other work is stuck',
+      world: {
+        workload: { policy: policy({ limits: { max: 1 } }), pending: [pending(cores(16), 1)] },
+        pairs: [readyMachine(1)],
+      },
+      actions: ['drain 1'],
+      because: 'unneeded',
+    },
+  ]);
+});
