@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 
 import { createEc2Cloud, type Ec2Cloud } from './cloud/ec2.ts';
+import { formatListen } from './config/parsers.ts';
 import type { Config } from './config/types.ts';
 import { AgentBell } from './engine/bell.ts';
 import { createAgentGateway } from './engine/gateway.ts';
@@ -125,18 +126,19 @@ async function startService(config: Config, log: ReturnType<typeof createLogger>
   // Ports first: a second service on the same ports must fail before it decides anything.
   const agentApi = createAgentApi({ gateway: createAgentGateway(engine), clock: systemClock, ids: systemIds, log });
   opened.add('agent API', async () => await agentApi.close());
-  const operatorOptions = { actions, reports: stores.reports, log, metrics, clock: systemClock, agentUrl: config.agentUrl };
+  const agentPort = await listenOnTcp(agentApi, config.agentListen, 'SPILLWAY_AGENT_LISTEN');
+  const agentUrl = agentUrlOf(config, agentPort);
+  const operatorOptions = { actions, reports: stores.reports, log, metrics, clock: systemClock, agentUrl };
   const overSocket = createOperatorApi(operatorOptions);
   opened.add('operator API on the socket', async () => await overSocket.close());
   const overTcp = createOperatorApi(operatorOptions);
   opened.add('operator API', async () => await overTcp.close());
 
-  const agentPort = await listenOnTcp(agentApi, config.agentListen, 'SPILLWAY_AGENT_LISTEN');
   await listenOnSocket(overSocket, config.socketPath);
   const operatorPort = await listenOnTcp(overTcp, config.listen, 'SPILLWAY_LISTEN');
-  running = await startWork(foundation, { engine, loops, metrics, wake, opened });
+  running = await startWork(foundation, { engine, loops, metrics, wake, opened, agentUrl });
   log.info(
-    { operator: `http://${config.listen.host}:${operatorPort}`, agents: `${config.agentUrl} (port ${agentPort})`, socket: config.socketPath },
+    { operator: `http://${config.listen.host}:${operatorPort}`, agents: agentUrl, socket: config.socketPath },
     policies.current().length === 0 ? 'serving, but there is no policy: nothing will be launched' : 'serving',
   );
   return policies;
@@ -183,7 +185,7 @@ function buildEnginePorts(foundation: Foundation, bell: AgentBell, wake: (name: 
 }
 
 function buildLoopPorts(foundation: Foundation, bell: AgentBell): LoopPorts {
-  const { log, policies, stores, queues, cloud, owner, deploymentKey } = foundation;
+  const { config, log, policies, stores, queues, cloud, owner, deploymentKey } = foundation;
   return {
     clock: systemClock,
     ids: systemIds,
@@ -209,6 +211,7 @@ function buildLoopPorts(foundation: Foundation, bell: AgentBell): LoopPorts {
     holder: `${process.pid}-${systemIds.hex(8)}`,
     leaseTtlMs: LEASE_TTL_MS,
     view: new CloudView(),
+    decideFromMs: systemClock.monotonicMs() + config.heartbeatIntervalMs + SECOND_MS,
     notifyAgents: (agentIds) => bell.ring(agentIds),
   };
 }
@@ -219,6 +222,14 @@ interface WorkParts {
   readonly metrics: ReturnType<typeof createMetrics>;
   readonly wake: (name: 'plan' | 'assign') => void;
   readonly opened: Opened;
+  /** Where agents reach this service. */
+  readonly agentUrl: string;
+}
+
+/** The configured address, with the port that was really bound where the system chose it. */
+function agentUrlOf(config: Config, port: number): string {
+  const chosen = config.agentListen.port === 0 && config.origins['SPILLWAY_AGENT_URL'] === 'default';
+  return chosen ? `http://${formatListen({ host: config.agentListen.host, port })}` : config.agentUrl;
 }
 
 /** Starts deciding and doing. What it opens is closed first, so that nothing acts while the rest goes down. */
@@ -250,7 +261,7 @@ async function wakeRow(stores: Stores, job: Parameters<Parameters<Queues['wake']
   else await stores.machines.wakeAfter(job.id, afterMs);
 }
 
-async function buildStepPorts(foundation: Foundation, { loops, wake }: WorkParts): Promise<StepPorts> {
+async function buildStepPorts(foundation: Foundation, { loops, metrics, wake, agentUrl }: WorkParts): Promise<StepPorts> {
   const { config, stores } = foundation;
   return {
     clock: systemClock,
@@ -261,11 +272,12 @@ async function buildStepPorts(foundation: Foundation, { loops, wake }: WorkParts
     launches: stores.launches,
     credentials: loops.credentials,
     log: foundation.log,
+    meter: metrics,
     readPolicy: async (workload) => (await stores.planning.readPolicy(workload))?.policy ?? null,
     wakePlanner: () => wake('plan'),
     agent: {
       script: await readFile(new URL('./agent/spillway-agent.sh', import.meta.url), 'utf8'),
-      serviceUrl: config.agentUrl,
+      serviceUrl: agentUrl,
       allowHttp: config.agentAllowHttp,
       renderEnv: renderEnvFile,
       readRecipe,

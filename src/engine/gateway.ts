@@ -88,7 +88,9 @@ function ordersOf(
 async function settleQueues(ports: EnginePorts, result: ReportResult, leaseMs: number): Promise<void> {
   const ended = result.ended.flatMap(({ lease }) => (lease === null ? [] : [lease]));
   try {
-    await ports.queues.renew(result.held.map(leaseOf), leaseMs);
+    // Only what runs: a task that was not started lets its lease run out (see the store).
+    const running = result.held.filter(({ state }) => state === 'running');
+    await ports.queues.renew(running.map(leaseOf), leaseMs);
     for (const task of ended) await ports.queues.complete(leaseOf(task));
     for (const task of result.lost) await ports.queues.release(leaseOf(task));
   } catch (error) {

@@ -26,7 +26,8 @@ export async function stepDraining(
     if (hooked !== null) return hooked;
   }
   if (isWorkGone(record)) {
-    await ports.machines.transition(machine, { to: 'leaving', actor: 'machine-step', reason: 'work-gone' });
+    const moved = await ports.machines.transition(machine, { to: 'leaving', actor: 'machine-step', reason: 'work-gone' });
+    if (moved) ports.meter.drained(record.nowMs - machine.stateSinceMs);
     return again(0);
   }
   return isPastDeadline(record) ? await passDeadline(ports, machine, policy) : again(ports.timings.drainPollMs);

@@ -89,6 +89,7 @@ async function becomeReady(
     deadlineMs: null,
   });
   if (moved) {
+    ports.meter.joined(record.nowMs - machine.createdAtMs);
     ports.log.info({ machineId: machine.id, agentId: record.agent.agentId }, 'machine is ready');
     ports.wakePlanner();
   }

@@ -42,6 +42,7 @@ export async function stepLaunch(ports: StepPorts, id: LaunchId): Promise<StepOu
     signBeforeMs: ports.clock.nowMs() + SIGN_WITHIN_MS,
   });
   await ports.launches.finishCall(callId, outcome);
+  ports.meter.launchAttempted({ outcome: outcome.kind, errorClass: outcome.kind === 'refused' ? outcome.errorClass : '' });
   return await settle(ports, launch, outcome);
 }
 

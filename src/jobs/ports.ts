@@ -5,6 +5,7 @@ import type { LaunchCredentials } from '../ports/credentials.ts';
 import type { Ids } from '../ports/ids.ts';
 import type { Log } from '../ports/log.ts';
 import type { LaunchStore, MachineStore } from '../ports/machines.ts';
+import type { StepMeter } from '../ports/meter.ts';
 import type { Shell } from '../ports/shell.ts';
 
 /** Everything a step may touch. */
@@ -17,6 +18,7 @@ export interface StepPorts {
   readonly launches: LaunchStore;
   readonly credentials: LaunchCredentials;
   readonly log: Log;
+  readonly meter: StepMeter;
   /** The newest policy of a workload, in force or not: a machine outlives its policy's file. */
   readonly readPolicy: (workload: string) => Promise<WorkloadPolicy | null>;
   /** Tells the planner that capacity or demand changed, so that it need not wait for its next tick. */

@@ -11,7 +11,7 @@ import type { LoopPorts } from './ports.ts';
 
 export type PlanTick =
   | { readonly kind: 'planned'; readonly outcome: PlanOutcome; readonly acted: boolean }
-  | { readonly kind: 'not-leader' | 'fenced' | 'outdated' };
+  | { readonly kind: 'not-leader' | 'settling' | 'fenced' | 'outdated' };
 
 /**
  * One decision pass: take or renew the lease, see, decide, and commit what was decided in one transaction that the lease
@@ -23,6 +23,7 @@ export async function planTick(ports: LoopPorts): Promise<PlanTick> {
   if (lease === null) return { kind: 'not-leader' };
   const policies = ports.policies.current();
   await ports.planning.recordPolicies(policies);
+  if (ports.clock.monotonicMs() < ports.decideFromMs) return { kind: 'settling' };
   const input = await readPlannerInput(ports, policies.map(({ policy }) => policy));
   const outcome = planAll(input);
   return await commitOutcome(ports, lease, input, outcome);

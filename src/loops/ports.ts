@@ -35,6 +35,8 @@ export interface LoopPorts {
   readonly holder: string;
   readonly leaseTtlMs: number;
   readonly view: CloudView;
+  /** Monotonic time before which nothing is decided: after an outage every agent looks silent until it has reported once. */
+  readonly decideFromMs: number;
   /** Tells waiting agents that their orders changed. */
   readonly notifyAgents: (agentIds: readonly AgentId[]) => void;
 }

@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, Registry, type LabelValues } from '@prometheus-io/client';
+import type { StepMeter } from '../ports/meter.ts';
 import type { StatusDocument } from '../ports/reports.ts';
 import type { EpochMs } from '../model/time.ts';
 
@@ -12,23 +13,12 @@ export interface DecisionCount {
 }
 
 /** Everything there is to measure. Each method may be called from anywhere and never throws. */
-export interface Metrics {
+export interface Metrics extends StepMeter {
   planned(pass: {
     readonly atMs: EpochMs;
     readonly tookMs: number;
     readonly decisions: readonly DecisionCount[];
   }): void;
-  launchAttempted(attempt: { readonly outcome: string; readonly errorClass: string }): void;
-  joined(tookMs: number): void;
-  drained(tookMs: number): void;
-  taskStarted(workload: string, waitedMs: number): void;
-  awsRequested(request: { readonly action: string; readonly code: string; readonly throttled: boolean }): void;
-  /** Demand of a workload in cores: running plus pending. */
-  demand(workload: string, cores: number): void;
-  /** What is left of a workload's hourly budget. */
-  budgetRemaining(workload: string, usd: number): void;
-  priceTableAge(seconds: number): void;
-  samplesAge(seconds: number): void;
   orphansSeen(count: number): void;
   leading(isLeader: boolean): void;
   /** The fleet as the database tells it; null = could not be read, so that its gauges vanish instead of lying. */
@@ -97,10 +87,6 @@ export function createMetrics(version: string): Metrics {
   const gauge = <L extends string>(name: string, help: string, labels: readonly L[]): OptionalGauge<L> =>
     new OptionalGauge(registry, `spillway_${name}`, help, labels);
   const lastTick = gauge<string>('planner_last_tick_timestamp_seconds', 'When the last planning pass ended', []);
-  const demandCores = gauge('demand_cores', 'Running plus pending work in cores', ['workload']);
-  const budget = gauge('budget_remaining_usd', "What is left of a workload's hourly budget", ['workload']);
-  const priceAge = gauge<string>('price_table_age_seconds', 'Age of the newest prices', []);
-  const samplesAge = gauge<string>('samples_age_seconds', 'Age of the newest sample of any agent', []);
   const orphans = gauge<string>(
     'reaper_orphans',
     'Instances of ours without a live row in the last complete listing',
@@ -113,10 +99,6 @@ export function createMetrics(version: string): Metrics {
       lastTick.set({}, atMs / 1000);
       counters.pass(tookMs, decisions);
     },
-    demand: (workload, cores) => demandCores.set({ workload }, cores),
-    budgetRemaining: (workload, usd) => budget.set({ workload }, usd),
-    priceTableAge: (seconds) => priceAge.set({}, seconds),
-    samplesAge: (seconds) => samplesAge.set({}, seconds),
     orphansSeen: (count) => orphans.set({}, count),
     leading: (isLeader) => leader.set({}, isLeader ? 1 : 0),
     fleet,
@@ -125,14 +107,13 @@ export function createMetrics(version: string): Metrics {
   };
 }
 
-type Counters = Pick<Metrics, 'launchAttempted' | 'joined' | 'drained' | 'taskStarted' | 'awsRequested'> & {
+type Counters = StepMeter & {
   pass(tookMs: number, decisions: readonly DecisionCount[]): void;
 };
 
 function createCounters(registry: Registry): Counters {
   const registers = [registry];
   const workloadName = capped();
-  const awsCode = capped();
   const passSeconds = new Histogram({
     name: 'spillway_planner_tick_duration_seconds',
     help: 'How long a planning pass took',
@@ -163,24 +144,6 @@ function createCounters(registry: Registry): Counters {
     buckets: LONG_BUCKETS_S,
     registers,
   });
-  const waitSeconds = new Histogram({
-    name: 'spillway_task_wait_seconds',
-    help: 'From submission to start',
-    labelNames: ['workload'],
-    buckets: LONG_BUCKETS_S,
-    registers,
-  });
-  const requests = new Counter({
-    name: 'spillway_aws_requests_total',
-    help: 'Requests to AWS by action and answer',
-    labelNames: ['action', 'code'],
-    registers,
-  });
-  const throttled = new Counter({
-    name: 'spillway_aws_throttled_total',
-    help: 'Requests that AWS throttled',
-    registers,
-  });
   return {
     pass(tookMs, made) {
       passSeconds.observe(tookMs / 1000);
@@ -191,11 +154,6 @@ function createCounters(registry: Registry): Counters {
     launchAttempted: ({ outcome, errorClass }) => launches.inc({ outcome, error_class: errorClass }),
     joined: (tookMs) => joinSeconds.observe(tookMs / 1000),
     drained: (tookMs) => drainSeconds.observe(tookMs / 1000),
-    taskStarted: (workload, waitedMs) => waitSeconds.observe({ workload: workloadName(workload) }, waitedMs / 1000),
-    awsRequested({ action, code, throttled: isThrottled }) {
-      requests.inc({ action, code: awsCode(code) });
-      if (isThrottled) throttled.inc();
-    },
   };
 }
 

@@ -16,7 +16,7 @@ interface AcceptedAgent {
 
 /** What the rows must become, gathered over a whole batch so that it takes a handful of statements. */
 interface TaskWrites {
-  readonly kept: { readonly id: TaskId; readonly running: boolean; readonly progressBase64: string | null }[];
+  readonly kept: { readonly id: TaskId; readonly progressBase64: string | null }[];
   readonly ended: { readonly id: TaskId; readonly exitCode: number; readonly progressBase64: string | null }[];
   readonly lost: TaskId[];
   /** Machines by whether their agent still has anything to do. */
@@ -138,13 +138,16 @@ function settleReport(
     if (word?.state === 'exited') {
       writes.ended.push({ id: task.id, exitCode: word.exitCode, progressBase64: word.progressBase64 });
       ended.push({ taskId: task.id, attempt: task.attempt, lease: task });
-    } else if (word === undefined && task.state === 'running') {
-      // It ran there and the agent does not know it any more: the agent lost its state, the task runs elsewhere.
+    } else if (word !== undefined) {
+      writes.kept.push({ id: task.id, progressBase64: word.progressBase64 });
+      stillHeld.push({ ...task, state: 'running' });
+    } else if (task.state === 'running' || refusesWork(report, agent)) {
+      // It ran there and the agent lost it, or it was never started and will not be: it runs elsewhere.
       writes.lost.push(task.id);
       lost.push(task);
     } else {
-      writes.kept.push({ id: task.id, running: word !== undefined, progressBase64: word?.progressBase64 ?? null });
-      stillHeld.push(word === undefined ? task : { ...task, state: 'running' });
+      // Not started yet. Its lease is not renewed: an agent that cannot start it in that time does not keep it.
+      stillHeld.push(task);
     }
   }
   const rest = [...said.values()];
@@ -163,6 +166,12 @@ function settleReport(
     foreign: rest.filter(isRunning).map(({ taskId, attempt }) => ({ taskId, attempt })),
     lost,
   };
+}
+
+/** An agent that obeys the newest cordon, or says goodbye, starts nothing any more. */
+function refusesWork(report: AgentReport, agent: AcceptedAgent): boolean {
+  const obeys = report.cordon.cordoned && report.cordon.generation === agent.cordon_generation;
+  return report.leaving || (agent.cordoned && obeys);
 }
 
 function isRunning(task: ReportedTask): boolean {
@@ -192,12 +201,12 @@ async function writeTasks(tx: Tx, writes: TaskWrites, leaseMs: number): Promise<
     await sql`
       update spillway.tasks t set
         lease_expires_at = spillway.now() + ${leaseMs} * interval '1 millisecond',
-        state = case when k.running then 'running' else t.state end,
-        started_at = case when k.running then coalesce(t.started_at, spillway.now()) else t.started_at end,
+        state = 'running',
+        started_at = coalesce(t.started_at, spillway.now()),
         progress_base64 = coalesce(k.progress, t.progress_base64)
       from unnest(
-        ${writes.kept.map((k) => k.id)}::text[], ${writes.kept.map((k) => k.running)}::bool[], ${writes.kept.map((k) => k.progressBase64)}::text[]
-      ) as k(id, running, progress)
+        ${writes.kept.map((k) => k.id)}::text[], ${writes.kept.map((k) => k.progressBase64)}::text[]
+      ) as k(id, progress)
       where t.id = k.id`.execute(tx);
   }
   if (writes.ended.length > 0) {

@@ -105,8 +105,10 @@ async function runInitdb(
     INITDB_DEADLINE_MS,
   );
   if (result.exitCode === 0) return;
-  const lastLine = result.output.split('\n').findLast((line) => line.trim() !== '') ?? 'no output';
-  throw embeddedError(`initdb could not make a cluster in ${path}: ${lastLine}`, {
+  // initdb ends with what it cleans up; the cause stands before, marked by the server or by initdb. Only shown, never decided on.
+  const lines = result.output.split('\n').filter((line) => line.trim() !== '');
+  const cause = lines.find((line) => /FATAL:|error:/.test(line)) ?? lines.at(-1) ?? 'no output';
+  throw embeddedError(`initdb could not make a cluster in ${path}: ${cause.trim()}`, {
     remedy:
       'Check that the disk has free space and that this user has a name in /etc/passwd, or set DATABASE_URL to a Postgres server of your own.',
     details: { output: result.output, exitCode: result.exitCode, mode: runner.mode },

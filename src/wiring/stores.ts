@@ -70,7 +70,8 @@ export function openStores(url: string, log: Log): { readonly stores: Stores; re
   return { stores: buildStores(db, createDatabase(ingest), createDatabase(reports)), pools: [decider, ingest, reports], db };
 }
 
-function buildStores(decider: Db, ingest: Db, reports: Db) {
+/** The stores on their pools, with errors that say what an operator can do. */
+export function buildStores(decider: Db, ingest: Db, reports: Db) {
   return {
     leadership: translatingErrors(createLeadership(decider)),
     planning: translatingErrors(createPlanningStore(decider)),

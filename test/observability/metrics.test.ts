@@ -4,13 +4,13 @@ import { createMetrics } from '../../src/observability/metrics.ts';
 test('a figure that was never set is absent instead of zero', async () => {
   const metrics = createMetrics('1.2.3');
   expect(await metrics.render()).not.toMatch(
-    /^spillway_(leader|samples_age_seconds|spend_month_usd|planner_last_tick)/m,
+    /^spillway_(leader|reaper_orphans|spend_month_usd|planner_last_tick)/m,
   );
   metrics.leading(false);
-  metrics.samplesAge(12.5);
+  metrics.orphansSeen(3);
   const text = await metrics.render();
   expect(text).toMatch(/^spillway_leader 0$/m);
-  expect(text).toMatch(/^spillway_samples_age_seconds 12\.5$/m);
+  expect(text).toMatch(/^spillway_reaper_orphans 3$/m);
   expect(text).toMatch(/^spillway_build_info\{version="1\.2\.3"\} 1$/m);
 });
 
@@ -43,20 +43,19 @@ test('counts decisions by what and why, and times in seconds', async () => {
     decisions: [{ workload: 'ci', action: 'launch', reason: 'unserved-work' }],
   });
   metrics.joined(43_000);
-  metrics.awsRequested({ action: 'RunInstances', code: 'RequestLimitExceeded', throttled: true });
+  metrics.launchAttempted({ outcome: 'refused', errorClass: 'capacity' });
   const text = await metrics.render();
   expect(text).toContain('spillway_planner_last_tick_timestamp_seconds 1000.5');
   expect(text).toContain('spillway_decisions_total{workload="ci",action="launch",reason="unserved-work"} 1');
   expect(text).toContain('spillway_join_duration_seconds_sum 43');
-  expect(text).toContain('spillway_aws_requests_total{action="RunInstances",code="RequestLimitExceeded"} 1');
-  expect(text).toContain('spillway_aws_throttled_total 1');
+  expect(text).toContain('spillway_launch_attempts_total{outcome="refused",error_class="capacity"} 1');
 });
 
 test('label values from outside are capped', async () => {
   const metrics = createMetrics('1.2.3');
-  for (let index = 0; index < 1500; index += 1)
-    metrics.awsRequested({ action: 'RunInstances', code: `Code${index}`, throttled: false });
-  const series = (await metrics.render()).split('\n').filter((line) => line.startsWith('spillway_aws_requests_total{'));
+  const decisions = Array.from({ length: 1500 }, (_, index) => ({ workload: `w${index}`, action: 'hold', reason: 'satisfied' }));
+  metrics.planned({ atMs: 0, tookMs: 1, decisions });
+  const series = (await metrics.render()).split('\n').filter((line) => line.startsWith('spillway_decisions_total{'));
   expect(series).toHaveLength(1001);
-  expect(series.at(-1)).toContain('code="other"} 500');
+  expect(series.at(-1)).toContain('workload="other",action="hold",reason="satisfied"} 500');
 });

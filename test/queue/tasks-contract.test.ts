@@ -134,7 +134,7 @@ describe.each(STORES)('task queues on $kind', ({ test, missing }) => {
       expect(await tasks.complete(renewed)).toBe(true);
     });
 
-    // BullMQ fails a job for good at its second stall by default: that would be a lost task.
+    // By default BullMQ marks a job as failed at its second stall; a task has to come up however often that happens.
     test('never gives a task up, however often its holder falls silent', async ({ queues: { tasks } }) => {
       const [task] = newTasks(1) as [TaskId];
       await tasks.add(QUEUE, [task]);

@@ -5,6 +5,9 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import type pg from 'pg';
+import { renderCliDocs } from '../../src/commands/cli-docs.ts';
+import { renderEnvExample } from '../../src/config/env-example.ts';
+import { renderPolicySchema } from '../../src/policy/json-schema.ts';
 import { dumpSchema } from '../../src/store/dump-schema.ts';
 import { generateTypes } from '../../src/store/generate-types.ts';
 import { errnoOf } from '../../src/store/embedded-cluster.ts';
@@ -24,6 +27,9 @@ interface Generator {
 const GENERATORS: readonly Generator[] = [
   { path: 'migrations/schema.sql', produce: ({ client }) => dumpSchema(client) },
   { path: 'src/store/database.generated.ts', produce: ({ client }) => generateTypes(client) },
+  { path: 'docs/policy-schema.json', produce: async () => renderPolicySchema() },
+  { path: 'docs/cli.md', produce: async () => renderCliDocs() },
+  { path: '.env.example', produce: async () => renderEnvExample() },
 ];
 
 const check = process.argv.includes('--check');

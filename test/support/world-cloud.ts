@@ -80,7 +80,9 @@ export function createRegionCloud(options: RegionCloudOptions): Cloud {
     async listSpotPrices(region, instanceTypes, sinceMs) {
       const question = { InstanceTypes: [...instanceTypes] as never, StartTime: new Date(sinceMs) };
       const read = async (NextToken: string | undefined): Promise<Page<object>> => {
-        const answer = asking('list prices', () => call(region, 'DescribeSpotPriceHistory', { ...question, NextToken }));
+        const answer = asking('list prices', () =>
+          call(region, 'DescribeSpotPriceHistory', { ...question, NextToken }),
+        );
         return { items: answer.SpotPriceHistory ?? [], nextToken: answer.NextToken };
       };
       const { items } = await readPages(read, { pagesMax: 100, deadlineMonotonicMs: Infinity, monotonicMs: () => 0 });
@@ -114,7 +116,10 @@ async function list(
   const filters = [{ Name: 'tag:spillway:owner', Values: [owner] }];
   const readPage = async (NextToken: string | undefined): Promise<Page<object>> => {
     const answer = call(region, 'DescribeInstances', { Filters: filters, MaxResults: pageSize, NextToken });
-    return { items: (answer.Reservations ?? []).flatMap(({ Instances = [] }) => Instances), nextToken: answer.NextToken };
+    return {
+      items: (answer.Reservations ?? []).flatMap(({ Instances = [] }) => Instances),
+      nextToken: answer.NextToken,
+    };
   };
   try {
     const bounds = { pagesMax: 100, deadlineMonotonicMs: Infinity, monotonicMs: () => 0 };

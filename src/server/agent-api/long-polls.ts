@@ -27,10 +27,6 @@ export class LongPolls {
     this.#heldMax = heldMax;
   }
 
-  get heldCount(): number {
-    return this.#held.size;
-  }
-
   /** The orders to answer with. With too many held already it does not hold: the agent then waits on its own side. */
   async hold(request: HoldRequest): Promise<AgentOrders> {
     let { orders, mark } = request;

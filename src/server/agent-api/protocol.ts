@@ -18,7 +18,7 @@ import type {
 /** No request has a larger body, and no answer: a shell reads it byte by byte. */
 export const BODY_BYTES_MAX = 64 * 1024;
 /** Base64 of 3 KiB. */
-export const PROGRESS_CHARACTERS_MAX = 4096;
+const PROGRESS_CHARACTERS_MAX = 4096;
 /** How long an answer may be held, whatever the agent asks for: below the 60 s after which proxies give up. */
 export const WAIT_SECONDS_MAX = 55;
 const LABELS_MAX = 64;

@@ -1,0 +1,62 @@
+/**
+ * Goal: whatever call of a machine's life fails, before or after its effect, one intent gives one instance, nothing leaks,
+ * no work is lost or killed, and every row comes to its end.
+ * Method: a short life (two tasks, one machine, idle, gone) is lived again and again on one database; in the n-th, the n-th call
+ * through any port of steps and loops fails, for n = 1, 2, 3, ... until a whole life passes without meeting its fault.
+ */
+import { describe, expect } from 'vitest';
+import { test } from '../support/database.ts';
+import type { FaultKind, FaultMoment } from '../support/world-faults.ts';
+import { worldPolicy } from '../support/world-policy.ts';
+import { World } from '../support/world.ts';
+
+const SLOW_LOOPS = { plan: 20, sweep: 15, ring: 15, assign: 20, recover: 30, account: 30, prices: Infinity } as const;
+/** A life has about a hundred calls; far beyond that, a fault would breed endless calls. */
+const CALLS_MAX = 400;
+/** The longest way out: a launch whose outcome stays unknown ends with its deadline of ten minutes. */
+const LIFE_MAX_MS = 2_400_000;
+
+const policy = worldPolicy({
+  limits: { max: 4 },
+  drain: { hooks: { beforeDrain: 'save-state', beforeTerminate: 'say-goodbye' } },
+});
+
+async function liveOnce(world: World): Promise<void> {
+  const tasks = await world.submit(2, 30);
+  const over = async (): Promise<boolean> => {
+    const open = await world.db.selectFrom('tasks').select('id').where('id', 'in', [...tasks]).where('state', '<>', 'done').execute();
+    return open.length === 0 && (await world.liveMachines()) === 0;
+  };
+  await world.runUntil('the tasks are done and the machines gone', over, LIFE_MAX_MS);
+  // Two sweeps and a minute: what was condemned is gone, too.
+  await world.run(180_000);
+}
+
+async function expectNothingLeft(world: World, site: string): Promise<void> {
+  expect(world.truth.living(), `leaked after ${site}`).toEqual([]);
+  expect(await world.count('launches', 'open'), `open launch after ${site}`).toBe(0);
+}
+
+describe.each([
+  ['crash', 'before'],
+  ['crash', 'after'],
+  ['error', 'before'],
+  ['error', 'after'],
+] as const satisfies readonly (readonly [FaultKind, FaultMoment])[])('a %s %s each call', (kind, moment) => {
+  test('costs time, and nothing else', { timeout: 180_000 }, async ({ pool }) => {
+    const world = await World.create(pool, { policies: [policy], everyS: SLOW_LOOPS });
+    // Each launch asks for one machine.
+    world.truth.instancesPerTokenMax = 1;
+    world.truth.livingMax = 2;
+    const struck: string[] = [];
+    for (let call = 1; call < CALLS_MAX; call += 1) {
+      world.injector.arm(call, kind, moment);
+      await liveOnce(world);
+      await expectNothingLeft(world, world.injector.struck ?? 'no fault');
+      if (world.injector.struck === null) break;
+      struck.push(world.injector.struck);
+    }
+    console.log(kind, moment, struck.length, Object.fromEntries([...Map.groupBy(struck, (s) => s)].map(([k, v]) => [k, v.length])), world.truth.instances().length);
+    expect(world.injector.struck).toBeNull();
+  });
+});

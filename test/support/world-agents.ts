@@ -1,0 +1,191 @@
+import { createHash } from 'node:crypto';
+import { taskQueueName } from '../../src/engine/queue-name.ts';
+import type { AgentId, TaskId } from '../../src/model/ids.ts';
+import type { Resources } from '../../src/model/resources.ts';
+import type { AgentReport, CordonState, ReportedTask } from '../../src/ports/agent-gateway.ts';
+import type { Ids } from '../../src/ports/ids.ts';
+import type { TaskQueues, WakeQueue } from '../../src/ports/queue.ts';
+import type { AgentStore, HeldTask, ReportResult } from '../../src/ports/tasks.ts';
+import type { WorldTime } from './world-time.ts';
+
+export const HEARTBEAT_MS = 5000;
+export const LEASE_MS = 30_000;
+
+export interface AgentSurroundings {
+  readonly time: WorldTime;
+  readonly ids: Ids;
+  readonly agents: AgentStore;
+  readonly queues: TaskQueues;
+  readonly wake: WakeQueue;
+  /** A task ended or came back: room or work appeared. */
+  readonly onChange: () => void;
+  /** Two living agents run one task at once: the engine's promise is broken. */
+  readonly onStart: (agent: WorldAgent, taskId: TaskId) => void;
+}
+
+export interface AgentBirth {
+  readonly name: string;
+  readonly enrolmentToken: string;
+  readonly capacity: Resources;
+  readonly labels?: Readonly<Record<string, string>>;
+  /** False once the machine under it is gone. */
+  readonly isPowered: () => boolean;
+}
+
+interface Running {
+  readonly attempt: number;
+  readonly endsAtMs: number;
+}
+
+/**
+ * An agent as the `sh` one behaves, at the level of reports: registers, reports, obeys the cordon, runs what it is given for
+ * as long as its command says, and ends its work itself when its reports are not accepted for two thirds of a lease.
+ */
+export class WorldAgent {
+  readonly name: string;
+  /** Cut off: reports do not arrive, work goes on until it fences itself. */
+  silent = false;
+  id: AgentId | null = null;
+  private readonly world: AgentSurroundings;
+  private readonly birth: AgentBirth;
+  private readonly bootId: string;
+  private readonly running = new Map<TaskId, Running>();
+  private ended: (ReportedTask & { readonly state: 'exited' })[] = [];
+  private cordon: CordonState = { cordoned: false, generation: 0 };
+  private seq = 0;
+  private lastAcceptedMs = 0;
+  private stopped = false;
+
+  constructor(world: AgentSurroundings, birth: AgentBirth) {
+    this.world = world;
+    this.birth = birth;
+    this.name = birth.name;
+    this.bootId = world.ids.hex(8);
+    world.time.at(200, async () => await this.register());
+  }
+
+  /** The truth about its work, whatever it reports. */
+  runningTasks(): readonly TaskId[] {
+    this.endDue();
+    return this.isAlive() ? [...this.running.keys()] : [];
+  }
+
+  isAlive(): boolean {
+    return !this.stopped && this.birth.isPowered();
+  }
+
+  stop(): void {
+    this.stopped = true;
+    this.running.clear();
+  }
+
+  /** Word from the service that orders changed. */
+  nudge(): void {
+    this.world.time.at(50, async () => await this.report());
+  }
+
+  private async register(): Promise<void> {
+    if (!this.isAlive()) return;
+    const { ids, agents, time } = this.world;
+    const outcome = await agents.register(sha256(this.birth.enrolmentToken), {
+      id: ids.next('ag'),
+      name: this.name,
+      tokenHash: sha256(ids.hex(32)),
+      labels: this.birth.labels ?? {},
+      capacity: this.birth.capacity,
+      bootId: this.bootId,
+    });
+    if (outcome.kind === 'refused') return this.stop();
+    this.id = outcome.agentId;
+    this.lastAcceptedMs = time.nowMs();
+    await this.beat();
+  }
+
+  private async beat(): Promise<void> {
+    if (!this.isAlive()) return;
+    await this.report();
+    this.world.time.at(HEARTBEAT_MS, async () => await this.beat());
+  }
+
+  private async report(): Promise<void> {
+    if (!this.isAlive() || this.id === null) return;
+    this.endDue();
+    if (this.silent) return this.fenceItself();
+    this.seq += 1;
+    const [result] = await this.world.agents.writeReports([{ agentId: this.id, report: this.render() }], LEASE_MS);
+    if (result?.kind !== 'accepted') return this.stop();
+    this.lastAcceptedMs = this.world.time.nowMs();
+    await this.settle(result);
+    this.obey(result);
+  }
+
+  private render(): AgentReport {
+    const running = [...this.running].map(([taskId, { attempt }]) => ({
+      taskId,
+      attempt,
+      state: 'running' as const,
+      progressBase64: null,
+    }));
+    return {
+      bootId: this.bootId,
+      seq: this.seq,
+      capacity: this.birth.capacity,
+      used: { cpuMilli: running.length * 1000, memoryMib: running.length * 512 },
+      cordon: this.cordon,
+      tasks: [...running, ...this.ended],
+      leaving: false,
+    };
+  }
+
+  /** What the gateway does with the queues after a report. */
+  private async settle(result: ReportResult): Promise<void> {
+    const { queues, wake } = this.world;
+    await queues.renew(result.held.map(leaseOf), LEASE_MS);
+    const over = result.ended.flatMap(({ lease }) => (lease === null ? [] : [lease]));
+    for (const task of over) await queues.complete(leaseOf(task));
+    for (const task of result.lost) await queues.release(leaseOf(task));
+    if (result.waitingMachineId !== null) await wake.ring([{ kind: 'machine', id: result.waitingMachineId }]);
+    if (over.length + result.lost.length > 0) this.world.onChange();
+  }
+
+  private obey(result: ReportResult): void {
+    for (const { taskId } of result.foreign) this.running.delete(taskId);
+    this.ended = this.ended.filter((task) => !result.ended.some(({ taskId }) => taskId === task.taskId));
+    const cordon = { cordoned: result.cordoned, generation: result.cordonGeneration };
+    const isNew = cordon.generation !== this.cordon.generation;
+    this.cordon = cordon;
+    const begun = result.held.filter(
+      ({ id }) => !this.running.has(id) && !this.ended.some((task) => task.taskId === id),
+    );
+    for (const task of begun) this.start(task);
+    if (result.leave && this.running.size === 0) return this.stop();
+    // An agent tells at once what it obeys now.
+    if (isNew || begun.length > 0) this.nudge();
+  }
+
+  private start(task: HeldTask): void {
+    this.world.onStart(this, task.id);
+    const seconds = Number(task.command[1] ?? 0);
+    this.running.set(task.id, { attempt: task.attempt, endsAtMs: this.world.time.nowMs() + seconds * 1000 });
+  }
+
+  private endDue(): void {
+    for (const [taskId, { attempt, endsAtMs }] of this.running) {
+      if (endsAtMs > this.world.time.nowMs()) continue;
+      this.running.delete(taskId);
+      this.ended.push({ taskId, attempt, state: 'exited', exitCode: 0, progressBase64: null });
+    }
+  }
+
+  private fenceItself(): void {
+    if (this.world.time.nowMs() - this.lastAcceptedMs >= (LEASE_MS * 2) / 3) this.running.clear();
+  }
+}
+
+function leaseOf(task: HeldTask): { queue: string; taskId: TaskId; token: string } {
+  return { queue: taskQueueName(task.workload, task.shape), taskId: task.id, token: task.leaseToken };
+}
+
+export function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}
