@@ -4,15 +4,9 @@ import type { WorkloadPolicy } from '../src/model/policy.ts';
 import type { Resources } from '../src/model/resources.ts';
 import { planAll } from '../src/planner/plan.ts';
 import type { AgentView, PendingShape, PlannerInput } from '../src/planner/types.ts';
-
-/** One JSON line of `npm run bench`. */
-export interface Figure {
-  readonly bench: string;
-  readonly figure: string;
-  readonly value: number;
-  readonly unit: string;
-  readonly detail: string;
-}
+import { makeFigure, type Bench, type Figure } from './support/bench.ts';
+import { describeMachine } from './support/machine.ts';
+import { quantile } from './support/stats.ts';
 
 const NOW_MS = Date.UTC(2026, 10, 22, 12);
 const WARM_UPS = 2;
@@ -24,24 +18,25 @@ interface Size {
   readonly tasks: number;
 }
 
-/** Median times of a pass over 1,000 agents with 10,000 tasks, and over ten times as much. */
-export async function benchPlanner(): Promise<Figure[]> {
-  const small = measure({ agents: 1000, tasks: 10_000 });
-  const large = measure({ agents: 10_000, tasks: 100_000 });
-  return [
-    figure('pass-10k', small.medianMs, 'ms', `1,000 agents, 10,000 pending tasks in ${SHAPES} shapes; ${small.detail}`),
-    figure(
-      'pass-100k',
-      large.medianMs,
-      'ms',
-      `10,000 agents, 100,000 pending tasks in ${SHAPES} shapes; ${large.detail}`,
-    ),
-    figure('growth', large.medianMs / small.medianMs, 'ratio', 'time of 100,000 tasks to time of 10,000'),
-  ];
-}
+export const planner: Bench = {
+  name: 'planner',
+  about: 'one decision pass over 1,000 agents and 10,000 pending tasks, and over ten times as much',
+  async run({ progress }) {
+    progress('1,000 agents, 10,000 pending tasks');
+    const small = measure({ agents: 1000, tasks: 10_000 });
+    progress('10,000 agents, 100,000 pending tasks');
+    const large = measure({ agents: 10_000, tasks: 100_000 });
+    const shapes = `pending tasks in ${SHAPES} shapes`;
+    return [
+      figure('pass-10k', small.medianMs, 'ms', `1,000 agents, 10,000 ${shapes}; ${small.detail}`),
+      figure('pass-100k', large.medianMs, 'ms', `10,000 agents, 100,000 ${shapes}; ${large.detail}`),
+      figure('growth', large.medianMs / small.medianMs, 'ratio', 'time of 100,000 tasks to time of 10,000'),
+    ];
+  },
+};
 
 function figure(name: string, value: number, unit: string, detail: string): Figure {
-  return { bench: 'planner', figure: name, value: Math.round(value * 100) / 100, unit, detail };
+  return makeFigure('planner', name, value, unit, `${detail}; ${describeMachine()}`);
 }
 
 function measure(size: Size): { medianMs: number; detail: string } {
@@ -57,9 +52,7 @@ function measure(size: Size): { medianMs: number; detail: string } {
       .flatMap(({ actions }) => actions)
       .reduce((sum, action) => sum + (action.kind === 'launch' ? action.count : 0), 0);
   }
-  timesMs.sort((a, b) => a - b);
-  const medianMs = timesMs[Math.floor(timesMs.length / 2)] ?? 0;
-  return { medianMs, detail: `${launches} machines planned, median of ${RUNS}` };
+  return { medianMs: quantile(timesMs, 0.5), detail: `${launches} machines planned, median of ${RUNS}` };
 }
 
 function makeInput({ agents, tasks }: Size): PlannerInput {
@@ -153,7 +146,7 @@ const POLICY: WorkloadPolicy = {
   agents: { selector: { pool: 'bench' } },
   demand: {
     utilization: null,
-    queue: { source: 'bullmq', name: 'bench', task: resources(1, 2048), maxWaitMs: 0 },
+    queue: { source: 'bullmq', task: resources(1, 2048), maxWaitMs: 0 },
     headroom: null,
     freshnessMs: 30_000,
   },

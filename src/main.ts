@@ -144,7 +144,11 @@ async function startService(config: Config, log: ReturnType<typeof createLogger>
   return policies;
 }
 
-async function openFoundation(config: Config, log: ReturnType<typeof createLogger>, opened: Opened): Promise<Foundation> {
+async function openFoundation(
+  config: Config,
+  log: ReturnType<typeof createLogger>,
+  opened: Opened,
+): Promise<Foundation> {
   const policies = await openPolicies(config.policiesPath, log);
   const deploymentKey = await ensureDeploymentKey(config.keyFile);
   const database: OpenDatabase = await openDatabase(config, log);
@@ -161,12 +165,20 @@ async function openFoundation(config: Config, log: ReturnType<typeof createLogge
     wakeLockMs: WAKE_LOCK_MS,
   });
   opened.add('queue', async () => await queues.close());
-  const cloud = await createEc2Cloud({ clock: systemClock, timeouts: { requestMs: config.awsRequestTimeoutMs }, logger: log });
+  const cloud = await createEc2Cloud({
+    clock: systemClock,
+    timeouts: { requestMs: config.awsRequestTimeoutMs },
+    logger: log,
+  });
   opened.add('EC2 connections', async () => cloud.close());
   return { config, log, policies, stores, queues, cloud, owner, deploymentKey };
 }
 
-function buildEnginePorts(foundation: Foundation, bell: AgentBell, wake: (name: 'plan' | 'assign') => void): EnginePorts {
+function buildEnginePorts(
+  foundation: Foundation,
+  bell: AgentBell,
+  wake: (name: 'plan' | 'assign') => void,
+): EnginePorts {
   const { config, log, policies, stores, queues } = foundation;
   return {
     clock: systemClock,
@@ -256,12 +268,19 @@ async function startWork(foundation: Foundation, parts: WorkParts): Promise<Loop
   return running;
 }
 
-async function wakeRow(stores: Stores, job: Parameters<Parameters<Queues['wake']['consume']>[0]>[0], afterMs: number): Promise<void> {
+async function wakeRow(
+  stores: Stores,
+  job: Parameters<Parameters<Queues['wake']['consume']>[0]>[0],
+  afterMs: number,
+): Promise<void> {
   if (job.kind === 'launch') await stores.launches.wakeAfter(job.id, afterMs);
   else await stores.machines.wakeAfter(job.id, afterMs);
 }
 
-async function buildStepPorts(foundation: Foundation, { loops, metrics, wake, agentUrl }: WorkParts): Promise<StepPorts> {
+async function buildStepPorts(
+  foundation: Foundation,
+  { loops, metrics, wake, agentUrl }: WorkParts,
+): Promise<StepPorts> {
   const { config, stores } = foundation;
   return {
     clock: systemClock,
@@ -282,7 +301,12 @@ async function buildStepPorts(foundation: Foundation, { loops, metrics, wake, ag
       renderEnv: renderEnvFile,
       readRecipe,
     },
-    timings: { bootPollMs: SECOND_MS, joinPollMs: SECOND_MS / 2, drainPollMs: SECOND_MS, terminatePollMs: 5 * SECOND_MS },
+    timings: {
+      bootPollMs: SECOND_MS,
+      joinPollMs: SECOND_MS / 2,
+      drainPollMs: SECOND_MS,
+      terminatePollMs: 5 * SECOND_MS,
+    },
   };
 }
 

@@ -58,9 +58,16 @@ async function play(stack: Stack): Promise<Summary> {
   const startedMs = performance.now();
   await step('starting a simulated region', async () => await stack.startRegion());
   await step('starting Postgres and the service', async () => await stack.startService());
-  await step(`starting ${SCENARIO.agents} on-prem agents of ${SCENARIO.agentCpus} CPUs`, async () => await stack.startAgents());
+  await step(
+    `starting ${SCENARIO.agents} on-prem agents of ${SCENARIO.agentCpus} CPUs`,
+    async () => await stack.startAgents(),
+  );
   screen.say(`submitting ${SCENARIO.tasks} tasks of 1 CPU and ${SCENARIO.taskSeconds} s: more than the agents hold`);
-  await stack.client.post('TaskReceipt', '/v1/tasks', { workload: SCENARIO.workload, command: TASK_COMMAND, count: SCENARIO.tasks });
+  await stack.client.post('TaskReceipt', '/v1/tasks', {
+    workload: SCENARIO.workload,
+    command: TASK_COMMAND,
+    count: SCENARIO.tasks,
+  });
   await watchUntil(stack, startedMs + DEADLINE_MS, isOver);
   return await settle(stack, startedMs);
 }
@@ -75,7 +82,11 @@ async function settle(stack: Stack, startedMs: number): Promise<Summary> {
   }
 }
 
-async function watchUntil(stack: Stack, untilMs: number, done: (now: Awaited<ReturnType<typeof glance>>) => boolean): Promise<void> {
+async function watchUntil(
+  stack: Stack,
+  untilMs: number,
+  done: (now: Awaited<ReturnType<typeof glance>>) => boolean,
+): Promise<void> {
   for (;;) {
     const now = await glance(stack);
     screen.show(now);

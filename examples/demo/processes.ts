@@ -49,7 +49,10 @@ export class Child {
   async firstLine(pattern: RegExp, deadlineMs: number): Promise<RegExpExecArray> {
     return await new Promise((resolve, reject) => {
       let text = '';
-      const timer = setTimeout(() => reject(new Error(`${this.name} said nothing expected within ${deadlineMs} ms`)), deadlineMs);
+      const timer = setTimeout(
+        () => reject(new Error(`${this.name} said nothing expected within ${deadlineMs} ms`)),
+        deadlineMs,
+      );
       this.process.stdout?.on('data', (chunk: Buffer) => {
         text += chunk.toString();
         const match = pattern.exec(text);
@@ -57,9 +60,10 @@ export class Child {
         clearTimeout(timer);
         resolve(match);
       });
-      void this.exit.then((code) => {
+      void this.exit.then((code): void => {
         clearTimeout(timer);
         reject(new Error(`${this.name} ended with exit code ${code}`));
+        return undefined;
       });
     });
   }

@@ -33,7 +33,9 @@ export class Screen {
       return;
     }
     const columns = this.stream.columns;
-    const lines = this.frame(now).map((line) => (stripVTControlCharacters(line).length > columns ? line.slice(0, columns) : line));
+    const lines = this.frame(now).map((line) =>
+      stripVTControlCharacters(line).length > columns ? line.slice(0, columns) : line,
+    );
     this.clear();
     this.stream.write(`${lines.join('\n')}\n`);
     this.drawnLines = lines.length;
@@ -74,7 +76,12 @@ export class Screen {
       styleText('dim', '  MACHINE          STATE        TYPE           MARKET     ZONE        $/H      COST'),
       ...shown.map((machine) => {
         const state = machine.state.padEnd(11);
-        const painted = machine.state === 'ready' ? styleText('green', state) : machine.state === 'terminated' ? styleText('dim', state) : styleText('yellow', state);
+        const painted =
+          machine.state === 'ready'
+            ? styleText('green', state)
+            : machine.state === 'terminated'
+              ? styleText('dim', state)
+              : styleText('yellow', state);
         return `  ${machine.id}  ${painted}  ${machine.instanceType.padEnd(13)}  ${machine.market.padEnd(9)}  ${machine.zone.padEnd(10)}  ${Number(machine.priceUsdPerHour).toFixed(4)}  ${Number(machine.costUsd).toFixed(6)}`;
       }),
       ...(machines.length > shown.length ? [`  and ${machines.length - shown.length} more`] : []),

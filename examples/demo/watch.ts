@@ -79,8 +79,14 @@ export function findBrokenPromises(summary: Summary): readonly string[] {
     [tasks.lost === 0, `${tasks.lost} tasks were lost`],
     [machines.launched > 0, 'nothing was launched: the wave did not overflow'],
     [machines.leaked === 0, `${machines.leaked} instances still live in the region`],
-    [machines.launched === machines.terminated, `${machines.launched} launched, but ${machines.terminated} seen to the end`],
-    [Math.abs(ledgerUsd - billUsd) < CENT_TOLERANCE_USD, `the ledger says ${ledgerUsd} USD, the region's bill ${billUsd}`],
+    [
+      machines.launched === machines.terminated,
+      `${machines.launched} launched, but ${machines.terminated} seen to the end`,
+    ],
+    [
+      Math.abs(ledgerUsd - billUsd) < CENT_TOLERANCE_USD,
+      `the ledger says ${ledgerUsd} USD, the region's bill ${billUsd}`,
+    ],
   ];
   return promises.flatMap(([kept, sentence]) => (kept ? [] : [sentence]));
 }

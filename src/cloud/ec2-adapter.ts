@@ -27,7 +27,8 @@ import type {
 import { readAwsFailure, toCloudError, toRunOutcome } from './aws-errors.ts';
 import { DEFAULT_EC2_TIMEOUTS, SignDeadlineError, fenceSigning, openRegion, withDeadline } from './ec2-client.ts';
 import type { Ec2Timeouts, RegionClients } from './ec2-client.ts';
-import type { CloudLogger, Ec2Cloud, Ec2CloudOptions } from './ec2.ts';
+import type { Log } from '../ports/log.ts';
+import type { Ec2Cloud, Ec2CloudOptions } from './ec2.ts';
 import {
   toCloudInstance,
   toImageFacts,
@@ -60,7 +61,7 @@ const SPOT_MEMORY_MS = 90 * DAY_MS;
 interface Ec2Context {
   readonly clock: Clock;
   readonly timeouts: Ec2Timeouts;
-  readonly logger: CloudLogger | null;
+  readonly logger: Pick<Log, 'warn'> | null;
   readonly clientsOf: (region: string) => RegionClients;
   readonly images: Map<string, ImageFacts>;
 }

@@ -1,17 +1,13 @@
 import type { Clock } from '../ports/clock.ts';
+import type { Log } from '../ports/log.ts';
 import type { Cloud } from '../ports/cloud.ts';
 import type { Ec2Timeouts } from './ec2-client.ts';
-
-/** What the adapter logs with; pino's logger fits. */
-export interface CloudLogger {
-  warn(fields: object, message: string): void;
-}
 
 export interface Ec2CloudOptions {
   readonly clock: Clock;
   /** Those left out come from `DEFAULT_EC2_TIMEOUTS`. */
   readonly timeouts?: Partial<Ec2Timeouts>;
-  readonly logger?: CloudLogger;
+  readonly logger?: Pick<Log, 'warn'>;
 }
 
 /** EC2 through the SDK. */

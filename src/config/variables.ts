@@ -83,7 +83,8 @@ export const VARIABLES = [
     ...own,
     name: 'SPILLWAY_AGENT_ALLOW_HTTP',
     default: 'false',
-    meaning: 'true lets cloud agents use an http:// address beyond loopback: your word that the route to them is private',
+    meaning:
+      'true lets cloud agents use an http:// address beyond loopback: your word that the route to them is private',
   },
   {
     ...own,

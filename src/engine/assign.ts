@@ -1,4 +1,3 @@
-import type { AgentId } from '../model/ids.ts';
 import { SECOND_MS } from '../model/time.ts';
 import type { PendingGroup } from '../ports/tasks.ts';
 import { matchTasks, type Match } from './match.ts';
@@ -9,6 +8,8 @@ import { taskQueueName } from './queue-name.ts';
 const TAKE_MAX = 500;
 /** Rows put back or filled into queues in one pass. */
 const BATCH_MAX = 1000;
+/** Rows of a queue that are added again at every look, whether or not their jobs are missing. */
+const OLDEST_MAX = 100;
 
 /**
  * Gives pending tasks to agents with room: a job is taken from the queue, and the row decides by compare-and-set whether
@@ -19,15 +20,13 @@ export async function assignTasks(ports: EnginePorts): Promise<boolean> {
   if (groups.length === 0) return false;
   const agents = await ports.tasks.listFreeAgents(ports.timing.leaseS * SECOND_MS);
   const matches = matchTasks(groups, agents, ports.policies());
-  const rung = new Set<AgentId>();
   let given = 0;
   for (const match of matches) {
     if (given >= TAKE_MAX) break;
     const won = await giveOut(ports, match);
     given += won;
-    if (won > 0) rung.add(match.agentId);
+    if (won > 0) ports.bell.ring([match.agentId]);
   }
-  ports.bell.ring(rung);
   return given > 0;
 }
 
@@ -42,13 +41,18 @@ async function giveOut(ports: EnginePorts, match: Match): Promise<number> {
   }
   if (leases.length === 0) return 0;
   const won = await ports.tasks.lease(match.agentId, leases, leaseMs);
-  // The row is the truth: a job whose row could not be had is dropped, and as long as the row is pending `refill` adds it anew.
+  // The row is the truth: a job whose row could not be had is dropped, and where the row is pending still it is added anew.
   for (const lease of leases) if (!won.has(lease.taskId)) await ports.queues.complete(lease);
+  if (won.size < leases.length) await refill(ports, match);
   return won.size;
 }
 
-async function refill(ports: EnginePorts, group: Pick<PendingGroup, 'workload' | 'shape'>): Promise<void> {
-  const ids = await ports.tasks.listPendingIds(group.workload, group.shape, BATCH_MAX);
+async function refill(
+  ports: EnginePorts,
+  group: Pick<PendingGroup, 'workload' | 'shape'>,
+  limit = BATCH_MAX,
+): Promise<void> {
+  const ids = await ports.tasks.listPendingIds(group.workload, group.shape, limit);
   await ports.queues.add(taskQueueName(group.workload, group.shape), ids);
 }
 
@@ -61,12 +65,18 @@ export async function recoverTasks(ports: EnginePorts): Promise<number> {
   for (const task of expired) {
     const queue = taskQueueName(task.workload, task.shape);
     // The lock is given back by whoever knows its token; where that fails, the queue's own stalled check does it.
-    const released = task.leaseToken === null ? false : await ports.queues.release({ queue, taskId: task.id, token: task.leaseToken });
+    const released =
+      task.leaseToken === null ? false : await ports.queues.release({ queue, taskId: task.id, token: task.leaseToken });
     if (!released) await ports.queues.add(queue, [task.id]);
   }
+  // A queue that lost its jobs and got new ones is never found empty: the oldest rows, which wait longest, are added again.
+  for (const group of await ports.tasks.listPending()) await refill(ports, group, OLDEST_MAX);
   await ports.queues.recoverStalled();
   if (expired.length > 0) {
-    ports.log.warn({ tasks: expired.map(({ id }) => id).slice(0, 20), count: expired.length }, 'agents fell silent; their tasks run elsewhere');
+    ports.log.warn(
+      { tasks: expired.map(({ id }) => id).slice(0, 20), count: expired.length },
+      'agents fell silent; their tasks run elsewhere',
+    );
     ports.wakeAssigner();
     ports.wakePlanner();
   }

@@ -1,4 +1,4 @@
-import type { AgentId } from '../model/ids.ts';
+import type { AgentId, MachineId } from '../model/ids.ts';
 import { SECOND_MS } from '../model/time.ts';
 import type { AgentGateway, AgentOrders, AgentReport, HeartbeatOutcome } from '../ports/agent-gateway.ts';
 import type { HeldTask, ReportResult } from '../ports/tasks.ts';
@@ -18,7 +18,7 @@ export function createAgentGateway(ports: EnginePorts): AgentGateway {
     const result = await batcher.write(agentId, said);
     if (result.kind !== 'accepted') return { kind: result.kind };
     await settleQueues(ports, result, leaseMs);
-    if (result.waitingMachineId !== null) await ports.wake.ring([{ kind: 'machine', id: result.waitingMachineId }]);
+    if (result.waitingMachineId !== null) await ringFor(ports, result.waitingMachineId);
     return { kind: 'accepted', orders: ordersOf(ports, said, result), mark };
   }
 
@@ -42,8 +42,10 @@ export function createAgentGateway(ports: EnginePorts): AgentGateway {
 
     async ordersAfter({ agentId, report: said, mark, signal }) {
       const rung = await ports.bell.wait(agentId, mark, signal);
+      // Nothing was heard: the mark stays, so that a ring between the end of the wait and now is heard by the next one.
+      if (!rung) return { orders: quietOrders(ports, said), mark };
       const markNow = ports.bell.now();
-      const held = rung ? await ports.tasks.listOrders(agentId) : null;
+      const held = await ports.tasks.listOrders(agentId);
       if (held === null) return { orders: quietOrders(ports, said), mark: markNow };
       return { orders: ordersOf(ports, said, { ...held, ended: [], foreign: [] }), mark: markNow };
     },
@@ -99,6 +101,15 @@ async function settleQueues(ports: EnginePorts, result: ReportResult, leaseMs: n
   if (ended.length + result.lost.length === 0) return;
   ports.wakeAssigner();
   ports.wakePlanner();
+}
+
+/** A queue that is away must not keep a recorded report from its answer: an agent without answers ends its tasks. */
+async function ringFor(ports: EnginePorts, id: MachineId): Promise<void> {
+  try {
+    await ports.wake.ring([{ kind: 'machine', id }]);
+  } catch (error) {
+    ports.log.warn({ error: String(error), machineId: id }, 'the queue could not be rung; the row rings again');
+  }
 }
 
 function leaseOf(task: HeldTask): TaskLease {

@@ -11,7 +11,7 @@ interface Waiting {
 }
 
 /** Long enough that a busy second's reports share a few statements, far below what an agent would notice. */
-const GATHER_MS = 20;
+const GATHER_MS = 10;
 /** Reports in one statement; more wait for the next. */
 const BATCH_MAX = 500;
 
@@ -40,8 +40,11 @@ export class ReportBatcher {
   private async drain(): Promise<void> {
     this.writing = true;
     try {
-      await this.clock.sleep(GATHER_MS);
-      while (this.queue.length > 0) await this.writeBatch(this.takeBatch());
+      while (this.queue.length > 0) {
+        // Each time anew: what came in during the last write is few, and a transaction costs the same for few as for many.
+        if (this.queue.length < BATCH_MAX) await this.clock.sleep(GATHER_MS);
+        await this.writeBatch(this.takeBatch());
+      }
     } finally {
       this.writing = false;
     }

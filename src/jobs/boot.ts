@@ -16,7 +16,8 @@ export async function stepBooting(
   if (isPastDeadline(record)) return await startTerminating(ports, machine, 'boot-deadline');
   const policy = await ports.readPolicy(machine.workload);
   if (policy === null || machine.privateIp === null) return again(ports.timings.bootPollMs);
-  if (!(await ports.shell.isOpen(machine.privateIp, policy.join.ssh.port, PROBE_MS))) return again(ports.timings.bootPollMs);
+  if (!(await ports.shell.isOpen(machine.privateIp, policy.join.ssh.port, PROBE_MS)))
+    return again(ports.timings.bootPollMs);
   await ports.machines.transition(machine, {
     to: 'joining',
     actor: 'machine-step',

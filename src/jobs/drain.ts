@@ -26,7 +26,11 @@ export async function stepDraining(
     if (hooked !== null) return hooked;
   }
   if (isWorkGone(record)) {
-    const moved = await ports.machines.transition(machine, { to: 'leaving', actor: 'machine-step', reason: 'work-gone' });
+    const moved = await ports.machines.transition(machine, {
+      to: 'leaving',
+      actor: 'machine-step',
+      reason: 'work-gone',
+    });
     if (moved) ports.meter.drained(record.nowMs - machine.stateSinceMs);
     return again(0);
   }
@@ -49,7 +53,10 @@ async function passDeadline(
   if (policy?.drain.onDeadline === 'terminate') return await startTerminating(ports, machine, 'drain-deadline');
   // `wait` is the default: running work is worth more than an empty machine. Each extension is an event to be seen.
   await ports.machines.extendDeadline(machine, policy?.drain.deadlineMs ?? 30 * MINUTE_MS, 'drain-deadline-extended');
-  ports.log.warn({ machineId: machine.id, workload: machine.workload }, 'drain passed its deadline and goes on waiting');
+  ports.log.warn(
+    { machineId: machine.id, workload: machine.workload },
+    'drain passed its deadline and goes on waiting',
+  );
   return again(ports.timings.drainPollMs);
 }
 
@@ -64,7 +71,12 @@ async function runBeforeDrain(
   if (!(await ports.machines.markDrainIrrevocable(machine))) return again(0);
   const { beforeDrain } = policy.drain.hooks;
   if (beforeDrain === null) return null;
-  await runHook(ports, record, machine, { policy, command: beforeDrain, name: 'beforeDrain', deadlineMs: HOOK_DEADLINE_MS });
+  await runHook(ports, record, machine, {
+    policy,
+    command: beforeDrain,
+    name: 'beforeDrain',
+    deadlineMs: HOOK_DEADLINE_MS,
+  });
   return null;
 }
 

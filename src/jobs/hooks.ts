@@ -13,7 +13,12 @@ export interface Hook {
 }
 
 /** Where to log in on a machine, and the only host key it may show. */
-export function shellTarget(ports: StepPorts, record: MachineRecord, policy: WorkloadPolicy, address: string): ShellTarget {
+export function shellTarget(
+  ports: StepPorts,
+  record: MachineRecord,
+  policy: WorkloadPolicy,
+  address: string,
+): ShellTarget {
   return {
     host: address,
     port: policy.join.ssh.port,
@@ -34,8 +39,11 @@ export async function runHook(
   if (machine.privateIp === null) return false;
   try {
     const target = shellTarget(ports, record, hook.policy, machine.privateIp);
-    const result = await ports.shell.withSession(target, hook.deadlineMs, async (session) =>
-      await session.runScript(`${hook.command}\n`, { deadlineMs: hook.deadlineMs, outputBytesMax: 16 * 1024 }),
+    const result = await ports.shell.withSession(
+      target,
+      hook.deadlineMs,
+      async (session) =>
+        await session.runScript(`${hook.command}\n`, { deadlineMs: hook.deadlineMs, outputBytesMax: 16 * 1024 }),
     );
     if (result.exitCode === 0) return true;
     ports.log.warn({ ...facts, exitCode: result.exitCode, output: result.output.slice(-500) }, 'hook failed');

@@ -42,7 +42,10 @@ export async function stepLaunch(ports: StepPorts, id: LaunchId): Promise<StepOu
     signBeforeMs: ports.clock.nowMs() + SIGN_WITHIN_MS,
   });
   await ports.launches.finishCall(callId, outcome);
-  ports.meter.launchAttempted({ outcome: outcome.kind, errorClass: outcome.kind === 'refused' ? outcome.errorClass : '' });
+  ports.meter.launchAttempted({
+    outcome: outcome.kind,
+    errorClass: outcome.kind === 'refused' ? outcome.errorClass : '',
+  });
   return await settle(ports, launch, outcome);
 }
 
@@ -50,7 +53,10 @@ async function settle(ports: StepPorts, launch: Launch, outcome: RunOutcome): Pr
   switch (outcome.kind) {
     case 'launched': {
       await ports.launches.fulfil(launch.id, outcome.instances);
-      ports.log.info({ launchId: launch.id, instances: outcome.instances.map((i) => i.instanceId) }, 'instances launched');
+      ports.log.info(
+        { launchId: launch.id, instances: outcome.instances.map((i) => i.instanceId) },
+        'instances launched',
+      );
       if (outcome.instances.length < launch.body.count) ports.wakePlanner();
       return DONE;
     }
@@ -58,7 +64,10 @@ async function settle(ports: StepPorts, launch: Launch, outcome: RunOutcome): Pr
       ports.log.warn({ launchId: launch.id, code: outcome.code }, 'EC2 throttles launches');
       return again(jittered(ports, RETRY_MS));
     case 'unknown':
-      ports.log.warn({ launchId: launch.id, code: outcome.code }, 'outcome of the launch call is unknown; the same token follows');
+      ports.log.warn(
+        { launchId: launch.id, code: outcome.code },
+        'outcome of the launch call is unknown; the same token follows',
+      );
       return again(jittered(ports, RETRY_MS));
     case 'refused': {
       if (outcome.errorClass === 'capacity') {

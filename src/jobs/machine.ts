@@ -53,4 +53,3 @@ async function stepOnce(ports: StepPorts, record: MachineRecord): Promise<StepOu
       return DONE;
   }
 }
-

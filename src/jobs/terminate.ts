@@ -43,14 +43,24 @@ export async function stepTerminating(
     const outcome = await ports.cloud.terminateInstances(region, [machine.instanceId]);
     if (outcome.kind === 'not-found') {
       // Not a proof of absence by itself: the listings that do not show it will be (see `gone.ts`).
-      ports.log.warn({ machineId: machine.id, instanceId: machine.instanceId }, 'EC2 does not know the instance to terminate');
+      ports.log.warn(
+        { machineId: machine.id, instanceId: machine.instanceId },
+        'EC2 does not know the instance to terminate',
+      );
     }
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
-    ports.log.warn({ machineId: machine.id, code: error.code, error: error.message }, 'EC2 could not be asked to terminate');
+    ports.log.warn(
+      { machineId: machine.id, code: error.code, error: error.message },
+      'EC2 could not be asked to terminate',
+    );
   }
   if (isPastDeadline(record)) {
-    ports.log.error({ machineId: machine.id, instanceId: machine.instanceId }, 'machine will not terminate; look at it in EC2');
+    ports.log.error(
+      { machineId: machine.id, instanceId: machine.instanceId },
+      'machine will not terminate; look at it in EC2',
+    );
   }
-  return again(ports.timings.terminatePollMs);
+  // A listing that shows the end rings by itself; until then, many machines at once must not spend EC2's bucket of calls.
+  return again(record.observed.state === 'shutting-down' ? ASK_AGAIN_MS : ports.timings.terminatePollMs);
 }

@@ -4,10 +4,10 @@ import { planAll } from '../planner/plan.ts';
 import type { PlanOutcome, PlannerInput, WorkloadPlan } from '../planner/types.ts';
 import type { Lease } from '../ports/leadership.ts';
 import type { MachineStep, NewLaunch } from '../ports/planning.ts';
-import type { WakeJob } from '../ports/queue.ts';
 import { buildLaunch } from './build-launch.ts';
 import { readPlannerInput } from './plan-input.ts';
 import type { LoopPorts } from './ports.ts';
+import { ringFor } from './ring.ts';
 
 export type PlanTick =
   | { readonly kind: 'planned'; readonly outcome: PlanOutcome; readonly acted: boolean }
@@ -24,7 +24,10 @@ export async function planTick(ports: LoopPorts): Promise<PlanTick> {
   const policies = ports.policies.current();
   await ports.planning.recordPolicies(policies);
   if (ports.clock.monotonicMs() < ports.decideFromMs) return { kind: 'settling' };
-  const input = await readPlannerInput(ports, policies.map(({ policy }) => policy));
+  const input = await readPlannerInput(
+    ports,
+    policies.map(({ policy }) => policy),
+  );
   const outcome = planAll(input);
   return await commitOutcome(ports, lease, input, outcome);
 }
@@ -68,23 +71,13 @@ async function commitOutcome(
     ports.log.warn({ planId, result }, 'plan was not committed');
     return { kind: result.kind };
   }
-  await ring(ports, [
+  await ringFor(ports, [
     ...launches.map(({ id }) => ({ kind: 'launch' as const, id })),
     ...[...result.drained, ...result.undrained].map((id) => ({ kind: 'machine' as const, id })),
   ]);
   notifyAgentsOf(ports, input, [...result.drained, ...result.undrained]);
   logActions(ports, planId, outcome.workloads);
   return { kind: 'planned', outcome, acted: launches.length + result.drained.length + result.undrained.length > 0 };
-}
-
-/** The queue is only a doorbell: when it is away, the rows' own time rings again. */
-async function ring(ports: LoopPorts, jobs: readonly WakeJob[]): Promise<void> {
-  if (jobs.length === 0) return;
-  try {
-    await ports.wake.ring(jobs);
-  } catch (error) {
-    ports.log.warn({ error: String(error), jobs: jobs.length }, 'queue could not be rung; the rows ring again');
-  }
 }
 
 /** Cordons and their ends reach the agents at once instead of with their next report. */

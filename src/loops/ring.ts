@@ -1,3 +1,5 @@
+import { AppError } from '../model/errors.ts';
+import type { WakeJob } from '../ports/queue.ts';
 import type { LoopPorts } from './ports.ts';
 
 /** Rows rung for in one turn; the next turn takes the rest. */
@@ -11,4 +13,15 @@ export async function ringTick(ports: Pick<LoopPorts, 'machines' | 'wake'>): Pro
   const due = await ports.machines.listDue(RING_MAX);
   if (due.length > 0) await ports.wake.ring(due);
   return due.length;
+}
+
+/** Rings for rows that changed. The queue is only a doorbell: when it is away, the rows' own time rings again. */
+export async function ringFor(ports: Pick<LoopPorts, 'wake' | 'log'>, jobs: readonly WakeJob[]): Promise<void> {
+  if (jobs.length === 0) return;
+  try {
+    await ports.wake.ring(jobs);
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    ports.log.warn({ error: error.message, jobs: jobs.length }, 'queue could not be rung; the rows ring again');
+  }
 }

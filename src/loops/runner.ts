@@ -46,9 +46,14 @@ export function startLoop(spec: LoopSpec, ports: { readonly clock: Clock; readon
       const detail = describeError(error);
       // Said once per outage, not once per turn: a database that is away for an hour must not fill the log.
       if (state?.ok !== false || state.detail !== detail) {
-        const facts = { loop: spec.name, error: detail, ...(error instanceof AppError ? { code: error.code, remedy: error.remedy } : {}) };
+        const facts = {
+          loop: spec.name,
+          error: detail,
+          ...(error instanceof AppError ? { code: error.code, remedy: error.remedy } : {}),
+        };
         if (error instanceof AppError) ports.log.warn(facts, 'loop turn failed; it is tried again');
-        else ports.log.error({ ...facts, stack: error instanceof Error ? error.stack : undefined }, 'loop turn met a bug');
+        else
+          ports.log.error({ ...facts, stack: error instanceof Error ? error.stack : undefined }, 'loop turn met a bug');
       }
       note(false, detail);
     }

@@ -3,6 +3,7 @@ import { MINUTE_MS } from '../model/time.ts';
 import type { CloudInstance, InstanceListing } from '../ports/cloud.ts';
 import type { UnboundInstance } from '../ports/sweeping.ts';
 import type { LoopPorts } from './ports.ts';
+import { ringFor } from './ring.ts';
 
 /** An orphan is ended only after this many complete listings showed it, and not before this age of its first mark. */
 const SUSPECT_LISTINGS_MIN = 3;
@@ -19,6 +20,16 @@ export interface SweepResult {
   readonly foreign: number;
 }
 
+/** What one look at a region came to. */
+interface Look {
+  readonly region: string;
+  readonly listing: InstanceListing;
+  readonly adopted: number;
+  readonly foreign: number;
+  /** Ours and alive, but no live row and no open launch stands for them. */
+  readonly suspects: readonly UnboundInstance[];
+}
+
 /**
  * Compares EC2 with the rows, the cloud FIRST: whatever is launched in between is then missing from the listing and
  * young in the rows, which harms nobody; the other way round it would look like an orphan.
@@ -26,35 +37,53 @@ export interface SweepResult {
 export async function sweepTick(ports: LoopPorts): Promise<readonly SweepResult[]> {
   const regions = new Set(await ports.sweeping.listLiveRegions());
   for (const { policy } of ports.policies.current()) regions.add(policy.burst.region);
-  const results: SweepResult[] = [];
+  const looks: Look[] = [];
   for (const region of [...regions].sort()) {
-    const result = await sweepRegion(ports, region);
-    if (result !== null) results.push(result);
+    const look = await lookAt(ports, region);
+    if (look !== null) looks.push(look);
+  }
+  // Once for all regions: marks know no region, and one region's innocence says nothing about another's suspects.
+  await ports.sweeping.clearSuspects(
+    looks.flatMap(({ suspects }) => suspects.map(({ instance }) => instance.instanceId)),
+  );
+  const results: SweepResult[] = [];
+  for (const { region, listing, adopted, foreign, suspects } of looks) {
+    const condemned = listing.complete ? await condemn(ports, region, suspects) : 0;
+    results.push({ listed: listing.instances.length, complete: listing.complete, adopted, condemned, foreign });
   }
   return results;
 }
 
-async function sweepRegion(ports: LoopPorts, region: string): Promise<SweepResult | null> {
+async function lookAt(ports: LoopPorts, region: string): Promise<Look | null> {
   let listing: InstanceListing;
   try {
     listing = await ports.cloud.listInstances(region, ports.owner);
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
-    ports.log.warn({ region, code: error.code, error: error.message }, 'instances could not be listed; nothing is concluded');
+    ports.log.warn(
+      { region, code: error.code, error: error.message },
+      'instances could not be listed; nothing is concluded',
+    );
     return null;
   }
   const ours = listing.instances.filter((instance) => ports.credentials.verifyToken(instance.clientToken) !== null);
   const { changed } = await ports.sweeping.observe(region, { ...listing, instances: ours });
-  await ports.wake.ring(changed.map((id) => ({ kind: 'machine' as const, id })));
+  await ringFor(
+    ports,
+    changed.map((id) => ({ kind: 'machine' as const, id })),
+  );
   const unbound = await ports.sweeping.findUnbound(ours);
   const adopted = await adopt(ports, unbound);
-  const condemned = listing.complete ? await condemn(ports, region, unbound) : 0;
   if (listing.complete) ports.view.markListed(region, ports.clock.monotonicMs());
   const foreign = listing.instances.filter((instance) => isAlive(instance) && !ours.includes(instance));
   for (const instance of foreign) {
-    ports.log.warn({ region, instanceId: instance.instanceId }, 'instance bears our owner tag without a token of ours; it is not touched');
+    ports.log.warn(
+      { region, instanceId: instance.instanceId },
+      'instance bears our owner tag without a token of ours; it is not touched',
+    );
   }
-  return { listed: listing.instances.length, complete: listing.complete, adopted, condemned, foreign: foreign.length };
+  const suspects = unbound.filter(({ launch, rowEnded }) => rowEnded || launch?.state !== 'open');
+  return { region, listing, adopted, foreign: foreign.length, suspects };
 }
 
 /**
@@ -63,14 +92,15 @@ async function sweepRegion(ports: LoopPorts, region: string): Promise<SweepResul
  */
 async function adopt(ports: LoopPorts, unbound: readonly UnboundInstance[]): Promise<number> {
   const launchIds = new Set(unbound.flatMap(({ launch }) => (launch?.state === 'open' ? [launch.id] : [])));
-  await ports.wake.ring([...launchIds].map((id) => ({ kind: 'launch' as const, id })));
+  await ringFor(
+    ports,
+    [...launchIds].map((id) => ({ kind: 'launch' as const, id })),
+  );
   return launchIds.size;
 }
 
 /** Marks what no live row names, looks again, and ends it by id only after several complete listings agree. */
-async function condemn(ports: LoopPorts, region: string, unbound: readonly UnboundInstance[]): Promise<number> {
-  const suspects = unbound.filter(({ launch, rowEnded }) => rowEnded || launch?.state !== 'open');
-  await ports.sweeping.clearSuspects(suspects.map(({ instance }) => instance.instanceId));
+async function condemn(ports: LoopPorts, region: string, suspects: readonly UnboundInstance[]): Promise<number> {
   const doomed: string[] = [];
   for (const { instance, rowEnded } of suspects) {
     const mark = await ports.sweeping.markSuspect(instance.instanceId, rowEnded ? 'row-ended' : 'no-row');
@@ -78,14 +108,28 @@ async function condemn(ports: LoopPorts, region: string, unbound: readonly Unbou
   }
   if (doomed.length === 0) return 0;
   if (doomed.length > MASS_KILL_MAX) {
-    ports.log.error({ region, instances: doomed.length, limit: MASS_KILL_MAX }, 'too many orphans at once; none is ended, look before you act');
+    ports.log.error(
+      { region, instances: doomed.length, limit: MASS_KILL_MAX },
+      'too many orphans at once; none is ended, look before you act',
+    );
     return 0;
   }
   const lease = await ports.leadership.acquire(ports.holder, ports.leaseTtlMs);
   if (lease === null) return 0;
   ports.log.warn({ region, instanceIds: doomed }, 'orphaned instances are terminated');
-  await ports.cloud.terminateInstances(region, doomed);
-  return doomed.length;
+  return (await endInstances(ports, region, doomed)) ? doomed.length : 0;
+}
+
+/** False when EC2 did not take the call; the next sweep asks again, and the other regions are not kept waiting. */
+async function endInstances(ports: LoopPorts, region: string, instanceIds: readonly string[]): Promise<boolean> {
+  try {
+    const outcome = await ports.cloud.terminateInstances(region, instanceIds);
+    return outcome.kind === 'accepted';
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    ports.log.warn({ region, code: error.code, error: error.message }, 'orphaned instances could not be terminated');
+    return false;
+  }
 }
 
 function isAlive(instance: CloudInstance): boolean {

@@ -77,7 +77,7 @@ export function describeError(error: unknown): string {
   // Five levels are more than any chain of ours has; the bound keeps a cyclic `cause` from looping.
   for (let level = 0, current: unknown = error; level < 5 && current !== undefined && current !== null; level += 1) {
     if (!(current instanceof Error)) {
-      parts.push(String(current));
+      parts.push(typeof current === 'string' ? current : (JSON.stringify(current) ?? typeof current));
       break;
     }
     parts.push(current.message === '' ? current.name : current.message);

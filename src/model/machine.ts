@@ -106,9 +106,15 @@ export type Machine =
   | (MachineCommon & InstanceFacts & { readonly state: 'booting' })
   | (MachineCommon & InstanceFacts & { readonly state: 'joining' })
   | (MachineCommon & InstanceFacts & { readonly state: 'ready'; readonly agentId: AgentId })
-  | (MachineCommon & InstanceFacts & { readonly state: 'draining'; readonly agentId: AgentId; readonly endReason: EndReason })
-  | (MachineCommon & InstanceFacts & { readonly state: 'leaving'; readonly agentId: AgentId; readonly endReason: EndReason })
+  | (MachineCommon &
+      InstanceFacts & { readonly state: 'draining'; readonly agentId: AgentId; readonly endReason: EndReason })
+  | (MachineCommon &
+      InstanceFacts & { readonly state: 'leaving'; readonly agentId: AgentId; readonly endReason: EndReason })
   | (MachineCommon & InstanceFacts & { readonly state: 'terminating'; readonly endReason: EndReason })
-  | (MachineCommon & { readonly state: 'terminated'; readonly instanceId: string | null; readonly endReason: EndReason });
+  | (MachineCommon & {
+      readonly state: 'terminated';
+      readonly instanceId: string | null;
+      readonly endReason: EndReason;
+    });
 
 export type MachineIn<S extends MachineState> = Extract<Machine, { readonly state: S }>;

@@ -33,7 +33,6 @@ export interface UtilizationSignal {
 
 export interface QueueSignal {
   readonly source: 'bullmq';
-  readonly name: string;
   /** Shape of a task that was submitted without one; also the shape of headroom. */
   readonly task: Resources;
   /** How long a task may wait for a local place before the cloud is asked. */

@@ -23,6 +23,7 @@ export interface CrossCheckOptions {
 export function crossCheck(source: Source, tree: PolicyTree, options: CrossCheckOptions): PolicyIssue[] {
   const check: Check = { source, tree, issues: [] };
   checkSignals(check);
+  checkQueueName(check);
   checkLimits(check);
   checkImages(check);
   if (options.checkFiles) {
@@ -58,6 +59,16 @@ function checkSignals(check: Check): void {
     const message = 'headroom counts tasks of the shape of queue.task, and there is no queue';
     report(check, [...at, 'headroom'], { code: 'POLICY_CONFLICT', message, fix });
   }
+}
+
+/** A queue that several workloads share is a thing of its own; until it exists, another name must not look as if it did. */
+function checkQueueName(check: Check): void {
+  const at = ['spec', 'demand', 'queue', 'name'];
+  const queue = rawAt(check.tree.root, at);
+  const workload = rawAt(check.tree.root, ['metadata', 'name']);
+  if (typeof queue !== 'string' || typeof workload !== 'string' || queue === workload) return;
+  const message = `a queue under another name than the workload's (${workload}) is not supported yet`;
+  report(check, at, { code: 'POLICY_UNSUPPORTED', message, fix: `write ${workload}, or leave the key out` });
 }
 
 function checkLimits(check: Check): void {

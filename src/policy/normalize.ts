@@ -16,14 +16,14 @@ export function normalizePolicy(document: PolicyDocument, file: string): Workloa
   return deepFreeze({
     name,
     agents: { selector: { ...agents.selector } },
-    demand: demandOf(demand, name),
+    demand: demandOf(demand),
     burst: burstOf(burst),
     join: joinOf(join, file),
     drain: drainOf(drain),
   });
 }
 
-function demandOf(demand: DemandDocument, name: string): WorkloadPolicy['demand'] {
+function demandOf(demand: DemandDocument): WorkloadPolicy['demand'] {
   const { utilization, queue, headroom } = demand;
   return {
     utilization:
@@ -35,7 +35,6 @@ function demandOf(demand: DemandDocument, name: string): WorkloadPolicy['demand'
         ? null
         : {
             source: queue.source,
-            name: queue.name ?? name,
             task: { cpuMilli: queue.task.cpu, memoryMib: queue.task.memory },
             maxWaitMs: queue.maxWait,
           },

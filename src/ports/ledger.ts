@@ -27,7 +27,11 @@ export interface LedgerStore {
   /** Machines that ended and are not charged to the end, and living ones last charged before `chargedBeforeMs`. */
   listChargeable(chargedBeforeMs: EpochMs, limit: number): Promise<readonly Chargeable[]>;
   /** Appends the charges and moves `charged_through` forward, by compare-and-set on its old value; false = lost the race. */
-  append(machineId: MachineId, chargedThroughMs: { readonly from: EpochMs | null; readonly to: EpochMs }, charges: readonly Charge[]): Promise<boolean>;
+  append(
+    machineId: MachineId,
+    chargedThroughMs: { readonly from: EpochMs | null; readonly to: EpochMs },
+    charges: readonly Charge[],
+  ): Promise<boolean>;
   recordSpotPrices(prices: readonly SpotPrice[]): Promise<void>;
   /** Prices of one type and zone in force at or after `sinceMs`, oldest first, the one in force at `sinceMs` included. */
   readSpotPrices(instanceType: string, zone: string, sinceMs: EpochMs): Promise<readonly SpotPrice[]>;

@@ -60,20 +60,34 @@ export interface MachineStore {
   markDrainIrrevocable(machine: Machine): Promise<boolean>;
   extendDeadline(machine: Machine, ms: number, reason: string): Promise<boolean>;
   /** Replaces the machine's one-time enrolment by a new one; only the hash is stored. */
-  issueEnrolment(id: MachineId, tokenHash: string, labels: Readonly<Record<string, string>>, ttlMs: number): Promise<void>;
+  issueEnrolment(
+    id: MachineId,
+    tokenHash: string,
+    labels: Readonly<Record<string, string>>,
+    ttlMs: number,
+  ): Promise<void>;
 }
 
 /** Launches: every EC2 call is a row before it is made. */
 export interface LaunchStore {
-  read(id: LaunchId): Promise<{ readonly launch: Launch; readonly nowMs: EpochMs; readonly unsettledCalls: number } | null>;
+  read(
+    id: LaunchId,
+  ): Promise<{ readonly launch: Launch; readonly nowMs: EpochMs; readonly unsettledCalls: number } | null>;
   /** Writes the call's row and moves the machines to `launching`; null when the launch is not open any more. */
   beginCall(id: LaunchId): Promise<number | null>;
   finishCall(callId: number, outcome: RunOutcome): Promise<void>;
   /** Binds instances to the launch's machines (safe to repeat), ends what EC2 did not give, closes the launch. */
   fulfil(id: LaunchId, instances: readonly LaunchedInstance[]): Promise<readonly MachineId[]>;
   /** Ends the launch and its machines that have no instance. */
-  close(id: LaunchId, state: Exclude<LaunchState, 'open' | 'fulfilled'>, end: { readonly reason: EndReason; readonly code: string; readonly detail: string }): Promise<void>;
+  close(
+    id: LaunchId,
+    state: Exclude<LaunchState, 'open' | 'fulfilled'>,
+    end: { readonly reason: EndReason; readonly code: string; readonly detail: string },
+  ): Promise<void>;
   wakeAfter(id: LaunchId, ms: number): Promise<void>;
   /** Leaves an offering alone for a while; repeated strikes make the while longer. */
-  markUnavailable(offering: { readonly instanceType: string; readonly zone: string; readonly market: string }, code: string): Promise<void>;
+  markUnavailable(
+    offering: { readonly instanceType: string; readonly zone: string; readonly market: string },
+    code: string,
+  ): Promise<void>;
 }

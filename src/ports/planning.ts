@@ -66,7 +66,12 @@ export interface MachineStep {
  * `outdated`: the world moved between snapshot and commit (a limit would break); nothing was written, plan again.
  */
 export type CommitOutcome =
-  | { readonly kind: 'committed'; readonly stored: boolean; readonly drained: readonly MachineId[]; readonly undrained: readonly MachineId[] }
+  | {
+      readonly kind: 'committed';
+      readonly stored: boolean;
+      readonly drained: readonly MachineId[];
+      readonly undrained: readonly MachineId[];
+    }
   | { readonly kind: 'fenced' }
   | { readonly kind: 'outdated'; readonly detail: string };
 

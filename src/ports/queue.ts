@@ -1,7 +1,9 @@
 import type { LaunchId, MachineId, TaskId } from '../model/ids.ts';
 
 /** A doorbell for one row. It carries an id and nothing else: the row is the state. */
-export type WakeJob = { readonly kind: 'launch'; readonly id: LaunchId } | { readonly kind: 'machine'; readonly id: MachineId };
+export type WakeJob =
+  | { readonly kind: 'launch'; readonly id: LaunchId }
+  | { readonly kind: 'machine'; readonly id: MachineId };
 
 /** What a handler says when it is through with a row for now. */
 export type WakeOutcome = { readonly kind: 'done' } | { readonly kind: 'again'; readonly afterMs: number };
@@ -16,7 +18,10 @@ export interface WakeQueue {
   /** Rings for a row; rings that wait already are not doubled, a waiting later one is brought forward. */
   ring(jobs: readonly WakeJob[]): Promise<void>;
   /** Starts handling; `stop` waits for running handlers at most `deadlineMs`. */
-  consume(handler: WakeHandler, options: { readonly concurrency: number }): Promise<{ stop(deadlineMs: number): Promise<void> }>;
+  consume(
+    handler: WakeHandler,
+    options: { readonly concurrency: number },
+  ): Promise<{ stop(deadlineMs: number): Promise<void> }>;
   close(): Promise<void>;
 }
 

@@ -29,7 +29,10 @@ export interface CommandResult {
 export interface ShellSession {
   upload(files: readonly UploadFile[]): Promise<void>;
   /** Runs `sh -s`-like: `script` is fed on standard input, so that nothing is ever quoted into a command line. */
-  runScript(script: string, options: { readonly deadlineMs: number; readonly outputBytesMax?: number }): Promise<CommandResult>;
+  runScript(
+    script: string,
+    options: { readonly deadlineMs: number; readonly outputBytesMax?: number },
+  ): Promise<CommandResult>;
 }
 
 /**

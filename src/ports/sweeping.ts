@@ -11,7 +11,10 @@ export interface SweepStore {
   /** For each of our instances that no row names: the launch its token belongs to, if any. */
   findUnbound(instances: readonly CloudInstance[]): Promise<readonly UnboundInstance[]>;
   /** Notes a suspect, or counts one more complete listing that shows it; returns how often it was seen and for how long. */
-  markSuspect(instanceId: string, reason: 'no-row' | 'row-ended'): Promise<{ readonly listings: number; readonly ageMs: number }>;
+  markSuspect(
+    instanceId: string,
+    reason: 'no-row' | 'row-ended',
+  ): Promise<{ readonly listings: number; readonly ageMs: number }>;
   clearSuspects(except: readonly string[]): Promise<void>;
   /** Regions that live machines are in. */
   listLiveRegions(): Promise<readonly string[]>;

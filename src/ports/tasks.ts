@@ -61,7 +61,14 @@ export interface TaskStore {
   /** What an agent holds and is asked to do now, without a report; null = removed. */
   listOrders(agentId: AgentId): Promise<Pick<ReportResult, 'cordoned' | 'cordonGeneration' | 'leave' | 'held'> | null>;
   /** Back to pending whatever was leased or running past its lease; returns what came back. */
-  expireLeases(limit: number): Promise<readonly { readonly id: TaskId; readonly workload: string; readonly shape: Resources; readonly leaseToken: string | null }[]>;
+  expireLeases(limit: number): Promise<
+    readonly {
+      readonly id: TaskId;
+      readonly workload: string;
+      readonly shape: Resources;
+      readonly leaseToken: string | null;
+    }[]
+  >;
   /** Adds what follows the kept end of an attempt's log; a part that begins beyond the end is not kept. */
   appendLog(agentId: AgentId, part: LogPart): Promise<LogOutcome>;
 }
@@ -109,9 +116,19 @@ export interface AgentStore {
    * Burns the one-time token and makes the agent, in one transaction. The same boot may ask again with the same token until
    * its first heartbeat: the answer was lost on the way, and the same agent gets the new token hash.
    */
-  register(enrolmentHash: string, agent: NewAgent): Promise<{ readonly kind: 'registered'; readonly agentId: AgentId } | { readonly kind: 'refused'; readonly why: RegistrationRefusal }>;
+  register(
+    enrolmentHash: string,
+    agent: NewAgent,
+  ): Promise<
+    | { readonly kind: 'registered'; readonly agentId: AgentId }
+    | { readonly kind: 'refused'; readonly why: RegistrationRefusal }
+  >;
   /** Agents by the hash of their token; removed ones are not found. */
   findByToken(tokenHash: string): Promise<AgentId | null>;
   writeReports(reports: readonly ReportOf[], leaseMs: number): Promise<readonly ReportResult[]>;
-  createEnrolment(tokenHash: string, labels: Readonly<Record<string, string>>, ttlMs: number): Promise<{ readonly expiresAtMs: EpochMs }>;
+  createEnrolment(
+    tokenHash: string,
+    labels: Readonly<Record<string, string>>,
+    ttlMs: number,
+  ): Promise<{ readonly expiresAtMs: EpochMs }>;
 }

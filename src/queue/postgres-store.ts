@@ -1,8 +1,9 @@
 import { createPostgresBackend, SchemaMigrationRequiredError, SchemaVersionMismatchError } from 'bullmq';
 import { Pool } from 'pg';
 import { AppError } from '../model/errors.ts';
-import { errorListener, type QueueLog, reaching } from './queue-errors.ts';
+import { errorListener, reaching } from './queue-errors.ts';
 import { BACKEND_OPTIONS, type QueueStore } from './queue-store.ts';
+import type { Log } from '../ports/log.ts';
 
 type PostgresConnection = Parameters<typeof createPostgresBackend>[1]['connection'];
 
@@ -16,7 +17,7 @@ const STATEMENT_MS = 10_000;
  * The embedded default: BullMQ on Postgres. Needs a session of its own for LISTEN, so no transaction-mode pooler in between.
  * @throws AppError QUEUE_UNREACHABLE within 5 s; DATABASE_SCHEMA when BullMQ's tables are missing or too new.
  */
-export async function openPostgresStore(url: string, log: QueueLog): Promise<QueueStore> {
+export async function openPostgresStore(url: string, log: Log): Promise<QueueStore> {
   const onError = errorListener(log, 'postgres');
   const pool = new Pool({
     connectionString: url,

@@ -1,12 +1,6 @@
 import { ErrorCode } from 'bullmq';
 import { AppError, describeError } from '../model/errors.ts';
-
-/** What the queue writes its few lines to. A pino logger fits as it is. */
-export interface QueueLog {
-  info(details: Readonly<Record<string, unknown>>, message: string): void;
-  warn(details: Readonly<Record<string, unknown>>, message: string): void;
-  error(details: Readonly<Record<string, unknown>>, message: string): void;
-}
+import type { Log } from '../ports/log.ts';
 
 /**
  * BullMQ's answers to "this is not your job any more": gone (an emptied store), not active, no lock, another's lock.
@@ -78,7 +72,7 @@ const SAME_ERROR_MS = 10_000;
 const MESSAGES_MAX = 64;
 
 /** A listener for `error` events that logs each message at most once in ten seconds, with the number of those left out. */
-export function errorListener(log: QueueLog, source: string): (error: unknown) => void {
+export function errorListener(log: Log, source: string): (error: unknown) => void {
   const seen = new Map<string, { loggedAtMs: number; leftOut: number }>();
   return (error) => {
     const message = describeError(error);

@@ -3,7 +3,7 @@ import type { Clock } from '../ports/clock.ts';
 import type { Ids } from '../ports/ids.ts';
 import type { TaskQueues, WakeQueue } from '../ports/queue.ts';
 import { openPostgresStore } from './postgres-store.ts';
-import type { QueueLog } from './queue-errors.ts';
+import type { Log } from '../ports/log.ts';
 import type { QueueStore } from './queue-store.ts';
 import { openRedisStore } from './redis-store.ts';
 import { BullTaskQueues } from './task-queues.ts';
@@ -15,7 +15,7 @@ export interface QueuesOptions {
   readonly databaseUrl: string;
   readonly clock: Clock;
   readonly ids: Ids;
-  readonly log: QueueLog;
+  readonly log: Log;
   /** See `WakeOptions`. Default 30,000 ms. */
   readonly wakeLockMs?: number;
 }

@@ -1,8 +1,9 @@
 import { createRedisBackend } from 'bullmq';
 import { Redis, type RedisOptions } from 'ioredis';
 import { AppError } from '../model/errors.ts';
-import { errorListener, type QueueLog, reaching, unreachable } from './queue-errors.ts';
+import { errorListener, reaching, unreachable } from './queue-errors.ts';
 import { BACKEND_OPTIONS, type QueueStore } from './queue-store.ts';
+import type { Log } from '../ports/log.ts';
 
 /** Keys are `spillway:<queue>:...`; bull-board and redis-cli need to know. */
 const PREFIX = 'spillway';
@@ -19,7 +20,7 @@ const VERSION_MIN = { major: 6, minor: 2 };
  * Connects to `redis://` or `rediss://` and checks that jobs are safe there.
  * @throws AppError QUEUE_UNREACHABLE within 5 s; CONFIG_INVALID for an eviction policy or a version that loses jobs.
  */
-export async function openRedisStore(url: string, log: QueueLog): Promise<QueueStore> {
+export async function openRedisStore(url: string, log: Log): Promise<QueueStore> {
   const onError = errorListener(log, 'redis');
   // Fails at once while there is no connection: whoever rings or takes can do without, and holds no request open.
   const client = openClient(url, { enableOfflineQueue: false, commandTimeout: COMMAND_MS });

@@ -3,8 +3,9 @@ import { describeError } from '../model/errors.ts';
 import { isId, type TaskId } from '../model/ids.ts';
 import type { Ids } from '../ports/ids.ts';
 import type { TaskLease, TaskQueues } from '../ports/queue.ts';
-import { errorListener, isLost, type QueueLog, reaching } from './queue-errors.ts';
+import { errorListener, isLost, reaching } from './queue-errors.ts';
 import { OWN_CONNECTION, QUEUE_OPTIONS, type QueueStore, SHARED_LOCK_MS } from './queue-store.ts';
+import type { Log } from '../ports/log.ts';
 
 /** Jobs added with one command. */
 const ADD_BATCH = 500;
@@ -32,12 +33,12 @@ interface OpenQueue {
 export class BullTaskQueues implements TaskQueues {
   readonly #store: QueueStore;
   readonly #ids: Ids;
-  readonly #log: QueueLog;
+  readonly #log: Log;
   readonly #onError: (error: unknown) => void;
   /** In order of use, the least recent first. */
   readonly #open = new Map<string, OpenQueue>();
 
-  constructor(store: QueueStore, options: { readonly ids: Ids; readonly log: QueueLog }) {
+  constructor(store: QueueStore, options: { readonly ids: Ids; readonly log: Log }) {
     this.#store = store;
     this.#ids = options.ids;
     this.#log = options.log;

@@ -4,8 +4,9 @@ import { describeError } from '../model/errors.ts';
 import { isId } from '../model/ids.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { WakeHandler, WakeJob, WakeQueue } from '../ports/queue.ts';
-import { errorListener, isLost, type QueueLog, reaching } from './queue-errors.ts';
+import { errorListener, isLost, reaching } from './queue-errors.ts';
 import { BACKEND_OPTIONS, OWN_CONNECTION, QUEUE_OPTIONS, type QueueStore } from './queue-store.ts';
+import type { Log } from '../ports/log.ts';
 
 /** Also the application name of the connection that waits on Postgres, so it begins like all of ours. */
 const QUEUE_NAME = 'spillway-wake';
@@ -16,7 +17,7 @@ const DELAY_MS_MAX = 2_147_483_647;
 
 export interface WakeOptions {
   readonly clock: Clock;
-  readonly log: QueueLog;
+  readonly log: Log;
   /** A consumer that died is noticed after one to one and a half times this. Default 30,000 ms. */
   readonly lockMs?: number;
 }

@@ -41,7 +41,10 @@ export function createOfferingSource(options: OfferingSourceOptions): OfferingSo
         });
       } catch (error) {
         if (!(error instanceof AppError)) throw error;
-        options.log.warn({ workload: policy.name, code: error.code, error: error.message }, 'offerings are not known; nothing is launched');
+        options.log.warn(
+          { workload: policy.name, code: error.code, error: error.message },
+          'offerings are not known; nothing is launched',
+        );
         return null;
       }
     },

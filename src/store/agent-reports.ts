@@ -32,7 +32,7 @@ export async function writeReports(
   reports: readonly ReportOf[],
   leaseMs: number,
 ): Promise<readonly ReportResult[]> {
-  const accepted = await updateAgents(tx, reports);
+  const accepted = await updateAgents(tx, reports, leaseMs);
   const heldByAgent = await readHeld(tx, [...accepted.keys()]);
   const writes: TaskWrites = { kept: [], ended: [], lost: [], busy: new Map() };
   const known = await findKnown(
@@ -79,7 +79,17 @@ function refusedResult(agentId: AgentId, kind: 'superseded' | 'unknown-agent'): 
   };
 }
 
-async function updateAgents(tx: Tx, reports: readonly ReportOf[]): Promise<ReadonlyMap<AgentId, AcceptedAgent>> {
+/**
+ * Boots of an agent that are remembered, in `boot_id`, the present one first: whoever reports with an earlier one was
+ * replaced (a clone, a process that was believed dead) and is told so. Boot ids are random: nothing else tells old from new.
+ */
+const BOOTS_MAX = 8;
+
+async function updateAgents(
+  tx: Tx,
+  reports: readonly ReportOf[],
+  leaseMs: number,
+): Promise<ReadonlyMap<AgentId, AcceptedAgent>> {
   const said = reports.map(({ report }) => report);
   const rows = await sql<AcceptedAgent>`
     with report as (
@@ -87,15 +97,19 @@ async function updateAgents(tx: Tx, reports: readonly ReportOf[]): Promise<Reado
         ${reports.map((r) => r.agentId)}::text[], ${said.map((r) => r.bootId)}::text[], ${said.map((r) => r.seq)}::bigint[],
         ${said.map((r) => r.capacity.cpuMilli)}::int[], ${said.map((r) => r.capacity.memoryMib)}::int[],
         ${said.map((r) => r.used?.cpuMilli ?? null)}::int[], ${said.map((r) => r.used?.memoryMib ?? null)}::int[],
-        ${said.map((r) => (r.cordon.cordoned ? r.cordon.generation : 0))}::bigint[], ${said.map((r) => runningCount(r))}::int[]
-      ) as t(id, boot_id, seq, cpu, memory, used_cpu, used_memory, acked, running)
+        ${said.map((r) => (r.cordon.cordoned ? r.cordon.generation : 0))}::bigint[], ${said.map((r) => runningCount(r))}::int[],
+        ${said.map((r) => r.leaving)}::bool[]
+      ) as t(id, boot_id, seq, cpu, memory, used_cpu, used_memory, acked, running, leaving)
     ), locked as (
       -- In one order for every writer, so that two batches with the same agents wait instead of deadlocking.
       select a.id from spillway.agents a join report on report.id = a.id
       where a.removed_at is null order by a.id for update of a
     )
     update spillway.agents a set
-      boot_id = report.boot_id, seq = report.seq, last_seen_at = spillway.now(),
+      boot_id = array_to_string((array_prepend(report.boot_id, array_remove(string_to_array(a.boot_id, ' '), report.boot_id)))[1:${BOOTS_MAX}], ' '),
+      seq = report.seq,
+      -- Who said goodbye counts as silent for a lease at once, so that nothing new is given to nobody.
+      last_seen_at = case when report.leaving and not a.cordoned then spillway.now() - ${leaseMs} * interval '1 millisecond' else spillway.now() end,
       capacity_cpu_milli = report.cpu, capacity_memory_mib = report.memory,
       used_cpu_milli = report.used_cpu, used_memory_mib = report.used_memory,
       running_tasks = report.running,
@@ -105,7 +119,8 @@ async function updateAgents(tx: Tx, reports: readonly ReportOf[]): Promise<Reado
         else a.cordon_acked_at end
     from report, locked
     where a.id = report.id and locked.id = a.id
-      and (a.boot_id is distinct from report.boot_id or a.seq < report.seq)
+      and case when split_part(a.boot_id, ' ', 1) = report.boot_id then a.seq < report.seq
+        else a.boot_id is null or not report.boot_id = any(string_to_array(a.boot_id, ' ')) end
     returning a.id, a.cordoned, a.cordon_generation::int as cordon_generation, a.machine_id,
       (select m.state from spillway.machines m where m.id = a.machine_id) as machine_state`.execute(tx);
   return new Map(rows.rows.map((row) => [row.id as AgentId, row]));
@@ -129,27 +144,16 @@ function settleReport(
   writes: TaskWrites,
 ): ReportResult {
   const said = new Map(report.tasks.map((task) => [`${task.taskId}/${task.attempt}`, task]));
-  const stillHeld: HeldTask[] = [];
-  const ended: ReportResult['ended'][number][] = [];
-  const lost: HeldTask[] = [];
-  for (const task of held) {
-    const word = said.get(`${task.id}/${task.attempt}`);
-    said.delete(`${task.id}/${task.attempt}`);
-    if (word?.state === 'exited') {
-      writes.ended.push({ id: task.id, exitCode: word.exitCode, progressBase64: word.progressBase64 });
-      ended.push({ taskId: task.id, attempt: task.attempt, lease: task });
-    } else if (word !== undefined) {
-      writes.kept.push({ id: task.id, progressBase64: word.progressBase64 });
-      stillHeld.push({ ...task, state: 'running' });
-    } else if (task.state === 'running' || refusesWork(report, agent)) {
-      // It ran there and the agent lost it, or it was never started and will not be: it runs elsewhere.
-      writes.lost.push(task.id);
-      lost.push(task);
-    } else {
-      // Not started yet. Its lease is not renewed: an agent that cannot start it in that time does not keep it.
-      stillHeld.push(task);
-    }
-  }
+  const fate = Map.groupBy(held, (task) =>
+    settleTask(task, said.get(`${task.id}/${task.attempt}`), refusesWork(report, agent), writes),
+  );
+  for (const task of held) said.delete(`${task.id}/${task.attempt}`);
+  const lost = fate.get('lost') ?? [];
+  const ended = (fate.get('ended') ?? []).map((task) => ({ taskId: task.id, attempt: task.attempt, lease: task }));
+  const stillHeld = [
+    ...(fate.get('running') ?? []).map((task) => ({ ...task, state: 'running' as const })),
+    ...(fate.get('waiting') ?? []),
+  ];
   const rest = [...said.values()];
   if (agent.machine_id !== null) writes.busy.set(agent.machine_id, stillHeld.length > 0 || rest.some(isRunning));
   return {
@@ -159,13 +163,42 @@ function settleReport(
     cordonGeneration: agent.cordon_generation,
     leave: agent.machine_state === 'leaving' || agent.machine_state === 'terminating',
     waitingMachineId:
-      agent.machine_state === 'joining' || agent.machine_state === 'draining' ? (agent.machine_id as MachineId | null) : null,
+      agent.machine_state === 'joining' || agent.machine_state === 'draining'
+        ? (agent.machine_id as MachineId | null)
+        : null,
     held: stillHeld,
     // An exit that no row waits for was recorded before, or belongs to an attempt that is over: it may be forgotten.
-    ended: [...ended, ...rest.filter((task) => !isRunning(task)).map(({ taskId, attempt }) => ({ taskId, attempt, lease: null }))],
+    ended: [
+      ...ended,
+      ...rest.filter((task) => !isRunning(task)).map(({ taskId, attempt }) => ({ taskId, attempt, lease: null })),
+    ],
     foreign: rest.filter(isRunning).map(({ taskId, attempt }) => ({ taskId, attempt })),
     lost,
   };
+}
+
+/** What one held task came to, by what the agent says of it; adds to `writes` what its row must become. */
+function settleTask(
+  task: HeldTask,
+  word: ReportedTask | undefined,
+  startsNothing: boolean,
+  writes: TaskWrites,
+): 'ended' | 'running' | 'lost' | 'waiting' {
+  if (word?.state === 'exited') {
+    writes.ended.push({ id: task.id, exitCode: word.exitCode, progressBase64: word.progressBase64 });
+    return 'ended';
+  }
+  if (word !== undefined) {
+    writes.kept.push({ id: task.id, progressBase64: word.progressBase64 });
+    return 'running';
+  }
+  if (task.state === 'running' || startsNothing) {
+    // It ran there and the agent lost it, or it was never started and will not be: it runs elsewhere.
+    writes.lost.push(task.id);
+    return 'lost';
+  }
+  // Not started yet. Its lease is not renewed: an agent that cannot start it in that time does not keep it.
+  return 'waiting';
 }
 
 /** An agent that obeys the newest cordon, or says goodbye, starts nothing any more. */

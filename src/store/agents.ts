@@ -22,7 +22,8 @@ export function createAgentStore(db: Db): AgentStore {
       return (row?.id as AgentId | undefined) ?? null;
     },
 
-    writeReports: async (reports, leaseMs) => await inTransaction(db, async (tx) => await writeReports(tx, reports, leaseMs)),
+    writeReports: async (reports, leaseMs) =>
+      await inTransaction(db, async (tx) => await writeReports(tx, reports, leaseMs)),
 
     async createEnrolment(tokenHash, labels, ttlMs) {
       const row = await db
@@ -56,7 +57,10 @@ async function registerAgent(
   if (enrolment === undefined) return { kind: 'refused', why: 'unknown-token' };
   if (enrolment.used_at !== null) return await answerAgain(tx, enrolment.agent_id, agent);
   if (enrolment.expired) return { kind: 'refused', why: 'expired' };
-  if (enrolment.machine_id !== null) await replaceEarlierAgent(tx, enrolment.machine_id);
+  if (enrolment.machine_id !== null) {
+    await replaceEarlierAgent(tx, enrolment.machine_id);
+    if (!(await lockLiveMachine(tx, enrolment.machine_id))) return { kind: 'refused', why: 'expired' };
+  }
   await tx
     .insertInto('agents')
     .values({
@@ -97,6 +101,18 @@ async function answerAgain(
     .returning('id')
     .executeTakeFirst();
   return row === undefined ? { kind: 'refused', why: 'used' } : { kind: 'registered', agentId: row.id as AgentId };
+}
+
+/** Locked, because a machine forgets its agents when it ends: one that came at that moment would never be forgotten. */
+async function lockLiveMachine(tx: Tx, machineId: string): Promise<boolean> {
+  const row = await tx
+    .selectFrom('machines')
+    .select('id')
+    .where('id', '=', machineId)
+    .where('state', '<>', 'terminated')
+    .forShare()
+    .executeTakeFirst();
+  return row !== undefined;
 }
 
 /** A machine that was installed a second time has a second agent; the first one is told nothing any more. */

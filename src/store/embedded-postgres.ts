@@ -17,12 +17,12 @@ import {
   urlOf,
   waitUntilGone,
 } from './embedded-server.ts';
-import type { LogSink } from './log-sink.ts';
+import type { Log } from '../ports/log.ts';
 
 export interface EmbeddedOptions {
   /** The cluster lives in its subfolder `postgres`, next to nothing else of Postgres'. */
   readonly dataDir: string;
-  readonly log: LogSink;
+  readonly log: Log;
   readonly clock: Clock;
   readonly ids: Ids;
   /** False only where losing the data is fine (tests): no fsync, no full-page writes. Default true. */

@@ -6,7 +6,7 @@ import { describeError } from '../model/errors.ts';
 import type { Clock } from '../ports/clock.ts';
 import { type Cluster, EMBEDDED_USER, errnoOf, readOptional } from './embedded-cluster.ts';
 import type { EmbeddedRunner } from './embedded-runner.ts';
-import type { LogSink } from './log-sink.ts';
+import type { Log } from '../ports/log.ts';
 import { sqlStateOf } from './pool.ts';
 
 /** Between two looks at a server that starts or stops. */
@@ -25,7 +25,7 @@ export interface Running {
 
 interface Context {
   readonly clock: Clock;
-  readonly log: LogSink;
+  readonly log: Log;
 }
 
 /** The server that `postmaster.pid` tells of, when it lives and knows our password; null when there is none. */
@@ -75,7 +75,7 @@ export async function launch(cluster: Cluster, context: Launch): Promise<Running
  * Connects and stays, unless the server is on its way out.
  * `wait`: nobody answers yet, or it starts, recovers or stops; `stranger`: it is not our server (or not our password).
  */
-async function knockAt(cluster: Cluster, port: number, log: LogSink): Promise<Client | 'wait' | 'stranger'> {
+async function knockAt(cluster: Cluster, port: number, log: Log): Promise<Client | 'wait' | 'stranger'> {
   const keeper = new Client({
     connectionString: urlOf(cluster, port),
     application_name: 'spillway-keeper',

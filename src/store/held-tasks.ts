@@ -37,7 +37,7 @@ export function toHeld(row: HeldRow): HeldTask & { readonly agentId: AgentId } {
     attempt: row.attempt,
     state: row.state as HeldTask['state'],
     shape: { cpuMilli: row.cpu_milli, memoryMib: row.memory_mib },
-    command: row.command as unknown as readonly string[],
+    command: row.command as readonly string[],
     progressBase64: row.progress_base64,
     leaseToken: row.lease_token ?? '',
   };

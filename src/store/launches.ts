@@ -24,7 +24,11 @@ export function createLaunchStore(db: Db): LaunchStore {
     async finishCall(callId, outcome) {
       await db
         .updateTable('launch_calls')
-        .set({ finished_at: dbNow(), outcome: outcome.kind, error_code: outcome.kind === 'launched' ? null : outcome.code })
+        .set({
+          finished_at: dbNow(),
+          outcome: outcome.kind,
+          error_code: outcome.kind === 'launched' ? null : outcome.code,
+        })
         .where('id', '=', callId)
         .where('outcome', 'is', null)
         .execute();
@@ -34,7 +38,11 @@ export function createLaunchStore(db: Db): LaunchStore {
     close: async (id, state, end) => await inTransaction(db, async (tx) => await closeLaunch(tx, id, state, end)),
 
     async wakeAfter(id, ms) {
-      await db.updateTable('launches').set({ wake_at: dbNowPlus(ms) }).where('id', '=', id).execute();
+      await db
+        .updateTable('launches')
+        .set({ wake_at: dbNowPlus(ms) })
+        .where('id', '=', id)
+        .execute();
     },
 
     async markUnavailable(offering, code) {
@@ -92,15 +100,26 @@ async function readLaunch(
       nonce: row.nonce,
       attempt: row.attempt,
       token: row.token,
-      body: row.body as unknown as LaunchBody,
+      body: row.body as LaunchBody,
       zone: row.zone,
       priceUsdPerHour: Number(row.price_usd_per_hour),
       machineIds: machines.map((machine) => machine.id as MachineId),
-      epoch: Number(row.epoch),
+      epoch: row.epoch,
       createdAtMs: toMs(row.created_at),
       deadlineAtMs: toMs(row.deadline_at),
     },
   };
+}
+
+/** Calls that may still have an effect, or have had one that we never heard of. */
+async function countUnsettled(tx: Tx, id: LaunchId): Promise<number> {
+  const { unsettled } = await tx
+    .selectFrom('launch_calls')
+    .select(sql<number>`count(*)::int`.as('unsettled'))
+    .where('launch_id', '=', id)
+    .where((eb) => eb.or([eb('outcome', 'is', null), eb('outcome', '=', 'unknown')]))
+    .executeTakeFirstOrThrow();
+  return unsettled;
 }
 
 async function lockOpenLaunch(tx: Tx, id: LaunchId): Promise<{ attempt: number } | null> {
@@ -136,7 +155,7 @@ async function beginCall(tx: Tx, id: LaunchId): Promise<number | null> {
     .values({ launch_id: id, attempt: launch.attempt, started_at: dbNow() })
     .returning('id')
     .executeTakeFirstOrThrow();
-  return Number(call.id);
+  return call.id;
 }
 
 async function fulfilLaunch(
@@ -148,8 +167,12 @@ async function fulfilLaunch(
   if (launch === null) return [];
   const rows = await lockMachines(tx, id);
   const bound = new Set(rows.map((row) => row.instance_id));
-  const fresh = instances.filter((instance) => !bound.has(instance.instanceId));
-  const waiting = rows.filter((row) => row.instance_id === null && (row.state === 'launching' || row.state === 'requested'));
+  // By id, because an instance told twice would be bound twice.
+  const told = new Map(instances.map((instance) => [instance.instanceId, instance]));
+  const fresh = [...told.values()].filter((instance) => !bound.has(instance.instanceId));
+  const waiting = rows.filter(
+    (row) => row.instance_id === null && (row.state === 'launching' || row.state === 'requested'),
+  );
   const woken: MachineId[] = [];
   for (const [index, row] of waiting.entries()) {
     const instance = fresh[index];
@@ -198,18 +221,25 @@ async function closeLaunch(
 ): Promise<void> {
   const launch = await lockOpenLaunch(tx, id);
   if (launch === null) return;
+  // A twin may have begun a call since the caller looked; under the launch's lock no other can begin. It stays open then.
+  if (state === 'refused' && (await countUnsettled(tx, id)) > 0) return;
   await tx
     .updateTable('launches')
     .set({ state, error_code: end.code, error_detail: end.detail.slice(0, 1000) })
     .where('id', '=', id)
     .execute();
   for (const row of await lockMachines(tx, id)) {
-    if (row.instance_id === null && row.state !== 'terminated') await endWithoutInstance(tx, row, end.reason, end.detail);
+    if (row.instance_id === null && row.state !== 'terminated')
+      await endWithoutInstance(tx, row, end.reason, end.detail);
   }
 }
 
 async function endWithoutInstance(tx: Tx, row: MachineRow, reason: EndReason, detail: string): Promise<void> {
-  await tx.updateTable('machines').set({ end_detail: detail.slice(0, 1000) }).where('id', '=', row.id).execute();
+  await tx
+    .updateTable('machines')
+    .set({ end_detail: detail.slice(0, 1000) })
+    .where('id', '=', row.id)
+    .execute();
   await transitionMachine(tx, toMachine(row), {
     to: 'terminated',
     actor: ACTOR,

@@ -25,7 +25,7 @@ export function createLeadership(db: Db): Leadership {
         )
         .returning(['holder', 'epoch', 'expires_at'])
         .executeTakeFirst();
-      return row === undefined ? null : { holder: row.holder, epoch: Number(row.epoch), expiresAtMs: toMs(row.expires_at) };
+      return row === undefined ? null : { holder: row.holder, epoch: row.epoch, expiresAtMs: toMs(row.expires_at) };
     },
 
     async release(lease) {

@@ -1,10 +1,11 @@
 import { sql } from 'kysely';
 
+import type { Charge } from '../cost/charges.ts';
 import { nanoUsdToDecimal } from '../model/money.ts';
 import type { MachineId } from '../model/ids.ts';
 import type { Market } from '../model/offering.ts';
 import type { LedgerStore } from '../ports/ledger.ts';
-import { dbNow, inTransaction, toMs, type Db } from './database.ts';
+import { dbNow, inTransaction, toMs, type Db, type Tx } from './database.ts';
 
 /** The append-only ledger; `charged_through` on the machine moves with the charges in one transaction. */
 export function createLedgerStore(db: Db): LedgerStore {
@@ -13,7 +14,15 @@ export function createLedgerStore(db: Db): LedgerStore {
       const rows = await db
         .selectFrom('machines')
         .select(['id', 'workload', 'instance_type', 'zone', 'market', 'volume_gib', 'price_usd_per_hour'])
-        .select(['launch_time', 'pending_seen_at', 'running_seen_at', 'ended_at', 'end_code', 'charged_through', 'observed_at'])
+        .select([
+          'launch_time',
+          'pending_seen_at',
+          'running_seen_at',
+          'ended_at',
+          'end_code',
+          'charged_through',
+          'observed_at',
+        ])
         .where((eb) =>
           eb.or([
             // Ended: once more, to the end. `charged_through` reaches at least the end when that is done.
@@ -43,42 +52,60 @@ export function createLedgerStore(db: Db): LedgerStore {
       }));
     },
 
-    append: async (machineId, chargedThroughMs, charges) =>
-      await inTransaction(db, async (tx) => {
-        const moved = await tx
-          .updateTable('machines')
-          .set({ charged_through: new Date(chargedThroughMs.to) })
-          .where('id', '=', machineId)
-          .where(
-            sql<boolean>`charged_through is not distinct from ${chargedThroughMs.from === null ? null : new Date(chargedThroughMs.from)}::timestamptz`,
-          )
-          .returning('id')
-          .executeTakeFirst();
-        if (moved === undefined) return false;
-        if (charges.length === 0) return true;
-        await tx
-          .insertInto('charges')
-          .values(
-            charges.map((charge) => ({
-              machine_id: charge.machineId,
-              workload: charge.workload,
-              kind: charge.kind,
-              instance_type: charge.instanceType,
-              market: charge.market,
-              zone: charge.zone,
-              from_at: new Date(charge.fromMs),
-              to_at: new Date(charge.toMs),
-              quantity_seconds: charge.quantitySeconds,
-              unit_price_usd_per_hour: nanoUsdToDecimal(charge.unitPricePerHour),
-              amount_usd: nanoUsdToDecimal(charge.amount),
-              price_source: charge.priceSource,
-              recorded_at: dbNow(),
-            })),
-          )
-          .execute();
-        return true;
-      }),
+    append: async (machineId, span, charges) =>
+      await inTransaction(db, async (tx) => await appendCharges(tx, machineId, span, charges)),
 
+    ...spotPriceMethods(db),
+
+    async databaseNowMs() {
+      const row = await db.selectNoFrom(dbNow().as('now')).executeTakeFirstOrThrow();
+      return toMs(row.now);
+    },
+  };
+}
+
+async function appendCharges(
+  tx: Tx,
+  machineId: MachineId,
+  span: { readonly from: number | null; readonly to: number },
+  charges: readonly Charge[],
+): Promise<boolean> {
+  const moved = await tx
+    .updateTable('machines')
+    .set({ charged_through: new Date(span.to) })
+    .where('id', '=', machineId)
+    .where(
+      sql<boolean>`charged_through is not distinct from ${span.from === null ? null : new Date(span.from)}::timestamptz`,
+    )
+    .returning('id')
+    .executeTakeFirst();
+  if (moved === undefined) return false;
+  if (charges.length === 0) return true;
+  await tx
+    .insertInto('charges')
+    .values(
+      charges.map((charge) => ({
+        machine_id: charge.machineId,
+        workload: charge.workload,
+        kind: charge.kind,
+        instance_type: charge.instanceType,
+        market: charge.market,
+        zone: charge.zone,
+        from_at: new Date(charge.fromMs),
+        to_at: new Date(charge.toMs),
+        quantity_seconds: charge.quantitySeconds,
+        unit_price_usd_per_hour: nanoUsdToDecimal(charge.unitPricePerHour),
+        amount_usd: nanoUsdToDecimal(charge.amount),
+        price_source: charge.priceSource,
+        recorded_at: dbNow(),
+      })),
+    )
+    .execute();
+  return true;
+}
+
+function spotPriceMethods(db: Db): Pick<LedgerStore, 'recordSpotPrices' | 'readSpotPrices' | 'listLatestSpotPrices'> {
+  return {
     async recordSpotPrices(prices) {
       if (prices.length === 0) return;
       await sql`
@@ -103,7 +130,12 @@ export function createLedgerStore(db: Db): LedgerStore {
         )
         .orderBy('at')
         .execute();
-      return rows.map((row) => ({ instanceType, zone, atMs: toMs(row.at), priceUsdPerHour: Number(row.price_usd_per_hour) }));
+      return rows.map((row) => ({
+        instanceType,
+        zone,
+        atMs: toMs(row.at),
+        priceUsdPerHour: Number(row.price_usd_per_hour),
+      }));
     },
 
     async listLatestSpotPrices() {
@@ -121,11 +153,6 @@ export function createLedgerStore(db: Db): LedgerStore {
         atMs: toMs(row.at),
         priceUsdPerHour: Number(row.price_usd_per_hour),
       }));
-    },
-
-    async databaseNowMs() {
-      const row = await db.selectNoFrom(dbNow().as('now')).executeTakeFirstOrThrow();
-      return toMs(row.now);
     },
   };
 }

@@ -6,7 +6,7 @@ import { isTransition, STATE_DEADLINE_MS, type Machine } from '../model/machine.
 import type { CloudInstanceState } from '../ports/cloud.ts';
 import type { MachineRecord, MachineStore, Transition } from '../ports/machines.ts';
 import type { WakeJob } from '../ports/queue.ts';
-import { setCordon } from './cordon.ts';
+import { lockAgentsOf, setCordon } from './cordon.ts';
 import { dbNow, dbNowPlus, inTransaction, toMs, type Db, type Tx } from './database.ts';
 import { writeMachineEvent } from './machine-events.ts';
 import { machineColumns, toMachine } from './machine-rows.ts';
@@ -19,7 +19,11 @@ export function createMachineStore(db: Db): MachineStore {
       await inTransaction(db, async (tx) => await transitionMachine(tx, machine, transition)),
 
     async wakeAfter(id, ms) {
-      await db.updateTable('machines').set({ wake_at: dbNowPlus(ms) }).where('id', '=', id).execute();
+      await db
+        .updateTable('machines')
+        .set({ wake_at: dbNowPlus(ms) })
+        .where('id', '=', id)
+        .execute();
     },
 
     listDue: async (limit) => await listDue(db, limit),
@@ -51,7 +55,13 @@ export function createMachineStore(db: Db): MachineStore {
           .returning('id')
           .executeTakeFirst();
         if (row === undefined) return false;
-        await writeMachineEvent(tx, { machineId: machine.id, from: machine.state, to: machine.state, actor: 'machine-step', reason });
+        await writeMachineEvent(tx, {
+          machineId: machine.id,
+          from: machine.state,
+          to: machine.state,
+          actor: 'machine-step',
+          reason,
+        });
         return true;
       }),
 
@@ -80,7 +90,14 @@ async function readMachine(db: Db, id: MachineId): Promise<MachineRecord | null>
     .innerJoin('launches as l', 'l.id', 'm.launch_id')
     .leftJoin('agents as a', (join) => join.onRef('a.machine_id', '=', 'm.id').on('a.removed_at', 'is', null))
     .select(machineColumns('m'))
-    .select(['m.observed_state', 'm.observed_at', 'm.end_code', 'm.missing_listings', 'm.installed_at', 'm.drain_irrevocable'])
+    .select([
+      'm.observed_state',
+      'm.observed_at',
+      'm.end_code',
+      'm.missing_listings',
+      'm.installed_at',
+      'm.drain_irrevocable',
+    ])
     .select(['l.nonce', 'l.state as launch_state', 'l.body', 'l.created_at as launch_created_at'])
     .select(['a.id as live_agent_id', 'a.last_seen_at', 'a.cordoned', 'a.cordon_acked_at', 'a.running_tasks'])
     .select(dbNow().as('now'))
@@ -102,7 +119,7 @@ async function readMachine(db: Db, id: MachineId): Promise<MachineRecord | null>
       id: row.launch_id as LaunchId,
       nonce: row.nonce,
       state: row.launch_state as Launch['state'],
-      body: row.body as unknown as Launch['body'],
+      body: row.body as Launch['body'],
       createdAtMs: toMs(row.launch_created_at),
     },
     observed: {
@@ -132,7 +149,10 @@ export async function transitionMachine(tx: Tx, machine: Machine, transition: Tr
   if (!isTransition(machine.state, transition.to)) {
     throw new Error(`bug: machine ${machine.id} cannot go from ${machine.state} to ${transition.to}`);
   }
-  const deadlineMs = transition.to === 'terminated' ? null : (transition.deadlineMs ?? STATE_DEADLINE_MS[transition.to]);
+  const deadlineMs =
+    transition.to === 'terminated' ? null : (transition.deadlineMs ?? STATE_DEADLINE_MS[transition.to]);
+  const touchesAgent = transition.cordon !== undefined || transition.to === 'terminated';
+  if (touchesAgent) await lockAgentsOf(tx, [machine.id]);
   const row = await tx
     .updateTable('machines')
     .set((eb) => ({
@@ -199,8 +219,12 @@ async function listDue(db: Db, limit: number): Promise<readonly WakeJob[]> {
     .orderBy('wake_at')
     .limit(limit)
     .execute();
-  return [
-    ...launches.map((row) => ({ kind: 'launch' as const, id: row.id as LaunchId })),
-    ...machines.map((row) => ({ kind: 'machine' as const, id: row.id as MachineId })),
-  ].slice(0, limit);
+  const due = [
+    ...launches.map((row) => ({ kind: 'launch' as const, id: row.id as LaunchId, at: toMs(row.wake_at) })),
+    ...machines.map((row) => ({ kind: 'machine' as const, id: row.id as MachineId, at: toMs(row.wake_at) })),
+  ];
+  return due
+    .sort((a, b) => a.at - b.at)
+    .slice(0, limit)
+    .map(({ at: _, ...job }) => job);
 }

@@ -2,13 +2,13 @@ import { readdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { Client } from 'pg';
 import { AppError, describeError } from '../model/errors.ts';
-import type { LogSink } from './log-sink.ts';
+import type { Log } from '../ports/log.ts';
 import { clientConfig, sqlStateOf, translateDatabaseError } from './pool.ts';
 
 export interface MigrateOptions {
   /** Default: the migrations that belong to this code. */
   readonly dir?: string;
-  readonly log: LogSink;
+  readonly log: Log;
 }
 
 /** Where the migrations and their dump are, from a checkout and from an installed package alike. */
@@ -67,7 +67,7 @@ async function withClient<T>(url: string, use: (client: Client) => Promise<T>): 
   }
 }
 
-async function runOwnMigrations(client: Client, dir: string, log: LogSink): Promise<readonly string[]> {
+async function runOwnMigrations(client: Client, dir: string, log: Log): Promise<readonly string[]> {
   // Loaded here: only migrating needs it, and the command line should start without.
   const { runner } = await import('node-pg-migrate');
   try {

@@ -31,7 +31,11 @@ async function readAgents(tx: Tx): Promise<readonly AgentView[]> {
       (eb) =>
         eb
           .selectFrom('tasks')
-          .select(['agent_id', sql<number>`sum(cpu_milli)::int`.as('cpu'), sql<number>`sum(memory_mib)::int`.as('memory')])
+          .select([
+            'agent_id',
+            sql<number>`sum(cpu_milli)::int`.as('cpu'),
+            sql<number>`sum(memory_mib)::int`.as('memory'),
+          ])
           .select(sql<number>`count(*)::int`.as('held'))
           .where('state', 'in', ['leased', 'running'])
           .groupBy('agent_id')
@@ -61,7 +65,15 @@ async function readMachines(tx: Tx): Promise<readonly MachineView[]> {
   const rows = await tx
     .selectFrom('machines')
     .select(['id', 'workload', 'state', 'revision', 'instance_type', 'cpu_milli', 'memory_mib', 'zone', 'market'])
-    .select(['price_usd_per_hour', 'created_at', 'idle_since', 'drain_irrevocable', 'agent_id', 'state_since', 'end_reason'])
+    .select([
+      'price_usd_per_hour',
+      'created_at',
+      'idle_since',
+      'drain_irrevocable',
+      'agent_id',
+      'state_since',
+      'end_reason',
+    ])
     .where('state', '<>', 'terminated')
     .orderBy('id')
     .execute();
@@ -80,7 +92,7 @@ async function readMachines(tx: Tx): Promise<readonly MachineView[]> {
     drainIrrevocable: row.drain_irrevocable,
     agentId: row.agent_id as AgentId | null,
     readySinceMs: row.state === 'ready' ? toMs(row.state_since) : null,
-    endReason: row.end_reason as MachineView['endReason'] ?? null,
+    endReason: (row.end_reason as MachineView['endReason']) ?? null,
   }));
 }
 
@@ -97,6 +109,8 @@ async function readWorkload(tx: Tx, policy: WorkloadPolicy): Promise<WorkloadFac
     .innerJoin('machines as m', 'm.id', 'e.machine_id')
     .select(sql<Date | null>`max(e.at)`.as('last'))
     .where('m.workload', '=', policy.name)
+    // An extended deadline is an event of a machine that drains already.
+    .where('e.from_state', '=', 'ready')
     .where('e.to_state', '=', 'draining')
     .executeTakeFirstOrThrow();
   return {
@@ -112,7 +126,12 @@ async function readPending(tx: Tx, policy: WorkloadPolicy): Promise<readonly Pen
   const maxWaitMs = policy.demand.queue?.maxWaitMs ?? 0;
   const rows = await tx
     .selectFrom('tasks')
-    .select(['cpu_milli', 'memory_mib', sql<number>`count(*)::int`.as('count'), sql<Date>`min(pending_since)`.as('oldest')])
+    .select([
+      'cpu_milli',
+      'memory_mib',
+      sql<number>`count(*)::int`.as('count'),
+      sql<Date>`min(pending_since)`.as('oldest'),
+    ])
     .select(
       sql<number>`count(*) filter (where pending_since <= spillway.now() - ${maxWaitMs} * interval '1 millisecond')::int`.as(
         'overdue',
@@ -160,7 +179,8 @@ async function readUtilization(tx: Tx, policy: WorkloadPolicy): Promise<Utilizat
            min(mean.oldest) as oldest, min(mean.newest) as newest
     from mean join serving on serving.id = mean.agent_id`.execute(tx);
   const [mean] = row.rows;
-  if (mean === undefined || mean.cpu === null || mean.memory === null || mean.oldest === null || mean.newest === null) return null;
+  if (mean === undefined || mean.cpu === null || mean.memory === null || mean.oldest === null || mean.newest === null)
+    return null;
   return {
     cpu: mean.cpu,
     memory: mean.memory,
@@ -178,7 +198,11 @@ async function readUnavailable(tx: Tx): Promise<ReadonlySet<string>> {
     .execute();
   return new Set(
     rows.map((row) =>
-      offeringKey({ instanceType: { name: row.instance_type }, zone: row.zone, market: row.market as 'on-demand' | 'spot' }),
+      offeringKey({
+        instanceType: { name: row.instance_type },
+        zone: row.zone,
+        market: row.market as 'on-demand' | 'spot',
+      }),
     ),
   );
 }

@@ -6,7 +6,7 @@ import type { WorkloadPolicy } from '../model/policy.ts';
 import type { CommitOutcome, MachineStep, NewLaunch, PlanCommit, PlanningStore } from '../ports/planning.ts';
 import { dbNow, dbNowPlus, inTransaction, type Db, type Tx } from './database.ts';
 import { holdsLease } from './leadership.ts';
-import { setCordon } from './cordon.ts';
+import { lockAgentsOf, setCordon } from './cordon.ts';
 import { writeMachineEvent } from './machine-events.ts';
 import { readPlanningFacts } from './planning-facts.ts';
 
@@ -25,16 +25,20 @@ export function createPlanningStore(db: Db): PlanningStore {
           .where('active', '=', true)
           .$if(names.length > 0, (query) =>
             query.where((eb) =>
-              eb.not(
-                eb.or(policies.map(({ policy, hash }) => eb.and({ workload: policy.name, hash }))),
-              ),
+              eb.not(eb.or(policies.map(({ policy, hash }) => eb.and({ workload: policy.name, hash })))),
             ),
           )
           .execute();
         for (const { policy, hash } of policies) {
           await tx
             .insertInto('policies')
-            .values({ workload: policy.name, hash, document: JSON.stringify(policy), first_seen_at: dbNow(), active: true })
+            .values({
+              workload: policy.name,
+              hash,
+              document: JSON.stringify(policy),
+              first_seen_at: dbNow(),
+              active: true,
+            })
             .onConflict((conflict) => conflict.columns(['workload', 'hash']).doUpdateSet({ active: true }))
             .execute();
         }
@@ -48,7 +52,7 @@ export function createPlanningStore(db: Db): PlanningStore {
         .orderBy('first_seen_at', 'desc')
         .limit(1)
         .executeTakeFirst();
-      return row === undefined ? null : { policy: row.document as unknown as WorkloadPolicy, active: row.active };
+      return row === undefined ? null : { policy: row.document as WorkloadPolicy, active: row.active };
     },
   };
 }
@@ -58,7 +62,9 @@ async function commitPlan(tx: Tx, commit: PlanCommit): Promise<CommitOutcome> {
   const broken = await findBrokenLimit(tx, commit);
   if (broken !== null) return { kind: 'outdated', detail: broken };
   const acts = commit.launches.length + commit.drains.length + commit.undrains.length > 0;
-  const newest = acts ? undefined : await tx.selectFrom('plans').select('digest').orderBy('decided_at', 'desc').limit(1).executeTakeFirst();
+  const newest = acts
+    ? undefined
+    : await tx.selectFrom('plans').select('digest').orderBy('decided_at', 'desc').limit(1).executeTakeFirst();
   if (newest?.digest === commit.digest) return { kind: 'committed', stored: false, drained: [], undrained: [] };
 
   await tx
@@ -72,6 +78,10 @@ async function commitPlan(tx: Tx, commit: PlanCommit): Promise<CommitOutcome> {
       digest: commit.digest,
     })
     .execute();
+  await lockAgentsOf(
+    tx,
+    [...commit.undrains, ...commit.drains].map(({ machineId }) => machineId),
+  );
   const undrained = await stepMachines(tx, commit, commit.undrains, 'ready');
   const drained = await stepMachines(tx, commit, commit.drains, 'draining');
   for (const launch of commit.launches) await insertLaunch(tx, commit, launch);
@@ -81,7 +91,9 @@ async function commitPlan(tx: Tx, commit: PlanCommit): Promise<CommitOutcome> {
 /** The planner's snapshot may be a moment old; money and caps are checked once more on what is true now. */
 async function findBrokenLimit(tx: Tx, commit: PlanCommit): Promise<string | null> {
   for (const [workload, max] of commit.machinesMax) {
-    const asked = commit.launches.filter((launch) => launch.workload === workload).reduce((sum, launch) => sum + launch.machineIds.length, 0);
+    const asked = commit.launches
+      .filter((launch) => launch.workload === workload)
+      .reduce((sum, launch) => sum + launch.machineIds.length, 0);
     if (asked === 0) continue;
     const { live } = await tx
       .selectFrom('machines')
@@ -109,7 +121,10 @@ async function stepMachines(
         state: to,
         revision: eb('revision', '+', 1),
         state_since: dbNow(),
-        deadline_at: to === 'ready' ? null : dbNowPlus(commit.drainDeadlineMs.get(step.machineId) ?? STATE_DEADLINE_MS.draining ?? 0),
+        deadline_at:
+          to === 'ready'
+            ? null
+            : dbNowPlus(commit.drainDeadlineMs.get(step.machineId) ?? STATE_DEADLINE_MS.draining ?? 0),
         wake_at: dbNow(),
         end_reason: to === 'ready' ? null : 'scale-down',
       }))
@@ -185,7 +200,12 @@ async function insertLaunch(tx: Tx, commit: PlanCommit, launch: NewLaunch): Prom
       actor: 'planner',
       reason: 'launch',
       planId: commit.planId,
-      detail: { launchId: launch.id, instanceType: launch.body.instanceType, zone: launch.zone, market: launch.body.market },
+      detail: {
+        launchId: launch.id,
+        instanceType: launch.body.instanceType,
+        zone: launch.zone,
+        market: launch.body.market,
+      },
     });
   }
 }

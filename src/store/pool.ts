@@ -1,6 +1,6 @@
 import { type ClientConfig, DatabaseError, Pool, types } from 'pg';
 import { AppError, describeError } from '../model/errors.ts';
-import type { LogSink } from './log-sink.ts';
+import type { Log } from '../ports/log.ts';
 
 export interface PoolOptions {
   /** Begins with `spillway`: that is how the embedded server knows who still uses it. Seen in pg_stat_activity. */
@@ -17,7 +17,7 @@ export interface PoolOptions {
   readonly idleInTransactionMs?: number;
   /** Put first in every connection's search path; `public` stays out. Default: the server's. */
   readonly schema?: string;
-  readonly log: LogSink;
+  readonly log: Log;
 }
 
 /** Where Postgres gives a type as text though a number says it all. */

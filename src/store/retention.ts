@@ -9,7 +9,9 @@ export function createRetentionStore(db: Db): RetentionStore {
     async forget(ageMs, limit) {
       const old = sql`spillway.now() - ${ageMs} * interval '1 millisecond'`;
       const samples = await sql`
-        delete from spillway.samples where ctid = any(array(select ctid from spillway.samples where at < ${old} limit ${limit}))`.execute(db);
+        delete from spillway.samples where ctid = any(array(select ctid from spillway.samples where at < ${old} limit ${limit}))`.execute(
+        db,
+      );
       const logs = await sql`
         delete from spillway.task_logs where ctid = any(array(
           select l.ctid from spillway.task_logs l join spillway.tasks t on t.id = l.task_id

@@ -23,7 +23,9 @@ export function createSweepStore(db: Db): SweepStore {
         .insertInto('sweep_marks')
         .values({ instance_id: instanceId, reason, first_seen_at: dbNow() })
         .onConflict((conflict) =>
-          conflict.column('instance_id').doUpdateSet({ complete_listings: sql<number>`sweep_marks.complete_listings + 1` }),
+          conflict
+            .column('instance_id')
+            .doUpdateSet({ complete_listings: sql<number>`sweep_marks.complete_listings + 1` }),
         )
         .returning(['complete_listings', 'first_seen_at'])
         .returning(dbNow().as('now'))
@@ -71,7 +73,8 @@ async function observe(
       )
       update spillway.machines m set
         observed_state = seen.state,
-        observed_at = spillway.now(),
+        -- What is alive is charged up to here: not beyond the moment at which the listing was asked for.
+        observed_at = greatest(m.observed_at, least(spillway.now(), ${new Date(listing.startedAtMs)}::timestamptz)),
         missing_listings = 0,
         private_ip = coalesce(seen.private_ip, m.private_ip),
         launch_time = coalesce(m.launch_time, seen.launch_time),
@@ -85,7 +88,9 @@ async function observe(
       from seen, before
       where m.instance_id = seen.instance_id and before.id = m.id
       returning m.id, m.state <> 'terminated'
-        and (before.observed_state is distinct from m.observed_state or before.private_ip is distinct from m.private_ip) as changed`.execute(tx);
+        and (before.observed_state is distinct from m.observed_state or before.private_ip is distinct from m.private_ip) as changed`.execute(
+      tx,
+    );
     if (listing.complete) await countMissing(tx, region, listing);
     return { changed: seen.rows.flatMap((row) => (row.changed ? [row.id as MachineId] : [])) };
   });
@@ -107,7 +112,12 @@ async function countMissing(tx: Db, region: string, listing: InstanceListing): P
 async function findUnbound(db: Db, instances: readonly CloudInstance[]): Promise<readonly UnboundInstance[]> {
   const live = instances.filter((i) => i.state !== 'terminated' && i.state !== 'shutting-down');
   if (live.length === 0) return [];
-  const rows = await sql<{ instance_id: string; launch_id: string | null; launch_state: string | null; row_state: string | null }>`
+  const rows = await sql<{
+    instance_id: string;
+    launch_id: string | null;
+    launch_state: string | null;
+    row_state: string | null;
+  }>`
     select seen.instance_id, l.id as launch_id, l.state as launch_state, m.state as row_state
     from unnest(${live.map((i) => i.instanceId)}::text[], ${live.map((i) => i.clientToken)}::text[]) as seen(instance_id, token)
     left join spillway.machines m on m.instance_id = seen.instance_id

@@ -13,20 +13,26 @@ import { selectHeld, toHeld } from './held-tasks.ts';
 export function createTaskStore(db: Db): TaskStore {
   return {
     async insert(tasks) {
-      // Submission order is kept within a batch by the ids' order of insertion: same time, same queue.
+      // A microsecond apart: whoever asks for the oldest gets the tasks of one batch in the order in which they were submitted.
       await sql`
         insert into spillway.tasks (id, workload, command, cpu_milli, memory_mib, state, submitted_at, pending_since)
-        select t.id, t.workload, t.command::jsonb, t.cpu, t.memory, 'pending', spillway.now(), spillway.now()
+        select t.id, t.workload, t.command::jsonb, t.cpu, t.memory, 'pending', spillway.now() + t.place * interval '1 microsecond', spillway.now()
         from unnest(
           ${tasks.map((t) => t.id)}::text[], ${tasks.map((t) => t.workload)}::text[], ${tasks.map((t) => JSON.stringify(t.command))}::text[],
           ${tasks.map((t) => t.shape.cpuMilli)}::int[], ${tasks.map((t) => t.shape.memoryMib)}::int[]
-        ) as t(id, workload, command, cpu, memory)`.execute(db);
+        ) with ordinality as t(id, workload, command, cpu, memory, place)`.execute(db);
     },
 
     async listPending() {
       const rows = await db
         .selectFrom('tasks')
-        .select(['workload', 'cpu_milli', 'memory_mib', sql<number>`count(*)::int`.as('count'), sql<Date>`min(pending_since)`.as('oldest')])
+        .select([
+          'workload',
+          'cpu_milli',
+          'memory_mib',
+          sql<number>`count(*)::int`.as('count'),
+          sql<Date>`min(pending_since)`.as('oldest'),
+        ])
         .where('state', '=', 'pending')
         .groupBy(['workload', 'cpu_milli', 'memory_mib'])
         .orderBy('oldest')
@@ -61,7 +67,13 @@ export function createTaskStore(db: Db): TaskStore {
     listOrders: async (agentId) => await listOrders(db, agentId),
 
     async expireLeases(limit) {
-      const rows = await sql<{ id: string; workload: string; cpu_milli: number; memory_mib: number; lease_token: string | null }>`
+      const rows = await sql<{
+        id: string;
+        workload: string;
+        cpu_milli: number;
+        memory_mib: number;
+        lease_token: string | null;
+      }>`
         with late as (
           select id, lease_token from spillway.tasks
           where state in ('leased', 'running') and lease_expires_at <= spillway.now()
@@ -130,7 +142,10 @@ async function appendLog(tx: Tx, agentId: AgentId, part: LogPart): Promise<LogOu
   return { kind: 'stored', nextByteOffset: end + fresh.length };
 }
 
-async function listFreeAgents(db: Db, silentAfterMs: number): Promise<Awaited<ReturnType<TaskStore['listFreeAgents']>>> {
+async function listFreeAgents(
+  db: Db,
+  silentAfterMs: number,
+): Promise<Awaited<ReturnType<TaskStore['listFreeAgents']>>> {
   const rows = await db
     .selectFrom('agents as a')
     .leftJoin('machines as m', 'm.id', 'a.machine_id')
@@ -138,13 +153,26 @@ async function listFreeAgents(db: Db, silentAfterMs: number): Promise<Awaited<Re
       (eb) =>
         eb
           .selectFrom('tasks')
-          .select(['agent_id', sql<number>`sum(cpu_milli)::int`.as('cpu'), sql<number>`sum(memory_mib)::int`.as('memory')])
+          .select([
+            'agent_id',
+            sql<number>`sum(cpu_milli)::int`.as('cpu'),
+            sql<number>`sum(memory_mib)::int`.as('memory'),
+          ])
           .where('state', 'in', ['leased', 'running'])
           .groupBy('agent_id')
           .as('t'),
       (join) => join.onRef('t.agent_id', '=', 'a.id'),
     )
-    .select(['a.id', 'a.site', 'a.labels', 'a.capacity_cpu_milli', 'a.capacity_memory_mib', 'm.workload', 't.cpu', 't.memory'])
+    .select([
+      'a.id',
+      'a.site',
+      'a.labels',
+      'a.capacity_cpu_milli',
+      'a.capacity_memory_mib',
+      'm.workload',
+      't.cpu',
+      't.memory',
+    ])
     .where('a.removed_at', 'is', null)
     .where('a.cordoned', '=', false)
     .where('a.last_seen_at', '>', sql<Date>`spillway.now() - ${silentAfterMs} * interval '1 millisecond'`)
@@ -164,6 +192,18 @@ async function listFreeAgents(db: Db, silentAfterMs: number): Promise<Awaited<Re
   }));
 }
 
+/** A machine may have begun to end since its agent was listed as free, and not every end begins with a cordon. */
+async function lockReadyMachine(tx: Tx, machineId: string): Promise<boolean> {
+  const row = await tx
+    .selectFrom('machines')
+    .select('id')
+    .where('id', '=', machineId)
+    .where('state', '=', 'ready')
+    .forNoKeyUpdate()
+    .executeTakeFirst();
+  return row !== undefined;
+}
+
 /** Locks the agent first, so that a cordon and a lease never pass each other unseen. */
 async function leaseTasks(
   tx: Tx,
@@ -179,10 +219,15 @@ async function leaseTasks(
     .where('removed_at', 'is', null)
     .forUpdate()
     .executeTakeFirst();
-  if (agent === undefined) return new Set();
+  if (agent === undefined || (agent.machine_id !== null && !(await lockReadyMachine(tx, agent.machine_id)))) {
+    return new Set();
+  }
   const held = await tx
     .selectFrom('tasks')
-    .select([sql<number>`coalesce(sum(cpu_milli), 0)::int`.as('cpu'), sql<number>`coalesce(sum(memory_mib), 0)::int`.as('memory')])
+    .select([
+      sql<number>`coalesce(sum(cpu_milli), 0)::int`.as('cpu'),
+      sql<number>`coalesce(sum(memory_mib), 0)::int`.as('memory'),
+    ])
     .where('agent_id', '=', agentId)
     .where('state', 'in', ['leased', 'running'])
     .executeTakeFirstOrThrow();
@@ -216,7 +261,11 @@ async function leaseTasks(
     won.add(taskId);
   }
   if (won.size > 0 && agent.machine_id !== null) {
-    await tx.updateTable('machines').set({ idle_since: null, wake_at: dbNow() }).where('id', '=', agent.machine_id).execute();
+    await tx
+      .updateTable('machines')
+      .set({ idle_since: null, wake_at: dbNow() })
+      .where('id', '=', agent.machine_id)
+      .execute();
   }
   return won;
 }

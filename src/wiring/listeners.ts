@@ -12,7 +12,11 @@ export async function listenOnTcp(app: FastifyInstance, address: ListenAddress, 
   try {
     await app.listen({ host: address.host, port: address.port });
   } catch (error) {
-    throw portError(error, `${address.host}:${address.port}`, `stop what uses it, or set ${variable} to another address`);
+    throw portError(
+      error,
+      `${address.host}:${address.port}`,
+      `stop what uses it, or set ${variable} to another address`,
+    );
   }
   const bound = app.server.address();
   return typeof bound === 'object' && bound !== null ? bound.port : address.port;

@@ -36,7 +36,12 @@ export function startLoops(options: LoopOptions): Loops {
       gatherMs: 200,
       turn: async () => await plan(options),
     }),
-    sweep: start({ name: 'sweep', intervalMs: config.observeIntervalMs, gatherMs: 200, turn: async () => await sweep(options) }),
+    sweep: start({
+      name: 'sweep',
+      intervalMs: config.observeIntervalMs,
+      gatherMs: 200,
+      turn: async () => await sweep(options),
+    }),
     ring: start({ name: 'ring', intervalMs: SECOND_MS, gatherMs: 100, turn: async () => await ringTick(loops) }),
     assign: start({ name: 'assign', intervalMs: SECOND_MS, gatherMs: 10, turn: async () => await assignTasks(engine) }),
     recover: start({
@@ -46,8 +51,18 @@ export function startLoops(options: LoopOptions): Loops {
       gatherMs: 100,
       turn: async () => await recoverTasks(engine),
     }),
-    account: start({ name: 'account', intervalMs: 5 * SECOND_MS, gatherMs: 100, turn: async () => await accountTick(loops) }),
-    prices: start({ name: 'prices', intervalMs: 15 * MINUTE_MS, gatherMs: SECOND_MS, turn: async () => await pricesTick(loops) }),
+    account: start({
+      name: 'account',
+      intervalMs: 5 * SECOND_MS,
+      gatherMs: 100,
+      turn: async () => await accountTick(loops),
+    }),
+    prices: start({
+      name: 'prices',
+      intervalMs: 15 * MINUTE_MS,
+      gatherMs: SECOND_MS,
+      turn: async () => await pricesTick(loops),
+    }),
     retain: start({
       name: 'retain',
       intervalMs: HOUR_MS,

@@ -26,7 +26,10 @@ export async function openPolicies(path: string, log: Log): Promise<PolicyBook> 
         return true;
       } catch (error) {
         if (!(error instanceof AppError)) throw error;
-        log.error({ code: error.code, error: error.message }, 'policies were not reloaded; the ones before stay in force');
+        log.error(
+          { code: error.code, error: error.message },
+          'policies were not reloaded; the ones before stay in force',
+        );
         return false;
       }
     },

@@ -46,10 +46,14 @@ export async function openDatabase(config: Config, log: Log): Promise<OpenDataba
   }
   const pending = await pendingMigrations(config.databaseUrl);
   if (pending.length > 0) {
-    throw new AppError('DATABASE_SCHEMA', `${pending.length} migrations are missing in ${redactUrl(config.databaseUrl)}`, {
-      remedy: 'run `spillway migrate`',
-      details: { pending },
-    });
+    throw new AppError(
+      'DATABASE_SCHEMA',
+      `${pending.length} migrations are missing in ${redactUrl(config.databaseUrl)}`,
+      {
+        remedy: 'run `spillway migrate`',
+        details: { pending },
+      },
+    );
   }
   return { url: config.databaseUrl, close: async () => {} };
 }
@@ -62,12 +66,19 @@ const INGEST_CONNECTIONS = 6;
 const REPORT_CONNECTIONS = 4;
 
 /** Pools and the stores on them. */
-export function openStores(url: string, log: Log): { readonly stores: Stores; readonly pools: readonly Pool[]; readonly db: Db } {
+export function openStores(
+  url: string,
+  log: Log,
+): { readonly stores: Stores; readonly pools: readonly Pool[]; readonly db: Db } {
   const decider = createPool(url, { applicationName: 'spillway-decider', max: DECIDER_CONNECTIONS, log });
   const ingest = createPool(url, { applicationName: 'spillway-ingest', max: INGEST_CONNECTIONS, log });
   const reports = createPool(url, { applicationName: 'spillway-reports', max: REPORT_CONNECTIONS, log });
   const db = createDatabase(decider);
-  return { stores: buildStores(db, createDatabase(ingest), createDatabase(reports)), pools: [decider, ingest, reports], db };
+  return {
+    stores: buildStores(db, createDatabase(ingest), createDatabase(reports)),
+    pools: [decider, ingest, reports],
+    db,
+  };
 }
 
 /** The stores on their pools, with errors that say what an operator can do. */

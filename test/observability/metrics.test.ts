@@ -3,9 +3,7 @@ import { createMetrics } from '../../src/observability/metrics.ts';
 
 test('a figure that was never set is absent instead of zero', async () => {
   const metrics = createMetrics('1.2.3');
-  expect(await metrics.render()).not.toMatch(
-    /^spillway_(leader|reaper_orphans|spend_month_usd|planner_last_tick)/m,
-  );
+  expect(await metrics.render()).not.toMatch(/^spillway_(leader|reaper_orphans|spend_month_usd|planner_last_tick)/m);
   metrics.leading(false);
   metrics.orphansSeen(3);
   const text = await metrics.render();
@@ -53,7 +51,11 @@ test('counts decisions by what and why, and times in seconds', async () => {
 
 test('label values from outside are capped', async () => {
   const metrics = createMetrics('1.2.3');
-  const decisions = Array.from({ length: 1500 }, (_, index) => ({ workload: `w${index}`, action: 'hold', reason: 'satisfied' }));
+  const decisions = Array.from({ length: 1500 }, (_, index) => ({
+    workload: `w${index}`,
+    action: 'hold',
+    reason: 'satisfied',
+  }));
   metrics.planned({ atMs: 0, tookMs: 1, decisions });
   const series = (await metrics.render()).split('\n').filter((line) => line.startsWith('spillway_decisions_total{'));
   expect(series).toHaveLength(1001);

@@ -90,7 +90,7 @@ export function policy(options: PolicyOptions = {}): WorkloadPolicy {
     agents: { selector: options.selector ?? { pool: 'ci' } },
     demand: {
       utilization: null,
-      queue: { source: 'bullmq', name: 'ci', task: TASK, maxWaitMs: options.maxWaitMs ?? 0 },
+      queue: { source: 'bullmq', task: TASK, maxWaitMs: options.maxWaitMs ?? 0 },
       headroom: null,
       freshnessMs: 30_000,
       ...options.demand,

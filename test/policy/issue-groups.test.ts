@@ -39,6 +39,7 @@ describe('keys of a later version', () => {
       'spec.join.ssh.identity.agent',
     ],
     ['source', '{ task', '{ source: slurm, task', '7:22', 'spec.demand.queue.source'],
+    ['shared queue', '{ task', '{ name: shared, task', '7:20', 'spec.demand.queue.name'],
   ])('are refused by name: %s', (_, passage, replacement, place, keyPath) => {
     const issues = issuesOf(edited(passage, replacement));
     expect(issues).toHaveLength(1);

@@ -52,7 +52,6 @@ describe('a good policy', () => {
         utilization: { metric: 'cpu', target: 0.75, windowMs: 120_000 },
         queue: {
           source: 'bullmq',
-          name: 'transcode',
           task: { cpuMilli: 2000, memoryMib: 4096 },
           maxWaitMs: 90_000,
         },
@@ -102,7 +101,7 @@ describe('a good policy', () => {
       agents: { selector: {} },
       demand: {
         utilization: { metric: 'cpu', target: 0.75, windowMs: 120_000 },
-        queue: { source: 'bullmq', name: 'w', task: { cpuMilli: 1000, memoryMib: 1024 }, maxWaitMs: 90_000 },
+        queue: { source: 'bullmq', task: { cpuMilli: 1000, memoryMib: 1024 }, maxWaitMs: 90_000 },
         headroom: null,
         freshnessMs: 30_000,
       },

@@ -1,4 +1,5 @@
-import { sql } from 'kysely';
+import { type ControlledTransaction, sql } from 'kysely';
+import type { Database } from '../../src/store/database.generated.ts';
 import type { Db } from '../../src/store/database.ts';
 import { until } from '../support/wait.ts';
 
@@ -9,4 +10,17 @@ export async function untilBlocked(db: Db, sessions = 1): Promise<void> {
       where datname = current_database() and wait_event_type = 'Lock'`.execute(db);
     return (rows[0]?.waiting ?? 0) >= sessions;
   });
+}
+
+/** Runs `use` beside a transaction that stays open until `use` ends it; a test that fails leaves no lock behind. */
+export async function withOpenTransaction(
+  db: Db,
+  use: (tx: ControlledTransaction<Database>) => Promise<void>,
+): Promise<void> {
+  const tx = await db.startTransaction().execute();
+  try {
+    await use(tx);
+  } finally {
+    if (!tx.isCommitted && !tx.isRolledBack) await tx.rollback().execute();
+  }
 }

@@ -3,7 +3,7 @@ import { createLeadership, holdsLease } from '../../src/store/leadership.ts';
 import { inTransaction } from '../../src/store/database.ts';
 import { NOW_MS, passTime, stopClock } from '../support/builders.ts';
 import { test } from '../support/database.ts';
-import { untilBlocked } from './blocked.ts';
+import { untilBlocked, withOpenTransaction } from './blocked.ts';
 
 const TTL_MS = 15_000;
 
@@ -89,15 +89,16 @@ describe('leadership', () => {
     await stopClock(db);
     const leadership = createLeadership(db);
     const lease = await leadership.acquire('old', TTL_MS);
-    const deciding = await db.startTransaction().execute();
-    expect(await holdsLease(deciding, lease!)).toBe(true);
-    await passTime(db, TTL_MS);
+    await withOpenTransaction(db, async (deciding) => {
+      expect(await holdsLease(deciding, lease!)).toBe(true);
+      await passTime(db, TTL_MS);
 
-    const takeover = leadership.acquire('new', TTL_MS);
-    await untilBlocked(db);
-    await deciding.commit().execute();
+      const takeover = leadership.acquire('new', TTL_MS);
+      await untilBlocked(db);
+      await deciding.commit().execute();
 
-    expect(await takeover).toMatchObject({ holder: 'new', epoch: 2 });
+      expect(await takeover).toMatchObject({ holder: 'new', epoch: 2 });
+    });
     expect(await inTransaction(db, async (tx) => await holdsLease(tx, lease!))).toBe(false);
   });
 });

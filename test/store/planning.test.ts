@@ -18,7 +18,7 @@ import {
   ZONE,
 } from '../support/builders.ts';
 import { test } from '../support/database.ts';
-import { untilBlocked } from './blocked.ts';
+import { untilBlocked, withOpenTransaction } from './blocked.ts';
 
 const TTL_MS = 15_000;
 
@@ -207,14 +207,16 @@ describe('planning.commit: the fence', () => {
 
   test('a takeover that is under way when the commit looks fences it', async ({ db }) => {
     const old = await lead(db);
-    const takeover = await db.startTransaction().execute();
-    await takeover.updateTable('leases').set({ holder: 'new', epoch: 2 }).execute();
 
-    const commit = createPlanningStore(db).commit(aCommit(old, { launches: [aNewLaunch(1)] }));
-    await untilBlocked(db);
-    await takeover.commit().execute();
+    await withOpenTransaction(db, async (takeover) => {
+      await takeover.updateTable('leases').set({ holder: 'new', epoch: 2 }).execute();
+      const commit = createPlanningStore(db).commit(aCommit(old, { launches: [aNewLaunch(1)] }));
+      await untilBlocked(db);
+      await takeover.commit().execute();
 
-    expect(await commit).toEqual({ kind: 'fenced' });
+      expect(await commit).toEqual({ kind: 'fenced' });
+    });
+
     expect(await counts(db)).toMatchObject({ plans: 0, launches: 0 });
   });
 
@@ -222,18 +224,19 @@ describe('planning.commit: the fence', () => {
     await stopClock(db);
     const old = await lead(db);
     const machine = await aMachine(db, 'ready');
-    const blocker = await db.startTransaction().execute();
-    await blocker.selectFrom('machines').select('id').where('id', '=', machine.id).forUpdate().execute();
-    const commit = createPlanningStore(db).commit(aCommit(old, { drains: [step(machine.id)] }));
-    await untilBlocked(db);
-    await passTime(db, TTL_MS);
 
-    const takeover = createLeadership(db).acquire('new', TTL_MS);
-    await untilBlocked(db, 2);
-    await blocker.commit().execute();
+    await withOpenTransaction(db, async (blocker) => {
+      await blocker.selectFrom('machines').select('id').where('id', '=', machine.id).forUpdate().execute();
+      const commit = createPlanningStore(db).commit(aCommit(old, { drains: [step(machine.id)] }));
+      await untilBlocked(db);
+      await passTime(db, TTL_MS);
+      const takeover = createLeadership(db).acquire('new', TTL_MS);
+      await untilBlocked(db, 2);
+      await blocker.commit().execute();
 
-    expect(await commit).toMatchObject({ kind: 'committed', drained: [machine.id] });
-    expect(await takeover).toMatchObject({ epoch: 2 });
+      expect(await commit).toMatchObject({ kind: 'committed', drained: [machine.id] });
+      expect(await takeover).toMatchObject({ epoch: 2 });
+    });
   });
 });
 
@@ -310,17 +313,18 @@ describe('planning.commit: drains', () => {
   test('a drain waits for a report under way without holding what the report still needs', async ({ db }) => {
     const machine = await aMachine(db, 'ready');
     const lease = await lead(db);
-    const report = await db.startTransaction().execute();
-    await report.updateTable('agents').set({ running_tasks: 0 }).where('id', '=', machine.agentId).execute();
 
-    const commit = createPlanningStore(db).commit(aCommit(lease, { drains: [step(machine.id)] }));
-    await untilBlocked(db);
+    await withOpenTransaction(db, async (report) => {
+      await report.updateTable('agents').set({ running_tasks: 0 }).where('id', '=', machine.agentId).execute();
+      const commit = createPlanningStore(db).commit(aCommit(lease, { drains: [step(machine.id)] }));
+      await untilBlocked(db);
 
-    // A report locks its agent first and the machine's idle clock last. A drain in the other order would be a deadlock.
-    const rows = report.selectFrom('machines').select('id').where('id', '=', machine.id).forUpdate().noWait().execute();
-    await expect(rows).resolves.toHaveLength(1);
-    await report.commit().execute();
-    expect(await commit).toMatchObject({ drained: [machine.id] });
+      // A report locks its agent first and the machine's idle clock last. A drain in the other order would be a deadlock.
+      const clock = report.selectFrom('machines').select('id').where('id', '=', machine.id).forUpdate().noWait();
+      expect(await clock.execute()).toHaveLength(1);
+      await report.commit().execute();
+      expect(await commit).toMatchObject({ drained: [machine.id] });
+    });
   });
 });
 

@@ -61,7 +61,7 @@ export function aPolicy(options: PolicyOptions = {}): WorkloadPolicy {
     agents: { selector: options.selector ?? { pool: 'media' } },
     demand: {
       utilization: null,
-      queue: { source: 'bullmq', name, task: { cpuMilli: 1000, memoryMib: 1024 }, maxWaitMs: 0 },
+      queue: { source: 'bullmq', task: { cpuMilli: 1000, memoryMib: 1024 }, maxWaitMs: 0 },
       headroom: null,
       freshnessMs: 30_000,
       ...options.demand,

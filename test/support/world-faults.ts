@@ -16,10 +16,22 @@ const ERROR_OF_PORT: Readonly<Record<string, ErrorCode>> = {
   wake: 'QUEUE_UNREACHABLE',
 };
 
-/** Counts the calls that leave the process and lets one of them fail, before or after its effect. */
+/** Calls that change something outside: after one of them, the same question is asked in another situation. */
+const EFFECTS =
+  /^(?:machines\.(?:transition|mark|issue|extend)|launches\.(?:begin|finish|fulfil|close|mark)|planning\.commit|cloud\.(?:run|terminate)|session\.)/;
+
+/** Calls that only ask: failing between two effects is failing after the first or before the second, so once is enough. */
+const QUESTIONS = /\.(?:read|list|find|describe|is[A-Z]|acquire|databaseNow|record|wakeAfter|clear)/;
+
+/**
+ * Counts the calls that leave the process and lets one of them fail, before or after its effect. A call that is repeated
+ * while nothing changes (a poll) counts once, a mere question once in all.
+ */
 export class Injector {
-  /** Calls since the last `arm`. */
+  /** Distinct calls since the last `arm`. */
   calls = 0;
+  private readonly seen = new Set<string>();
+  private situation = 0;
   /** Where the fault struck, e.g. `cloud.runInstances`; null = not yet. */
   struck: string | null = null;
   private fault: { readonly call: number; readonly kind: FaultKind; readonly moment: FaultMoment } | null = null;
@@ -28,13 +40,21 @@ export class Injector {
   arm(call: number, kind: FaultKind, moment: FaultMoment): void {
     this.calls = 0;
     this.struck = null;
+    this.seen.clear();
     this.fault = { call, kind, moment };
   }
 
   async around<T>(site: string, effect: () => Promise<T>): Promise<T> {
-    this.calls += 1;
     const { fault } = this;
-    if (fault === null || fault.call !== this.calls) return await effect();
+    const call = QUESTIONS.test(site) ? site : `${this.situation}|${site}`;
+    const isPoll = this.seen.has(call);
+    this.seen.add(call);
+    if (!isPoll) this.calls += 1;
+    if (isPoll || fault === null || fault.call !== this.calls) {
+      const result = await effect();
+      if (EFFECTS.test(site)) this.situation += 1;
+      return result;
+    }
     this.fault = null;
     this.struck = site;
     if (fault.moment === 'after') await effect();

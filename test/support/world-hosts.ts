@@ -106,7 +106,7 @@ export class WorldHosts implements Shell {
       name: `agent-on-${instance.instanceId}`,
       enrolmentToken: token,
       capacity: { cpuMilli: instance.vcpus * 1000, memoryMib: instance.memoryMib - 512 },
-      isPowered: () => this.find(({ instanceId }) => instanceId === instance.instanceId)?.state === 'running',
+      isPowered: () => this.stateOf(instance.instanceId) === 'running',
     });
     return result(0);
   }
@@ -115,6 +115,14 @@ export class WorldHosts implements Shell {
     const host = this.hosts.get(instanceId) ?? { files: new Map(), commands: [], agent: null };
     this.hosts.set(instanceId, host);
     return host;
+  }
+
+  private stateOf(instanceId: string): string | undefined {
+    for (const region of this.regions.values()) {
+      const found = region.findInstance(instanceId);
+      if (found !== null) return found.state;
+    }
+    return undefined;
   }
 
   private instanceAt(address: string): InstanceView | null {

@@ -14,10 +14,12 @@ export class WorldTruth {
   livingMax = 10;
   /** Tasks may be cut short: a policy said `onDeadline: terminate`. */
   killsAllowed = false;
+  /** Instances named in TerminateInstances, calls that failed included. */
+  terminateCalls = 0;
   private readonly regions: ReadonlyMap<string, Region>;
   private readonly agents: () => readonly WorldAgent[];
   private readonly hosts: WorldHosts;
-  private seen = 0;
+  private readonly seenEvents = new Map<Region, number>();
 
   constructor(regions: ReadonlyMap<string, Region>, agents: () => readonly WorldAgent[], hosts: WorldHosts) {
     this.regions = regions;
@@ -33,12 +35,10 @@ export class WorldTruth {
     return this.instances().filter(({ state }) => state === 'pending' || state === 'running');
   }
 
-  /** Cheap unless the number of instances changed. */
+  /** Cheap unless an instance was made. */
   check(): void {
-    const instances = this.instances();
-    if (instances.length === this.seen) return;
-    this.seen = instances.length;
-    const byToken = Map.groupBy(instances, ({ clientToken }) => clientToken);
+    if (!this.sawLaunch()) return;
+    const byToken = Map.groupBy(this.instances(), ({ clientToken }) => clientToken);
     for (const [token, made] of byToken) {
       if (token !== '' && made.length > this.instancesPerTokenMax) {
         throw new Error(`${made.length} instances came of one launch (${token})`);
@@ -49,8 +49,20 @@ export class WorldTruth {
       throw new Error(`${living.length} instances live, the limit is ${this.livingMax}`);
   }
 
+  private sawLaunch(): boolean {
+    let launched = false;
+    for (const region of this.regions.values()) {
+      const seen = this.seenEvents.get(region) ?? 0;
+      const events = region.eventsSince(seen);
+      this.seenEvents.set(region, seen + events.length);
+      launched ||= events.some(({ kind }) => kind === 'pending');
+    }
+    return launched;
+  }
+
   /** Someone is about to end an instance: nobody may be working on it. */
   noteTerminate(instanceId: string): void {
+    this.terminateCalls += 1;
     const running = this.hosts.agentOn(instanceId)?.runningTasks() ?? [];
     if (running.length > 0 && !this.killsAllowed) {
       throw new Error(`${instanceId} is terminated while it runs ${running.join(', ')}`);

@@ -47,6 +47,8 @@ export interface WorldOptions {
   readonly everyS?: Partial<Record<WorldLoop, number>>;
   readonly types?: readonly string[];
   readonly seed?: number;
+  /** Every job is handled by two workers at the same time. */
+  readonly twins?: boolean;
 }
 
 /** Everything one service process holds; a crash replaces all of it. */
@@ -110,7 +112,12 @@ export class World {
     this.truth = new WorldTruth(this.regions, () => [...this.hosts.listAgents(), ...this.localAgents], this.hosts);
     this.engine = this.buildEngine();
     this.process = this.buildProcess();
-    void this.wake.consume(async (job) => await this.handle(job));
+    void this.wake.consume(async (job) => {
+      const [outcome] = await Promise.all(
+        Array.from({ length: options.twins === true ? 2 : 1 }, () => this.handle(job)),
+      );
+      return outcome ?? { kind: 'done' };
+    });
     for (const name of Object.keys(LOOPS) as WorldLoop[]) this.schedule(name);
   }
 

@@ -20,7 +20,10 @@ describe('a service that is killed at any moment', () => {
     ['as soon as machines are asked for', ({ machines }) => machines.length > 0],
     ['while machines join', ({ machines }) => machines.some(({ state }) => state === 'joining' || state === 'ready')],
     ['while tasks run in the cloud', ({ status }) => cloudIsBusy(status)],
-    ['while machines leave', ({ machines }) => machines.some(({ state }) => state === 'draining' || state === 'terminating')],
+    [
+      'while machines leave',
+      ({ machines }) => machines.some(({ state }) => state === 'draining' || state === 'terminating'),
+    ],
   ];
 
   test('launches nothing twice, leaks nothing and loses no task', { timeout: 240_000 }, async () => {
@@ -40,7 +43,9 @@ describe('a service that is killed at any moment', () => {
         await stack.crashService();
         await stack.launchService();
       }
-      await until('the wave is over and every machine is gone', async () => isOver(await glance(stack)), { deadlineMs: 120_000 });
+      await until('the wave is over and every machine is gone', async () => isOver(await glance(stack)), {
+        deadlineMs: 120_000,
+      });
       // The last charges are written a few seconds after the last machine is gone.
       await expect.poll(async () => findBrokenPromises(await summarise(stack, 0)), { timeout: 20_000 }).toEqual([]);
 

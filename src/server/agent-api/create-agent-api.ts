@@ -6,6 +6,7 @@ import type { AgentId } from '../../model/ids.ts';
 import { SECOND_MS } from '../../model/time.ts';
 import type { AgentGateway } from '../../ports/agent-gateway.ts';
 import type { Clock } from '../../ports/clock.ts';
+import type { Log } from '../../ports/log.ts';
 import type { Ids } from '../../ports/ids.ts';
 import { Credentials, hashToken, readTokenHash } from './credentials.ts';
 import { FailureLimiter } from './failure-limiter.ts';
@@ -47,17 +48,11 @@ export const AGENT_API_LIMITS: AgentApiLimits = Object.freeze({
   failures: { burst: 20, perSecond: 0.5, addressesMax: 10_000 },
 });
 
-/** The two calls of pino's logger that are used here. */
-export interface AgentApiLog {
-  warn(fields: object, message: string): void;
-  error(fields: object, message: string): void;
-}
-
 export interface AgentApiOptions {
   readonly gateway: AgentGateway;
   readonly clock: Clock;
   readonly ids: Ids;
-  readonly log: AgentApiLog;
+  readonly log: Pick<Log, 'warn' | 'error'>;
   /** Default: `AGENT_API_LIMITS`. */
   readonly limits?: Partial<AgentApiLimits>;
 }

@@ -1,0 +1,173 @@
+/** How many heartbeats the batcher and the store put into Postgres, in one process and without HTTP. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ReportBatcher } from '../src/engine/report-batcher.ts';
+import type { AgentReport } from '../src/ports/agent-gateway.ts';
+import { createAgentStore } from '../src/store/agents.ts';
+import { createDatabase } from '../src/store/database.ts';
+import { systemClock } from '../src/wiring/system.ts';
+import { makeFigure, type Bench, type BenchContext, type Figure } from './support/bench.ts';
+import { openBenchDatabase, seedAgents, type BenchDatabase, type SeededAgent } from './support/database.ts';
+import { describeMachine, readTreeCpuMs } from './support/machine.ts';
+import { quantile } from './support/stats.ts';
+
+/** 50,000 cores in agents of 16. */
+const AGENTS = 3125;
+const LEASE_MS = 60_000;
+const WARM_UP_MS = 2000;
+const MEASURE_MS = 8000;
+const TASKS_PER_BUSY_AGENT = 2;
+
+export const heartbeats: Bench = {
+  name: 'heartbeats',
+  about: 'heartbeats into Postgres through the batcher and the store',
+  async run(context) {
+    const figures: Figure[] = [];
+    for (const tasks of [0, TASKS_PER_BUSY_AGENT]) {
+      const database = await openBenchDatabase();
+      try {
+        figures.push(...(await measure(context, database, tasks)));
+      } finally {
+        await database.stop();
+      }
+    }
+    return figures;
+  },
+};
+
+interface Span {
+  readonly latenciesMs: readonly number[];
+  readonly perSecond: number;
+  readonly statementsEach: number;
+  readonly ownCpuUs: number;
+  readonly postgresCpuUs: number;
+}
+
+async function measure(context: BenchContext, database: BenchDatabase, tasks: number): Promise<Figure[]> {
+  const kind = tasks === 0 ? 'idle' : 'busy';
+  const agents = (await seedAgents(database.pool, AGENTS, tasks)).map((agent) => new Reporter(agent));
+  const store = createAgentStore(createDatabase(database.pool));
+  const batcher = new ReportBatcher({ agents: store, clock: systemClock, leaseMs: LEASE_MS });
+  context.progress(`${kind} agents, as fast as it goes`);
+  const closed = await observe(context, database, async (over, done) => {
+    await Promise.all(
+      agents.map(async (agent) => {
+        while (!over.aborted) await agent.report(batcher, performance.now(), done);
+      }),
+    );
+  });
+  context.progress(`${kind} agents, one report each per second`);
+  const open = await observe(context, database, async (over, done) => await openLoop(agents, batcher, over, done));
+
+  const about = `${AGENTS} agents with ${tasks} running tasks each, one process, no HTTP; ${database.version}; ${describeMachine()}`;
+  const figure = (name: string, value: number, unit: string, how: string): Figure =>
+    makeFigure('heartbeats', `${kind}-${name}`, value, unit, `${how}; ${about}`);
+  const rush = `closed loop, every agent always waiting, ${MEASURE_MS / 1000} s`;
+  const steady = `open loop, each agent once per second, from the scheduled time, ${open.latenciesMs.length} reports`;
+  return [
+    figure('per-second', closed.perSecond, '1/s', rush),
+    figure('statements', closed.statementsEach, '1', `statements per heartbeat, begin and commit counted; ${rush}`),
+    figure('own-cpu', closed.ownCpuUs, 'us', `CPU of the Node process per heartbeat; ${rush}`),
+    figure('postgres-cpu', closed.postgresCpuUs, 'us', `CPU of all Postgres processes per heartbeat; ${rush}`),
+    figure('at-1hz-per-second', open.perSecond, '1/s', steady),
+    figure('at-1hz-p50', quantile(open.latenciesMs, 0.5), 'ms', steady),
+    figure('at-1hz-p99', quantile(open.latenciesMs, 0.99), 'ms', steady),
+    figure('at-1hz-own-cpu', (open.ownCpuUs * open.perSecond) / 1e6, 'cores', `Node, generator included; ${steady}`),
+    figure(
+      'at-1hz-postgres-cpu',
+      (open.postgresCpuUs * open.perSecond) / 1e6,
+      'cores',
+      `all Postgres processes; ${steady}`,
+    ),
+    figure('at-1hz-statements', open.statementsEach, '1', `statements per heartbeat; ${steady}`),
+  ];
+}
+
+type Done = (latencyMs: number) => void;
+
+/** Runs a load for the warm-up and the measured span, and counts only the latter. */
+async function observe(
+  { signal }: BenchContext,
+  database: BenchDatabase,
+  load: (over: AbortSignal, done: Done) => Promise<void>,
+): Promise<Span> {
+  const over = new AbortController();
+  let latenciesMs: number[] = [];
+  const running = load(AbortSignal.any([over.signal, signal]), (latencyMs) => void latenciesMs.push(latencyMs));
+  try {
+    await Promise.race([sleep(WARM_UP_MS, undefined, { signal }), running]);
+    const before = await readMeters(database);
+    latenciesMs = [];
+    await Promise.race([sleep(MEASURE_MS, undefined, { signal }), running]);
+    const counted = latenciesMs;
+    const after = await readMeters(database);
+    latenciesMs = [];
+    const each = 1 / counted.length;
+    return {
+      latenciesMs: counted,
+      perSecond: (counted.length / (after.atMs - before.atMs)) * 1000,
+      statementsEach: (after.statements - before.statements) * each,
+      ownCpuUs: (after.ownCpuUs - before.ownCpuUs) * each,
+      postgresCpuUs: (after.postgresCpuMs - before.postgresCpuMs) * 1000 * each,
+    };
+  } finally {
+    over.abort();
+    await running;
+  }
+}
+
+async function readMeters(
+  database: BenchDatabase,
+): Promise<{ atMs: number; statements: number; ownCpuUs: number; postgresCpuMs: number }> {
+  const postgresCpuMs = await readTreeCpuMs(database.pid);
+  const { user, system } = process.cpuUsage();
+  return { atMs: performance.now(), statements: database.statements(), ownCpuUs: user + system, postgresCpuMs };
+}
+
+/** Agents report at their own moment of each second. One that has no answer yet is late, and that counts as waiting. */
+async function openLoop(
+  agents: readonly Reporter[],
+  batcher: ReportBatcher,
+  over: AbortSignal,
+  done: Done,
+): Promise<void> {
+  const startMs = performance.now();
+  const pending = new Set<Promise<void>>();
+  for (let sent = 0; !over.aborted;) {
+    const due = Math.floor(((performance.now() - startMs) * agents.length) / 1000);
+    for (; sent < due; sent += 1) {
+      const scheduledMs = startMs + (sent * 1000) / agents.length;
+      const report = agents[sent % agents.length]!.report(batcher, scheduledMs, done);
+      pending.add(report);
+      void report.finally(() => pending.delete(report));
+    }
+    await sleep(1);
+  }
+  await Promise.all(pending);
+}
+
+class Reporter {
+  readonly #agent: SeededAgent;
+  #seq = 0;
+
+  constructor(agent: SeededAgent) {
+    this.#agent = agent;
+  }
+
+  async report(batcher: ReportBatcher, sinceMs: number, done: Done): Promise<void> {
+    this.#seq += 1;
+    const report: AgentReport = {
+      bootId: '00000000-0000-4000-8000-000000000001',
+      seq: this.#seq,
+      capacity: { cpuMilli: 16_000, memoryMib: 65_536 },
+      used: { cpuMilli: (this.#seq * 997) % 16_000, memoryMib: 8192 },
+      cordon: { cordoned: false, generation: 0 },
+      tasks: this.#agent.tasks.map((taskId) => ({ taskId, attempt: 1, state: 'running', progressBase64: null })),
+      leaving: false,
+    };
+    const result = await batcher.write(this.#agent.id, report);
+    if (result.kind !== 'accepted' || result.held.length !== report.tasks.length) {
+      throw new Error(`a report of ${this.#agent.id} was ${result.kind}, with ${result.held.length} tasks held`);
+    }
+    done(performance.now() - sinceMs);
+  }
+}

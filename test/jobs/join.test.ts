@@ -1,0 +1,118 @@
+import { describe, expect } from 'vitest';
+import { test } from '../support/database.ts';
+import { worldPolicy } from '../support/world-policy.ts';
+import { endReasons, onlyInstanceId, onlyMachine, readyInstance } from '../support/world-rows.ts';
+import { World } from '../support/world.ts';
+
+/** One machine at a time, so that a test sees one life. */
+const ONE = { limits: { max: 1 } } as const;
+
+async function untilFirstEnd(world: World): Promise<string | null> {
+  await world.runUntil('a machine has ended', async () => (await world.count('machines', 'terminated')) > 0, 1_800_000);
+  return (await endReasons(world.db))[0] ?? null;
+}
+
+describe('joining', () => {
+  test('brings agent, recipe and a one-time token, and nothing secret stays behind', async ({ pool }) => {
+    const policy = worldPolicy({ ...ONE, recipe: { script: '/etc/recipe.sh', env: { POOL: 'media' } } });
+    const world = await World.create(pool, { policies: [policy] });
+    await world.submit(1, 600);
+    const instanceId = await readyInstance(world);
+    expect(world.hosts.fileOn(instanceId, '.spillway/recipe.sh')).toBe('# /etc/recipe.sh\n');
+    expect(world.hosts.fileOn(instanceId, '.spillway/recipe.env')).toBe('{"POOL":"media"}');
+    const rows = await world.db.selectFrom('enrolments').select(['token_hash', 'used_at']).execute();
+    expect(rows).toHaveLength(1);
+    expect(rows[0]?.used_at).not.toBeNull();
+    expect(JSON.stringify(await world.db.selectFrom('machine_events').selectAll().execute())).not.toMatch(
+      /ENROL|PRIVATE/,
+    );
+  });
+
+  test('ends at once, and is never tried again, with a host that proves another key', async ({ pool }) => {
+    const world = await World.create(pool, { policies: [worldPolicy(ONE)] });
+    world.hosts.manners.foreignKey = true;
+    await world.submit(1, 10);
+    expect(await untilFirstEnd(world)).toBe('join-failed');
+    const [first] = world.truth.instances();
+    expect(world.hosts.commandsOn(first?.instanceId ?? '')).toEqual([]);
+    const tries = world.log.lines.filter(
+      ({ message, details }) => message === 'join did not succeed' && details['code'] === 'SSH_HOST_KEY',
+    );
+    const machines = new Set(tries.map(({ details }) => details['machineId']));
+    expect(tries.length).toBe(machines.size);
+  });
+
+  test('ends when the recipe fails, and says how', async ({ pool }) => {
+    const world = await World.create(pool, { policies: [worldPolicy(ONE)] });
+    world.hosts.manners.joinExit = 3;
+    await world.submit(1, 10);
+    expect(await untilFirstEnd(world)).toBe('join-failed');
+    const event = await world.db
+      .selectFrom('machine_events')
+      .select('detail')
+      .where('to_state', '=', 'terminating')
+      .executeTakeFirstOrThrow();
+    expect(event.detail).toMatchObject({ exitCode: 3, output: 'exit 3' });
+  });
+
+  test('is tried again while the host refuses log-ins, and succeeds when it stops refusing', async ({ pool }) => {
+    const world = await World.create(pool, { policies: [worldPolicy(ONE)] });
+    world.hosts.manners.loginFails = 'SSH_UNREACHABLE';
+    await world.submit(1, 10);
+    await world.run(120_000);
+    expect((await onlyMachine(world)).state).toBe('joining');
+    world.hosts.manners.loginFails = null;
+    await readyInstance(world);
+  });
+
+  test('installs a silent agent anew every half minute and ends at its deadline', async ({ pool }) => {
+    const policy = worldPolicy({ ...ONE, ready: { deadlineMs: 120_000 } });
+    const world = await World.create(pool, { policies: [policy] });
+    world.hosts.manners.agentMute = true;
+    await world.submit(1, 10);
+    expect(await untilFirstEnd(world)).toBe('join-deadline');
+    const joins = world.hosts.commandsOn(world.truth.instances()[0]?.instanceId ?? '');
+    expect(joins.length).toBeGreaterThanOrEqual(3);
+    expect(joins.length).toBeLessThanOrEqual(5);
+  });
+
+  test('waits for the readiness command', async ({ pool }) => {
+    const world = await World.create(pool, { policies: [worldPolicy({ ...ONE, ready: { command: 'is-up' } })] });
+    world.hosts.manners.exits.set('is-up', 1);
+    await world.submit(1, 10);
+    await world.run(60_000);
+    expect((await onlyMachine(world)).state).toBe('joining');
+    expect(await world.count('tasks', 'pending')).toBe(1);
+    world.hosts.manners.exits.delete('is-up');
+    const instanceId = await readyInstance(world);
+    expect(world.hosts.commandsOn(instanceId).filter((command) => command === '(join)')).toHaveLength(1);
+  });
+});
+
+describe('booting', () => {
+  test('ends at its deadline when SSH never answers', async ({ pool }) => {
+    const world = await World.create(pool, { policies: [worldPolicy(ONE)] });
+    world.hosts.manners.closed = true;
+    await world.submit(1, 10);
+    await world.run(590_000);
+    expect((await onlyMachine(world)).state).toBe('booting');
+    expect(await untilFirstEnd(world)).toBe('boot-deadline');
+  });
+
+  test('ends when the instance fails to start, and another one is launched', async ({ pool }) => {
+    const world = await World.create(pool, { policies: [worldPolicy(ONE)] });
+    world.region.faults.failStart('Server.InternalError');
+    await world.submit(1, 10);
+    expect(await untilFirstEnd(world)).toBe('instance-gone');
+    await world.runUntil('the task is done', async () => (await world.count('tasks', 'done')) === 1, 600_000);
+  });
+
+  test('waits for a listing to tell the address where the launch did not', async ({ pool }) => {
+    const world = await World.create(pool, { policies: [worldPolicy(ONE)] });
+    await world.submit(1, 10);
+    await world.runUntil('it boots', async () => (await world.count('machines', 'booting')) === 1, 60_000);
+    await world.db.updateTable('machines').set({ private_ip: null }).execute();
+    await readyInstance(world);
+    expect(await onlyInstanceId(world)).toMatch(/^i-/);
+  });
+});

@@ -1,0 +1,161 @@
+import { describe, expect } from 'vitest';
+import { stepLaunch } from '../../src/jobs/launch.ts';
+import type { LaunchId } from '../../src/model/ids.ts';
+import type { RunOutcome } from '../../src/ports/cloud.ts';
+import { createCredentials } from '../../src/wiring/credentials.ts';
+import { test } from '../support/database.ts';
+import { callOutcomes, endReasons } from '../support/world-rows.ts';
+import { World } from '../support/world.ts';
+
+const ONE_TYPE = { types: ['c5.large'] };
+
+async function untilDone(world: World, tasks: number): Promise<void> {
+  await world.runUntil('the tasks are done', async () => (await world.count('tasks', 'done')) === tasks, 2_400_000);
+}
+
+async function untilGone(world: World): Promise<void> {
+  await world.runUntil('all machines are gone', async () => (await world.liveMachines()) === 0, 2_400_000);
+  expect(world.truth.living()).toEqual([]);
+}
+
+describe('a launch', () => {
+  test('whose answers are lost repeats its token and gets the one instance it made', async ({ pool }) => {
+    const world = await World.create(pool, ONE_TYPE);
+    world.region.faults.loseReply('RunInstances', 2);
+    await world.submit(1, 10);
+    await untilDone(world, 1);
+    expect(await callOutcomes(world.db)).toEqual(['unknown', 'unknown', 'launched']);
+    expect(world.truth.instances()).toHaveLength(1);
+  });
+
+  test('that is throttled waits and repeats', async ({ pool }) => {
+    const world = await World.create(pool, ONE_TYPE);
+    world.region.faults.failNext('RunInstances', { code: 'RequestLimitExceeded', times: 2 });
+    await world.submit(1, 10);
+    await untilDone(world, 1);
+    expect(await callOutcomes(world.db)).toEqual(['throttled', 'throttled', 'launched']);
+  });
+
+  test('that meets no capacity ends with its machines, and the next one goes elsewhere', async ({ pool }) => {
+    const world = await World.create(pool, { types: ['c5.large', 'c5.xlarge'] });
+    world.region.faults.setCapacity([{ instanceType: 'c5.large', zone: '*', market: '*', instancesMax: 0 }]);
+    await world.submit(1, 10);
+    await untilDone(world, 1);
+    const refused = await world.db.selectFrom('unavailable_offerings').selectAll().execute();
+    expect(refused.map((row) => [row.instance_type, row.zone, row.strikes])).toEqual([
+      ['c5.large', 'us-east-1a', 1],
+      ['c5.large', 'us-east-1b', 1],
+    ]);
+    expect(await endReasons(world.db)).toEqual(['launch-refused', 'launch-refused']);
+    expect(world.truth.instances().map(({ instanceType }) => instanceType)).toEqual(['c5.xlarge']);
+  });
+
+  test('that EC2 refuses for another reason than capacity does not blame the offering', async ({ pool }) => {
+    const world = await World.create(pool, ONE_TYPE);
+    const codes = ['VcpuLimitExceeded', 'UnauthorizedOperation', 'InvalidAMIID.NotFound'] as const;
+    for (const code of codes) world.region.faults.failNext('RunInstances', { code });
+    await world.submit(1, 10);
+    await untilDone(world, 1);
+    expect(await callOutcomes(world.db)).toEqual(['refused', 'refused', 'refused', 'launched']);
+    const closed = await world.db.selectFrom('launches').select('error_code').orderBy('created_at').execute();
+    expect(closed.map((row) => row.error_code)).toEqual([...codes, null]);
+    expect(await world.db.selectFrom('unavailable_offerings').selectAll().execute()).toEqual([]);
+  });
+
+  test('that is refused after a call of unknown outcome stays open until its deadline', async ({ pool }) => {
+    const world = await World.create(pool, ONE_TYPE);
+    world.region.faults.failNext('RunInstances', { code: 'InternalError' });
+    world.region.faults.setCapacity([{ instanceType: '*', zone: '*', market: '*', instancesMax: 0 }]);
+    await world.submit(1, 10);
+    await world.run(500_000);
+    expect([...new Set(await callOutcomes(world.db))].sort()).toEqual(['refused', 'unknown']);
+    // The money stays reserved: the first call might still have had an effect.
+    expect(await world.count('machines', 'launching')).toBe(1);
+    await world.run(200_000);
+    expect(await world.count('launches', 'expired')).toBe(1);
+    expect((await endReasons(world.db))[0]).toBe('launch-expired');
+  });
+
+  test('that is given in part keeps what came and ends the rest', async ({ pool }) => {
+    const world = await World.create(pool, ONE_TYPE);
+    world.region.faults.fulfilPartially(1);
+    await world.submit(6, 30);
+    await world.run(5000);
+    const [first] = await world.db
+      .selectFrom('launches')
+      .select(['id', 'state'])
+      .orderBy('instance_count', 'desc')
+      .execute();
+    expect(first?.state).toBe('fulfilled');
+    const given = await world.db
+      .selectFrom('machines')
+      .select(['state', 'end_reason'])
+      .where('launch_id', '=', first?.id ?? '')
+      .orderBy('state')
+      .execute();
+    expect(given).toEqual([
+      { state: 'booting', end_reason: null },
+      { state: 'terminated', end_reason: 'launch-refused' },
+    ]);
+    await untilDone(world, 6);
+    expect(world.truth.instances()).toHaveLength(3);
+  });
+
+  test('is not sent with another deployment key than the one it was made with', async ({ pool }) => {
+    const world = await World.create(pool, ONE_TYPE);
+    world.wake.deaf = true;
+    await world.submit(1, 10);
+    await world.run(1000);
+    const { id } = await world.db
+      .selectFrom('launches')
+      .select('id')
+      .where('state', '=', 'open')
+      .executeTakeFirstOrThrow();
+    const credentials = createCredentials(Buffer.alloc(32, 9));
+    await stepLaunch({ ...world.process.steps, credentials }, id as LaunchId);
+    const closed = await world.db.selectFrom('launches').select(['state', 'error_code']).executeTakeFirstOrThrow();
+    expect(closed).toEqual({ state: 'refused', error_code: 'CONFIG_KEY_FILE' });
+    expect(await callOutcomes(world.db)).toEqual([]);
+  });
+
+  test('is not sent by a process that was stopped for too long after writing the row of the call', async ({ pool }) => {
+    const world = await World.create(pool, ONE_TYPE);
+    world.wake.deaf = true;
+    await world.submit(1, 10);
+    await world.run(1000);
+    const { id } = await world.db.selectFrom('launches').select('id').executeTakeFirstOrThrow();
+    const { steps } = world.process;
+    const cloud = {
+      ...steps.cloud,
+      async runInstances(request: Parameters<typeof steps.cloud.runInstances>[0]): Promise<RunOutcome> {
+        await world.time.run(21_000);
+        return await steps.cloud.runInstances(request);
+      },
+    };
+    await stepLaunch({ ...steps, cloud }, id as LaunchId);
+    expect(world.truth.instances()).toEqual([]);
+    expect(await world.count('launches', 'open')).toBe(0);
+  });
+
+  test('that expired while EC2 acted is swept up, once it shows', async ({ pool }) => {
+    const world = await World.create(pool, ONE_TYPE);
+    const { steps } = world.process;
+    const deafCloud = {
+      ...steps.cloud,
+      async runInstances(request: Parameters<typeof steps.cloud.runInstances>[0]): Promise<RunOutcome> {
+        await steps.cloud.runInstances(request);
+        return { kind: 'unknown', code: 'TimeoutError', message: 'never heard' };
+      },
+    };
+    world.process = { ...world.process, steps: { ...steps, cloud: deafCloud } };
+    await world.submit(1, 10);
+    await world.runUntil('the launch expired', async () => (await world.count('launches', 'expired')) === 1);
+    const [late] = world.truth.instances();
+    world.crash();
+    await untilDone(world, 1);
+    await untilGone(world);
+    expect(late?.state).toBe('running');
+    expect(world.region.findInstance(late?.instanceId ?? '')?.state).toBe('terminated');
+    expect(world.truth.instances()).toHaveLength(2);
+  });
+});

@@ -1,0 +1,284 @@
+import { describe, expect } from 'vitest';
+import type { MachineId } from '../../src/model/ids.ts';
+import type { CloudInstance, InstanceListing } from '../../src/ports/cloud.ts';
+import type { Db } from '../../src/store/database.ts';
+import { createSweepStore } from '../../src/store/sweeping.ts';
+import { aLaunch, aMachine, anInstance, NOW_MS, passTime, REGION, stopClock } from '../support/builders.ts';
+import { test } from '../support/database.ts';
+import { untilBlocked, withOpenTransaction } from './blocked.ts';
+
+const MINUTE_MS = 60_000;
+
+function aListing(instances: readonly CloudInstance[], overrides: Partial<InstanceListing> = {}): InstanceListing {
+  return { instances, complete: true, startedAtMs: NOW_MS, ...overrides };
+}
+
+/** A machine and its instance as a listing shows it. */
+async function aPair(db: Db, shown: Partial<CloudInstance> = {}, ageMs = 0) {
+  const { id, instanceId } = await aMachine(db, 'booting', { ageMs, dueMs: -MINUTE_MS });
+  return { id, instance: anInstance({ instanceId: instanceId!, ...shown }) };
+}
+
+const machineOf = async (db: Db, id: MachineId) =>
+  await db.selectFrom('machines').selectAll().where('id', '=', id).executeTakeFirstOrThrow();
+
+describe('observe', () => {
+  test('writes what a listing shows of many machines and names those that changed', async ({ db }) => {
+    await stopClock(db);
+    const pending = await aPair(db, { state: 'pending', privateIp: null, launchTimeMs: NOW_MS - 3000 });
+    const running = await aPair(db, { state: 'running', privateIp: '10.0.0.99' });
+    const stranger = anInstance();
+    const sweep = createSweepStore(db);
+    const listing = aListing([pending.instance, running.instance, stranger]);
+
+    const first = await sweep.observe(REGION, listing);
+
+    expect([...first.changed].sort()).toEqual([pending.id, running.id]);
+    expect(await machineOf(db, pending.id)).toMatchObject({
+      observed_state: 'pending',
+      observed_at: new Date(NOW_MS),
+      launch_time: new Date(NOW_MS - 3000),
+      private_ip: '10.0.0.7',
+      wake_at: new Date(NOW_MS),
+    });
+    expect(await machineOf(db, running.id)).toMatchObject({ observed_state: 'running', private_ip: '10.0.0.99' });
+    expect(await sweep.observe(REGION, listing)).toEqual({ changed: [] });
+  });
+
+  test('wakes only what changed', async ({ db }) => {
+    await stopClock(db);
+    const { id, instance } = await aPair(db);
+    const sweep = createSweepStore(db);
+    await sweep.observe(REGION, aListing([instance]));
+    await db.updateTable('machines').set({ wake_at: new Date(NOW_MS + MINUTE_MS) }).execute();
+
+    await sweep.observe(REGION, aListing([instance]));
+    expect(await machineOf(db, id)).toMatchObject({ wake_at: new Date(NOW_MS + MINUTE_MS) });
+
+    const changed = await sweep.observe(REGION, aListing([{ ...instance, privateIp: '10.9.9.9' }]));
+    expect(changed).toEqual({ changed: [id] });
+    expect(await machineOf(db, id)).toMatchObject({ wake_at: new Date(NOW_MS) });
+  });
+
+  test('names no machine that is over, but goes on watching its instance', async ({ db }) => {
+    const { id, instanceId } = await aMachine(db, 'terminated', { instanceId: 'i-0over' });
+
+    const result = await createSweepStore(db).observe(REGION, aListing([anInstance({ instanceId: instanceId! })]));
+
+    expect(result).toEqual({ changed: [] });
+    expect(await machineOf(db, id)).toMatchObject({ observed_state: 'running' });
+  });
+
+  test('takes an instance that two pages show as one', async ({ db }) => {
+    const { id, instance } = await aPair(db);
+
+    expect(await createSweepStore(db).observe(REGION, aListing([instance, instance]))).toEqual({ changed: [id] });
+  });
+
+  test('of nothing at all is no error', async ({ db }) => {
+    expect(await createSweepStore(db).observe(REGION, aListing([]))).toEqual({ changed: [] });
+  });
+
+  test('bounds the moment billing began: last asked while pending, first seen running', async ({ db }) => {
+    await stopClock(db);
+    const { id, instance } = await aPair(db);
+    const sweep = createSweepStore(db);
+    const looks = [
+      ['pending', 0],
+      ['pending', 2000],
+      ['running', 4000],
+      ['running', 6000],
+      // A late answer shows it pending once more: what is known already stays.
+      ['pending', 8000],
+    ] as const;
+    let nowMs = NOW_MS;
+    for (const [state, atMs] of looks) {
+      await passTime(db, NOW_MS + atMs + 500 - nowMs);
+      nowMs = NOW_MS + atMs + 500;
+      await sweep.observe(REGION, aListing([{ ...instance, state }], { startedAtMs: NOW_MS + atMs }));
+    }
+
+    expect(await machineOf(db, id)).toMatchObject({
+      pending_seen_at: new Date(NOW_MS + 2000),
+      running_seen_at: new Date(NOW_MS + 4500),
+    });
+  });
+
+  test('keeps the end that EC2 tells, and its first reason', async ({ db }) => {
+    await stopClock(db);
+    const told = await aPair(db, { state: 'shutting-down', endedAtMs: NOW_MS - 7000, endCode: 'Server.SpotInstanceTermination' });
+    const untold = await aPair(db, { state: 'terminated' });
+    const alive = await aPair(db, { state: 'stopping' });
+    const sweep = createSweepStore(db);
+    await sweep.observe(REGION, aListing([told.instance, untold.instance, alive.instance]));
+    await passTime(db, MINUTE_MS);
+    await sweep.observe(
+      REGION,
+      aListing([{ ...told.instance, state: 'terminated', endedAtMs: NOW_MS + 1, endCode: 'Client.UserInitiatedShutdown' }]),
+    );
+
+    expect(await machineOf(db, told.id)).toMatchObject({
+      observed_state: 'terminated',
+      ended_at: new Date(NOW_MS - 7000),
+      end_code: 'Server.SpotInstanceTermination',
+    });
+    expect(await machineOf(db, untold.id)).toMatchObject({ ended_at: new Date(NOW_MS) });
+    expect(await machineOf(db, alive.id)).toMatchObject({ ended_at: null });
+  });
+
+  test('vouches for an instance only up to the moment at which the listing was asked for', async ({ db }) => {
+    await stopClock(db);
+    const { id, instance } = await aPair(db);
+    const sweep = createSweepStore(db);
+    const seenAt = async (startedAtMs: number) => {
+      await sweep.observe(REGION, aListing([instance], { startedAtMs }));
+      return (await machineOf(db, id)).observed_at;
+    };
+
+    // It may have ended while the answer was on its way, and charges go up to here.
+    expect(await seenAt(NOW_MS - 4000)).toEqual(new Date(NOW_MS - 4000));
+    // An older listing that was held up takes nothing back.
+    expect(await seenAt(NOW_MS - 9000)).toEqual(new Date(NOW_MS - 4000));
+    // A clock of ours that is ahead of the database's is not believed.
+    expect(await seenAt(NOW_MS + 9000)).toEqual(new Date(NOW_MS));
+  });
+
+  test('waits for another writer and then writes on what that one left', async ({ db }) => {
+    const { id, instance } = await aPair(db);
+    await withOpenTransaction(db, async (tx) => {
+      await tx.updateTable('machines').set({ observed_state: 'running' }).where('id', '=', id).execute();
+      const observed = createSweepStore(db).observe(REGION, aListing([{ ...instance, privateIp: '10.0.0.7' }]));
+      await untilBlocked(db);
+      await tx.commit().execute();
+
+      expect(await observed).toEqual({ changed: [] });
+    });
+  });
+});
+
+describe('missing from a listing', () => {
+  const missing = async (db: Db, id: MachineId) => (await machineOf(db, id)).missing_listings;
+
+  test('counts for each complete listing, and begins anew when the instance is seen', async ({ db }) => {
+    await stopClock(db);
+    const { id, instance } = await aPair(db, {}, 6 * MINUTE_MS);
+    const sweep = createSweepStore(db);
+    const counted: number[] = [];
+    for (const shown of [[], [], [instance], []]) {
+      await sweep.observe(REGION, aListing(shown));
+      counted.push(await missing(db, id));
+    }
+
+    expect(counted).toEqual([1, 2, 0, 1]);
+    expect(await machineOf(db, id)).toMatchObject({ wake_at: new Date(NOW_MS) });
+  });
+
+  test('means nothing in a listing that is not complete', async ({ db }) => {
+    await stopClock(db);
+    const { id } = await aPair(db, {}, 6 * MINUTE_MS);
+
+    await createSweepStore(db).observe(REGION, aListing([], { complete: false }));
+
+    expect(await missing(db, id)).toBe(0);
+  });
+
+  test('means nothing of a machine that is young, moved since the listing began, is elsewhere, or has no instance', async ({
+    db,
+  }) => {
+    await stopClock(db);
+    const young = await aPair(db, {}, 5 * MINUTE_MS);
+    const moved = await aPair(db, {}, 6 * MINUTE_MS);
+    await db.updateTable('machines').set({ state_since: new Date(NOW_MS) }).where('id', '=', moved.id).execute();
+    const elsewhere = await aMachine(db, 'booting', {
+      ageMs: 6 * MINUTE_MS,
+      launchId: await aLaunch(db, { body: { region: 'us-east-1' } }),
+    });
+    const launching = await aMachine(db, 'launching', { ageMs: 6 * MINUTE_MS });
+    const over = await aMachine(db, 'terminated', { ageMs: 6 * MINUTE_MS, instanceId: 'i-0over' });
+
+    await createSweepStore(db).observe(REGION, aListing([]));
+
+    const rows = await db.selectFrom('machines').select(['id', 'missing_listings']).execute();
+    const ids = [young.id, moved.id, elsewhere.id, launching.id, over.id];
+    expect(rows.sort((a, b) => (a.id < b.id ? -1 : 1))).toEqual(ids.sort().map((id) => ({ id, missing_listings: 0 })));
+  });
+
+  test('of a machine whose row is older than its instance counts from the launch', async ({ db }) => {
+    await stopClock(db);
+    const { id } = await aPair(db, {}, 6 * MINUTE_MS);
+    await db.updateTable('machines').set({ launch_time: new Date(NOW_MS - MINUTE_MS) }).where('id', '=', id).execute();
+
+    await createSweepStore(db).observe(REGION, aListing([]));
+
+    expect(await missing(db, id)).toBe(0);
+  });
+});
+
+describe('findUnbound', () => {
+  test('names living instances that no living row has, with the launch of their token', async ({ db }) => {
+    const bound = await aMachine(db, 'ready');
+    const ended = await aMachine(db, 'terminated', { instanceId: 'i-0ended' });
+    const open = await aLaunch(db, { token: 'token-open' });
+    const closed = await aLaunch(db, { token: 'token-closed', state: 'expired' });
+    const late = anInstance({ clientToken: 'token-open', state: 'pending' });
+    const given = anInstance({ clientToken: 'token-closed' });
+    const unknown = anInstance({ clientToken: 'token-nobody', state: 'stopped' });
+    const zombie = anInstance({ instanceId: ended.instanceId! });
+    const shown = [
+      anInstance({ instanceId: bound.instanceId! }),
+      late,
+      given,
+      unknown,
+      zombie,
+      anInstance({ state: 'terminated' }),
+      anInstance({ state: 'shutting-down' }),
+    ];
+
+    const unbound = await createSweepStore(db).findUnbound(shown);
+
+    expect([...unbound].sort((a, b) => (a.instance.instanceId < b.instance.instanceId ? -1 : 1))).toEqual([
+      { instance: late, launch: { id: open, state: 'open' }, rowEnded: false },
+      { instance: given, launch: { id: closed, state: 'expired' }, rowEnded: false },
+      { instance: unknown, launch: null, rowEnded: false },
+      { instance: zombie, launch: null, rowEnded: true },
+    ]);
+    expect(await createSweepStore(db).findUnbound([])).toEqual([]);
+  });
+});
+
+describe('suspects', () => {
+  test('are counted once per mark and aged from the first', async ({ db }) => {
+    await stopClock(db);
+    const sweep = createSweepStore(db);
+    expect(await sweep.markSuspect('i-1', 'no-row')).toEqual({ listings: 1, ageMs: 0 });
+    await passTime(db, 40_000);
+
+    expect(await sweep.markSuspect('i-1', 'no-row')).toEqual({ listings: 2, ageMs: 40_000 });
+    expect(await sweep.markSuspect('i-2', 'row-ended')).toEqual({ listings: 1, ageMs: 0 });
+  });
+
+  test('that were cleared begin anew', async ({ db }) => {
+    const sweep = createSweepStore(db);
+    for (const id of ['i-1', 'i-2', 'i-3']) await sweep.markSuspect(id, 'no-row');
+
+    await sweep.clearSuspects(['i-2', 'i-9']);
+
+    expect(await sweep.markSuspect('i-1', 'no-row')).toMatchObject({ listings: 1 });
+    expect(await sweep.markSuspect('i-2', 'no-row')).toMatchObject({ listings: 2 });
+    await sweep.clearSuspects([]);
+    expect(await sweep.markSuspect('i-2', 'no-row')).toMatchObject({ listings: 1 });
+  });
+});
+
+describe('listLiveRegions', () => {
+  test('names each region with a machine that is not over, once', async ({ db }) => {
+    const elsewhere = await aLaunch(db, { body: { region: 'us-east-1' } });
+    const left = await aLaunch(db, { body: { region: 'ap-south-1' } });
+    await aMachine(db, 'ready');
+    await aMachine(db, 'requested');
+    await aMachine(db, 'draining', { launchId: elsewhere });
+    await aMachine(db, 'terminated', { launchId: left });
+
+    expect(await createSweepStore(db).listLiveRegions()).toEqual([REGION, 'us-east-1']);
+  });
+});
