@@ -4,11 +4,13 @@
  */
 import { parseArgs } from 'node:util';
 import { nearestWord } from '../src/model/units.ts';
+import { heartbeatsHttp } from './heartbeats-http.ts';
 import { heartbeats } from './heartbeats.ts';
 import { planner } from './planner.ts';
 import type { Bench } from './support/bench.ts';
+import { timeToReady } from './time-to-ready.ts';
 
-const BENCHES: readonly Bench[] = [planner, heartbeats];
+const BENCHES: readonly Bench[] = [planner, heartbeats, heartbeatsHttp, timeToReady];
 const USAGE = 'usage: npm run bench -- [--list] [NAME...]';
 
 const interrupted = new AbortController();

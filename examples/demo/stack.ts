@@ -32,18 +32,21 @@ export class Stack {
   private endpoint = '';
   private readonly stopping = new AbortController();
   private readonly environment: Record<string, string>;
+  private readonly settings: Readonly<Record<string, string>>;
   private sshPort = 0;
   private agentPort = 0;
   private service: Child | null = null;
 
-  private constructor(folder: string) {
+  private constructor(folder: string, settings: Readonly<Record<string, string>>) {
     this.folder = folder;
+    this.settings = settings;
     this.environment = { PATH: process.env['PATH'] ?? '/usr/bin:/bin', HOME: folder, LANG: 'C.UTF-8' };
   }
 
-  static async create(): Promise<Stack> {
+  /** @param settings more variables for the service, e.g. QUEUE_URL */
+  static async create(settings: Readonly<Record<string, string>> = {}): Promise<Stack> {
     // Short on purpose: the service's Unix socket lies in it and may have at most 107 bytes.
-    return new Stack(await mkdtemp(join(tmpdir(), 'spillway-demo-')));
+    return new Stack(await mkdtemp(join(tmpdir(), 'spillway-demo-')), settings);
   }
 
   get client(): ServiceClient {
@@ -114,6 +117,7 @@ export class Stack {
       AWS_REGION: SIMULATED_REGION,
       AWS_ACCESS_KEY_ID: SIMULATED_ACCESS_KEY.accessKeyId,
       AWS_SECRET_ACCESS_KEY: SIMULATED_ACCESS_KEY.secretAccessKey,
+      ...this.settings,
     });
     this.service = service;
     await this.waitUntil('the service answers', async () => {

@@ -38,9 +38,15 @@ export async function sweepTick(ports: LoopPorts): Promise<readonly SweepResult[
   const regions = new Set(await ports.sweeping.listLiveRegions());
   for (const { policy } of ports.policies.current()) regions.add(policy.burst.region);
   const looks: Look[] = [];
+  let failure: AppError | null = null;
   for (const region of [...regions].sort()) {
-    const look = await lookAt(ports, region);
-    if (look !== null) looks.push(look);
+    try {
+      looks.push(await lookAt(ports, region));
+    } catch (error) {
+      // A region that is away must not hide the others; the turn fails all the same, so that health shows it.
+      if (!(error instanceof AppError)) throw error;
+      failure ??= error;
+    }
   }
   // Once for all regions: marks know no region, and one region's innocence says nothing about another's suspects.
   await ports.sweeping.clearSuspects(
@@ -51,21 +57,12 @@ export async function sweepTick(ports: LoopPorts): Promise<readonly SweepResult[
     const condemned = listing.complete ? await condemn(ports, region, suspects) : 0;
     results.push({ listed: listing.instances.length, complete: listing.complete, adopted, condemned, foreign });
   }
+  if (failure !== null) throw failure;
   return results;
 }
 
-async function lookAt(ports: LoopPorts, region: string): Promise<Look | null> {
-  let listing: InstanceListing;
-  try {
-    listing = await ports.cloud.listInstances(region, ports.owner);
-  } catch (error) {
-    if (!(error instanceof AppError)) throw error;
-    ports.log.warn(
-      { region, code: error.code, error: error.message },
-      'instances could not be listed; nothing is concluded',
-    );
-    return null;
-  }
+async function lookAt(ports: LoopPorts, region: string): Promise<Look> {
+  const listing = await ports.cloud.listInstances(region, ports.owner);
   const ours = listing.instances.filter((instance) => ports.credentials.verifyToken(instance.clientToken) !== null);
   const { changed } = await ports.sweeping.observe(region, { ...listing, instances: ours });
   await ringFor(

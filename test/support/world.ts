@@ -229,8 +229,8 @@ export class World {
       owner: WORLD_OWNER,
       holder: `process-${this.processes}`,
       leaseTtlMs: LEASE_TTL_MS,
-      decideFromMs: 0,
       view: new CloudView(),
+      decideFromMs: 0,
       notifyAgents: (agentIds) => this.nudge(new Set(agentIds)),
     };
     const steps: StepPorts = {

@@ -1,0 +1,134 @@
+/** Heartbeats through the whole service: HTTP, credentials, batches, Postgres; the agents are a process of their own. */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { makeFigure, type Bench, type BenchContext, type Figure } from './support/bench.ts';
+import { openBenchDatabase, seedAgents, type BenchDatabase } from './support/database.ts';
+import { describeMachine, readCpuMs, readRssMib, readTreeCpuMs } from './support/machine.ts';
+import { BenchProcess } from './support/processes.ts';
+import { startService, type RunningService } from './support/service.ts';
+import type { SwarmOrders, SwarmResult } from './support/swarm.ts';
+
+/** 50,000 cores in agents of 16. */
+const AGENTS = 3125;
+/** Enough to keep the service busy, and fewer than it admits at one time (256). */
+const CLOSED_LOOP_AGENTS = 200;
+/** The service asks for agents' credentials again every half minute; each span sees some of that. */
+const SPAN_MS = 15_000;
+const DEADLINE_MS = 60_000;
+
+export const heartbeatsHttp: Bench = {
+  name: 'heartbeats-http',
+  about: 'heartbeats through the whole service over HTTP, from another process',
+  async run(context) {
+    const database = await openBenchDatabase();
+    try {
+      const tokens = (await seedAgents(database.pool, AGENTS, 0)).map(({ token }) => token);
+      await mkdir(join(database.dataDir, 'policies'));
+      const service = await startService({
+        database,
+        signal: context.signal,
+        env: {
+          SPILLWAY_POLICIES: join(database.dataDir, 'policies'),
+          AWS_REGION: 'us-east-1',
+        },
+      });
+      try {
+        return await measure({ context, database, service, tokens });
+      } finally {
+        await service.process.stop();
+      }
+    } finally {
+      await database.stop();
+    }
+  },
+};
+
+interface World {
+  readonly context: BenchContext;
+  readonly database: BenchDatabase;
+  readonly service: RunningService;
+  readonly tokens: readonly string[];
+}
+
+interface Outcome extends SwarmResult {
+  readonly serviceCores: number;
+  readonly postgresCores: number;
+  readonly rssMib: number;
+}
+
+async function measure(world: World): Promise<Figure[]> {
+  const { context, database, tokens } = world;
+  const { hostname: host, port } = new URL(world.service.agentUrl);
+  const common = { host, port: Number(port), measureMs: SPAN_MS, holdS: 0 };
+  context.progress('200 agents, as fast as it goes');
+  const rush = await observe(world, {
+    ...common,
+    tokens: tokens.slice(0, CLOSED_LOOP_AGENTS),
+    periodMs: null,
+    warmUpMs: 3000,
+    seqFrom: 0,
+  });
+  context.progress(`${AGENTS} agents, one report each per second`);
+  const steady = await observe(world, { ...common, tokens, periodMs: 1000, warmUpMs: 3000, seqFrom: 1e6 });
+  context.progress(`${AGENTS} agents, one report each per 10 s, held for up to 10 s as real agents ask`);
+  const usual = await observe(world, { ...common, tokens, periodMs: 10_000, holdS: 9, warmUpMs: 10_000, seqFrom: 2e6 });
+
+  const about = `whole service, agents without tasks, no policy; loopback, the generator shares the cores; ${database.version}; ${describeMachine()}`;
+  const figure = (name: string, value: number, unit: string, how: string): Figure =>
+    makeFigure('heartbeats-http', name, value, unit, `${how}; ${about}`);
+  const cores = ({ serviceCores, postgresCores, cpuCores }: Outcome): string =>
+    `service ${serviceCores.toFixed(2)}, Postgres ${postgresCores.toFixed(2)}, generator ${cpuCores.toFixed(2)} cores`;
+  const rushed = `closed loop of ${CLOSED_LOOP_AGENTS} keep-alive connections, ${SPAN_MS / 1000} s, ${rush.refused} refused; ${cores(rush)}`;
+  const steadied = `open loop, ${AGENTS} agents once per second, latency from the scheduled time, ${SPAN_MS / 1000} s, ${steady.accepted} accepted, ${steady.refused} refused, ${steady.missed} missed; ${cores(steady)}`;
+  const usually = `${AGENTS} agents every 10 s with held answers, ${SPAN_MS / 1000} s, ${usual.accepted} accepted, ${usual.refused} refused; ${cores(usual)}`;
+  return [
+    figure('per-second', (rush.accepted / SPAN_MS) * 1000, '1/s', rushed),
+    figure(
+      'service-cpu',
+      (rush.serviceCores * SPAN_MS * 1000) / rush.accepted,
+      'us',
+      `CPU of the service process per heartbeat; ${rushed}`,
+    ),
+    figure('at-1hz-accepted', (steady.accepted / SPAN_MS) * 1000, '1/s', steadied),
+    figure('at-1hz-p50', steady.p50Ms, 'ms', steadied),
+    figure('at-1hz-p99', steady.p99Ms, 'ms', steadied),
+    figure('at-1hz-service-cpu', steady.serviceCores, 'cores', steadied),
+    figure('at-1hz-postgres-cpu', steady.postgresCores, 'cores', steadied),
+    figure('at-1hz-rss', steady.rssMib, 'MiB', `resident memory of the service at the end; ${steadied}`),
+    figure('at-10s-service-cpu', usual.serviceCores, 'cores', usually),
+    figure('at-10s-postgres-cpu', usual.postgresCores, 'cores', usually),
+  ];
+}
+
+async function observe({ context, database, service }: World, orders: SwarmOrders): Promise<Outcome> {
+  const swarm = new BenchProcess({
+    name: 'the swarm',
+    command: process.execPath,
+    args: [fileURLToPath(new URL('support/swarm.ts', import.meta.url))],
+    cwd: database.dataDir,
+    input: JSON.stringify(orders),
+  });
+  try {
+    const read = async (): Promise<{ atMs: number; serviceMs: number; postgresMs: number }> => ({
+      serviceMs: await readCpuMs(service.process.pid),
+      postgresMs: await readTreeCpuMs(database.pid),
+      atMs: performance.now(),
+    });
+    await swarm.line(/^measuring$/, DEADLINE_MS, context.signal);
+    const before = await read();
+    await swarm.line(/^measured$/, DEADLINE_MS, context.signal);
+    const after = await read();
+    const rssMib = await readRssMib(service.process.pid);
+    const [, json = ''] = await swarm.line(/^result (.*)$/, DEADLINE_MS, context.signal);
+    const tookMs = after.atMs - before.atMs;
+    return {
+      ...(JSON.parse(json) as SwarmResult),
+      serviceCores: (after.serviceMs - before.serviceMs) / tookMs,
+      postgresCores: (after.postgresMs - before.postgresMs) / tookMs,
+      rssMib,
+    };
+  } finally {
+    await swarm.stop();
+  }
+}

@@ -1,0 +1,45 @@
+import { describe, expect } from 'vitest';
+import { createRetentionStore } from '../../src/store/retention.ts';
+import { aLaunch, anAgent, aPlanRow, aTask, NOW_MS, passTime, stopClock } from '../support/builders.ts';
+import { test } from '../support/database.ts';
+
+const DAY_MS = 86_400_000;
+
+describe('forget', () => {
+  test('deletes old samples, logs of tasks long over and plans that did nothing, and nothing else', async ({ db }) => {
+    await stopClock(db);
+    const agentId = await anAgent(db);
+    const quiet = await aPlanRow(db);
+    const acting = await aPlanRow(db);
+    await aLaunch(db, { planId: acting });
+    const over = await aTask(db, { agentId, state: 'done' });
+    const long = await aTask(db, { agentId, state: 'running' });
+    await db.updateTable('tasks').set({ finished_at: new Date(NOW_MS) }).where('id', '=', over).execute();
+    for (const [task_id, text] of [[over, 'old'], [long, 'alive']] as const) {
+      await db.insertInto('task_logs').values({ task_id, attempt: 1, byte_offset: 0, content: Buffer.from(text) }).execute();
+    }
+    const sample = { agent_id: agentId, allocated_cpu_milli: 0, allocated_memory_mib: 0, running_tasks: 0 };
+    await db.insertInto('samples').values({ ...sample, at: new Date(NOW_MS) }).execute();
+    await passTime(db, DAY_MS + 1);
+    await db.insertInto('samples').values({ ...sample, at: new Date(NOW_MS + DAY_MS) }).execute();
+    const fresh = await aPlanRow(db);
+
+    expect(await createRetentionStore(db).forget(DAY_MS, 100)).toBe(3);
+
+    const plans = await db.selectFrom('plans').select('id').orderBy('id').execute();
+    expect(plans.map(({ id }) => id)).toEqual([acting, fresh]);
+    expect(plans.map(({ id }) => id)).not.toContain(quiet);
+    expect(await db.selectFrom('task_logs').select('task_id').execute()).toEqual([{ task_id: long }]);
+    expect(await db.selectFrom('samples').select('at').execute()).toEqual([{ at: new Date(NOW_MS + DAY_MS) }]);
+    expect(await createRetentionStore(db).forget(DAY_MS, 100)).toBe(0);
+  });
+
+  test('deletes at most so many of each kind at a time', async ({ db }) => {
+    await stopClock(db);
+    for (let index = 0; index < 5; index += 1) await aPlanRow(db);
+    await passTime(db, DAY_MS + 1);
+    const retention = createRetentionStore(db);
+
+    expect([await retention.forget(DAY_MS, 2), await retention.forget(DAY_MS, 2), await retention.forget(DAY_MS, 2)]).toEqual([2, 2, 1]);
+  });
+});
