@@ -1,7 +1,7 @@
 import { describe, expect } from 'vitest';
 import { AppError } from '../../src/model/errors.ts';
 import type { TaskId } from '../../src/model/ids.ts';
-import type { WakeQueue } from '../../src/ports/queue.ts';
+import type { TaskQueues, WakeQueue } from '../../src/ports/queue.ts';
 import type { Db } from '../../src/store/database.ts';
 import { createMachineStore } from '../../src/store/machines.ts';
 import { aMachine, anAgent, OTHER_BOOT, passTime, someHex, stopClock, WORKLOAD } from '../support/builders.ts';
@@ -317,23 +317,25 @@ describe('a machine that waits for its agent', () => {
 
 describe('the queue of tasks is away', () => {
   test('and a report is answered all the same, a submission kept all the same', async ({ db, databaseUrl }) => {
-    const agentId = await anAgent(db);
     await using engine = await startEngine(db, databaseUrl);
-    const agent = engine.agent(agentId);
+    await using cut = await startEngine(db, databaseUrl, { queues: deadTaskQueues() });
+    const agent = cut.agent(await anAgent(db));
     await engine.submit(1);
     await engine.assign();
     agent.obey(await agent.beat());
-    await engine[Symbol.asyncDispose]();
-
     agent.finish();
+
     expect((await agent.beat()).ack).toHaveLength(1);
-    await engine.submit(1);
+    const [waiting] = await cut.submit(1);
+    await expect(cut.assign()).rejects.toMatchObject({ code: 'QUEUE_UNREACHABLE' });
 
     expect(await statesOf(db)).toEqual([
       ['done', 1],
       ['pending', 0],
     ]);
-    expect(engine.lines.filter(({ level }) => level === 'warn').length).toBeGreaterThanOrEqual(2);
+    expect(cut.lines.filter(({ level }) => level === 'warn')).toHaveLength(2);
+    await engine.assign();
+    expect((await agent.beat()).run).toMatchObject([{ taskId: waiting }]);
   });
 });
 
@@ -399,12 +401,23 @@ describe('a submission', () => {
   });
 });
 
-/** A queue whose store cannot be reached. */
+const AWAY = new AppError('QUEUE_UNREACHABLE', 'the queue is away', { remedy: 'wait' });
+const fail = async (): Promise<never> => await Promise.reject(AWAY);
+
+/** Queues whose store cannot be reached. */
 function deadQueue(): WakeQueue {
-  const away = new AppError('QUEUE_UNREACHABLE', 'the queue is away', { remedy: 'wait' });
+  return { ring: fail, consume: fail, close: async () => undefined };
+}
+
+function deadTaskQueues(): TaskQueues {
   return {
-    ring: async () => await Promise.reject(away),
-    consume: async () => await Promise.reject(away),
+    add: fail,
+    take: fail,
+    // Nothing to renew is no reason to ask.
+    renew: async (leases) => (leases.length === 0 ? [] : await fail()),
+    complete: fail,
+    release: fail,
+    recoverStalled: fail,
     close: async () => undefined,
   };
 }

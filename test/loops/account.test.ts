@@ -22,10 +22,11 @@ describe('the ledger', () => {
     const policy = worldPolicy({
       burst: { market: { spot: 0.5, onDemandBase: 2 } },
       limits: { max: 12 },
+      demand: { freshnessMs: 300_000 },
       drain: { scaleDownUnneededMs: 600_000 },
     });
-    const everyS = { plan: 60, sweep: 10, ring: 30, assign: 60, recover: 60, account: 60, prices: 900 };
-    const world = await World.create(pool, { policies: [policy], everyS, types: ['c5.4xlarge'] });
+    const everyS = { plan: 60, sweep: 60, ring: 60, assign: 60, recover: 120, account: 60, prices: 900 };
+    const world = await World.create(pool, { policies: [policy], everyS, heartbeatS: 60, types: ['c5.4xlarge'] });
     world.truth.livingMax = 12;
     await world.turn('prices');
     // Waves of different lengths, so that machines end at any moment of an hour.
@@ -33,6 +34,11 @@ describe('the ledger', () => {
     const endMs = world.time.nowMs() + DAY_MS;
     for (const hours of [1.3, 2.7, 5.1]) {
       await world.submit(8, hours * 3600, shape);
+      // The service looks every few seconds; here it does while something starts.
+      for (let look = 0; look < 10; look += 1) {
+        await world.run(1000);
+        await world.turn('sweep');
+      }
       await world.run(7 * HOUR_MS);
     }
     await world.run(endMs - world.time.nowMs());

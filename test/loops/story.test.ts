@@ -1,6 +1,5 @@
 import { describe, expect } from 'vitest';
 import { test } from '../support/database.ts';
-import { worldPolicy } from '../support/world-policy.ts';
 import { World } from '../support/world.ts';
 
 describe('a wave of work', () => {
@@ -16,6 +15,5 @@ describe('a wave of work', () => {
     expect(world.truth.living()).toEqual([]);
     expect(world.outlived).toEqual([]);
     expect(world.truth.instances().length).toBeLessThanOrEqual(3);
-    console.log(await world.history());
   });
 });

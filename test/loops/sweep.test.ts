@@ -5,6 +5,7 @@ import type { Region } from '../../src/simulator/region.ts';
 import { SIMULATED_IMAGES, SIMULATED_SUBNETS } from '../../src/simulator/world.ts';
 import { createCredentials } from '../../src/wiring/credentials.ts';
 import { test } from '../support/database.ts';
+import { worldPolicy } from '../support/world-policy.ts';
 import { callOutcomes } from '../support/world-rows.ts';
 import { World, WORLD_KEY, WORLD_OWNER } from '../support/world.ts';
 
@@ -29,6 +30,11 @@ function launchUnknown(region: Region, token: string, owner = WORLD_OWNER): stri
     TagSpecifications: [{ ResourceType: 'instance', Tags: [{ Key: 'spillway:owner', Value: owner }] }],
   });
   return answer.Instances?.[0]?.InstanceId ?? '';
+}
+
+function addWest(world: World): void {
+  const west = worldPolicy({ name: 'west', burst: { region: WEST } });
+  world.policies = [...world.policies, west];
 }
 
 async function sweepAfter(world: World, ms: number): Promise<number> {
@@ -60,9 +66,7 @@ describe('an instance of ours that no row names', () => {
 
   test('is ended in whatever region it lives', async ({ pool }) => {
     const world = await World.create(pool, { everyS: BY_HAND, otherRegions: [WEST] });
-    const [policy] = world.policies;
-    if (policy === undefined) throw new Error('the world has a policy');
-    world.policies = [policy, { ...policy, name: 'west', burst: { ...policy.burst, region: WEST } }];
+    addWest(world);
     const orphans = [...world.regions.values()].map((region, index) => launchUnknown(region, ourToken(index + 1)));
     for (let sweep = 0; sweep < 4; sweep += 1) await sweepAfter(world, 30_000);
     await world.run(5000);
@@ -72,9 +76,7 @@ describe('an instance of ours that no row names', () => {
 
   test('does not wait for another region whose calls fail', async ({ pool }) => {
     const world = await World.create(pool, { everyS: BY_HAND, otherRegions: [WEST] });
-    const [policy] = world.policies;
-    if (policy === undefined) throw new Error('the world has a policy');
-    world.policies = [policy, { ...policy, name: 'west', burst: { ...policy.burst, region: WEST } }];
+    addWest(world);
     for (const [index, region] of [...world.regions.values()].entries()) launchUnknown(region, ourToken(index + 1));
     world.region.faults.failNext('TerminateInstances', { code: 'UnauthorizedOperation', times: 10 });
     for (let sweep = 0; sweep < 4; sweep += 1) await sweepAfter(world, 30_000);
@@ -150,11 +152,20 @@ describe('an incomplete listing', () => {
     expect(await world.count('machines', 'ready')).toBe(1);
   });
 
-  test('that fails altogether concludes nothing', async ({ pool }) => {
-    const world = await World.create(pool, { everyS: BY_HAND });
+  test('that fails altogether concludes nothing, and the turn says so', async ({ pool }) => {
+    const world = await World.create(pool, { everyS: BY_HAND, otherRegions: [WEST] });
+    addWest(world);
     launchUnknown(world.region, ourToken(1));
-    world.region.faults.failNext('DescribeInstances', { code: 'UnauthorizedOperation' });
-    expect(await sweepTick(world.process.loops)).toEqual([]);
+    for (let sweep = 0; sweep < 5; sweep += 1) {
+      world.region.faults.failNext('DescribeInstances', { code: 'UnauthorizedOperation' });
+      await expect(sweepTick(world.process.loops)).rejects.toMatchObject({ code: 'AWS_AUTH' });
+      await world.run(60_000);
+    }
+    expect(world.truth.living()).toHaveLength(1);
+    const { view } = world.process.loops;
+    expect(view.isFresh('us-east-1', world.time.monotonicMs(), 3_600_000)).toBe(false);
+    // The other region was seen all the same.
+    expect(view.isFresh(WEST, world.time.monotonicMs(), 60_000)).toBe(true);
   });
 });
 

@@ -8,8 +8,6 @@ import type { TaskQueues, WakeQueue } from '../../src/ports/queue.ts';
 import type { AgentStore, HeldTask, ReportResult } from '../../src/ports/tasks.ts';
 import type { WorldTime } from './world-time.ts';
 
-export const HEARTBEAT_MS = 5000;
-export const LEASE_MS = 30_000;
 
 export interface AgentSurroundings {
   readonly time: WorldTime;
@@ -17,6 +15,7 @@ export interface AgentSurroundings {
   readonly agents: AgentStore;
   readonly queues: TaskQueues;
   readonly wake: WakeQueue;
+  readonly timing: { readonly intervalMs: number; readonly leaseMs: number };
   /** A task ended or came back: room or work appeared. */
   readonly onChange: () => void;
   /** Two living agents run one task at once: the engine's promise is broken. */
@@ -104,7 +103,7 @@ export class WorldAgent {
   private async beat(): Promise<void> {
     if (!this.isAlive()) return;
     await this.report();
-    this.world.time.at(HEARTBEAT_MS, async () => await this.beat());
+    this.world.time.at(this.world.timing.intervalMs, async () => await this.beat());
   }
 
   private async report(): Promise<void> {
@@ -112,7 +111,7 @@ export class WorldAgent {
     this.endDue();
     if (this.silent) return this.fenceItself();
     this.seq += 1;
-    const [result] = await this.world.agents.writeReports([{ agentId: this.id, report: this.render() }], LEASE_MS);
+    const [result] = await this.world.agents.writeReports([{ agentId: this.id, report: this.render() }], this.world.timing.leaseMs);
     if (result?.kind !== 'accepted') return this.stop();
     this.lastAcceptedMs = this.world.time.nowMs();
     await this.settle(result);
@@ -139,8 +138,8 @@ export class WorldAgent {
 
   /** What the gateway does with the queues after a report. */
   private async settle(result: ReportResult): Promise<void> {
-    const { queues, wake } = this.world;
-    await queues.renew(result.held.map(leaseOf), LEASE_MS);
+    const { queues, wake, timing } = this.world;
+    await queues.renew(result.held.map(leaseOf), timing.leaseMs);
     const over = result.ended.flatMap(({ lease }) => (lease === null ? [] : [lease]));
     for (const task of over) await queues.complete(leaseOf(task));
     for (const task of result.lost) await queues.release(leaseOf(task));
@@ -178,7 +177,7 @@ export class WorldAgent {
   }
 
   private fenceItself(): void {
-    if (this.world.time.nowMs() - this.lastAcceptedMs >= (LEASE_MS * 2) / 3) this.running.clear();
+    if (this.world.time.nowMs() - this.lastAcceptedMs >= (this.world.timing.leaseMs * 2) / 3) this.running.clear();
   }
 }
 

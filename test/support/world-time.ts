@@ -65,14 +65,13 @@ export class WorldTime implements Clock {
   /** Lets `ms` pass, or less when `until` says so after an event. One thing happens at a time. */
   async run(ms: number, until: () => boolean | Promise<boolean> = () => false): Promise<void> {
     const endMs = this.currentMs + ms;
+    await settle();
     for (let next = this.events[0]; next !== undefined && next.atMs <= endMs; next = this.events[0]) {
       this.events.shift();
       await this.setTo(next.atMs);
       await next.run();
       // Whoever slept until now goes on before the next event.
-      await new Promise((resolve) => {
-        setImmediate(resolve);
-      });
+      await settle();
       if (await until()) return;
     }
     await this.setTo(endMs);
@@ -83,4 +82,11 @@ export class WorldTime implements Clock {
     this.currentMs = ms;
     if (this.pool !== null) await this.pool.query('update world.clock set ms = $1', [ms]);
   }
+}
+
+/** Lets everything that can go on without time passing go on. */
+async function settle(): Promise<void> {
+  await new Promise((resolve) => {
+    setImmediate(resolve);
+  });
 }

@@ -26,7 +26,7 @@ import { createCredentials } from '../../src/wiring/credentials.ts';
 import { buildStores, type Stores } from '../../src/wiring/stores.ts';
 import { SeededIds } from '../simulator/support.ts';
 import { recordingLog } from './log.ts';
-import { HEARTBEAT_MS, LEASE_MS, sha256, WorldAgent } from './world-agents.ts';
+import { sha256, WorldAgent } from './world-agents.ts';
 import { createRegionCloud } from './world-cloud.ts';
 import { InjectedCrash, Injector } from './world-faults.ts';
 import { WorldHosts } from './world-hosts.ts';
@@ -47,6 +47,8 @@ export interface WorldOptions {
   readonly everyS?: Partial<Record<WorldLoop, number>>;
   readonly types?: readonly string[];
   readonly seed?: number;
+  /** Seconds between reports of the agents; their leases last six times as long. Default 5. */
+  readonly heartbeatS?: number;
   /** Every job is handled by two workers at the same time. */
   readonly twins?: boolean;
 }
@@ -88,6 +90,7 @@ export class World {
   private readonly bell = new AgentBell();
   private readonly queues: WorldTaskQueues;
   private readonly engine: EnginePorts;
+  private readonly heartbeatS: number;
   private planDue = false;
   private processes = 0;
 
@@ -99,6 +102,7 @@ export class World {
     this.time = time;
     this.db = db;
     this.options = options;
+    this.heartbeatS = options.heartbeatS ?? 5;
     this.policies = options.policies ?? [worldPolicy()];
     this.ids = new SeededIds(options.seed ?? 1);
     this.stores = buildStores(db, db, db);
@@ -272,7 +276,7 @@ export class World {
       queues,
       wake,
       bell: Object.assign(bell, { ring: (agentIds: Iterable<string>) => this.nudge(new Set(agentIds)) }),
-      timing: { intervalS: HEARTBEAT_MS / 1000, leaseS: LEASE_MS / 1000 },
+      timing: { intervalS: this.heartbeatS, leaseS: this.heartbeatS * 6 },
       policies: () => new Map(this.policies.map((policy) => [policy.name, policy])),
       wakeAssigner: () => time.at(10, async () => await this.turn('assign')),
       wakePlanner: () => this.wakePlanner(),
@@ -286,6 +290,7 @@ export class World {
       agents: this.stores.agents,
       queues: this.queues,
       wake: this.wake,
+      timing: { intervalMs: this.heartbeatS * 1000, leaseMs: this.heartbeatS * 6000 },
       onChange: () => this.wakePlanner(),
       onStart: (agent: WorldAgent, taskId: TaskId) => this.truth.noteStart(agent, taskId),
     };

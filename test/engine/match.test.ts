@@ -1,0 +1,147 @@
+import { describe, expect, test } from 'vitest';
+import fc from 'fast-check';
+import { matchTasks, type Match } from '../../src/engine/match.ts';
+import type { AgentId } from '../../src/model/ids.ts';
+import type { WorkloadPolicy } from '../../src/model/policy.ts';
+import type { Resources } from '../../src/model/resources.ts';
+import type { FreeAgent, PendingGroup } from '../../src/ports/tasks.ts';
+import { aPolicy } from '../support/builders.ts';
+
+const cores = (count: number, gib = count): Resources => ({ cpuMilli: count * 1000, memoryMib: gib * 1024 });
+
+function pending(count: number, shape: Resources, workload = 'media'): PendingGroup {
+  return { workload, shape, count, oldestPendingSinceMs: 0 };
+}
+
+function local(name: string, free: Resources, labels: Readonly<Record<string, string>> = { pool: 'media' }): FreeAgent {
+  return { id: `ag-${name}`, site: 'on-prem', labels, workload: null, free };
+}
+
+function cloud(name: string, free: Resources, workload = 'media'): FreeAgent {
+  return { id: `ag-${name}`, site: 'aws', labels: {}, workload, free };
+}
+
+const POLICIES: ReadonlyMap<string, WorkloadPolicy> = new Map([
+  ['media', aPolicy({ name: 'media', selector: { pool: 'media' } })],
+  ['any', aPolicy({ name: 'any', selector: {} })],
+  ['strict', aPolicy({ name: 'strict', selector: { pool: 'media', rack: 'a1' } })],
+]);
+
+/** `3 x 1000c1024m to a` for each match. */
+function told(matches: readonly Match[]): string[] {
+  return matches.map(({ agentId, count, shape }) => `${count} x ${shape.cpuMilli / 1000} to ${agentId.slice(3)}`);
+}
+
+const TABLE: readonly [string, readonly PendingGroup[], readonly FreeAgent[], readonly string[]][] = [
+  ['nothing when nothing waits', [], [local('a', cores(4))], []],
+  ['nothing when nobody has room', [pending(2, cores(1))], [local('a', cores(0))], []],
+  ['local agents first', [pending(3, cores(1))], [cloud('a', cores(1)), local('b', cores(2))], ['2 x 1 to b', '1 x 1 to a']],
+  [
+    'the tightest fit first, so that room for large tasks stays whole',
+    [pending(1, cores(2))],
+    [local('a', cores(8)), local('b', cores(2)), local('c', cores(4))],
+    ['1 x 2 to b'],
+  ],
+  ['the same agent each time when two are equal', [pending(1, cores(1))], [local('b', cores(2)), local('a', cores(2))], ['1 x 1 to a']],
+  [
+    'what fits, when the head of the line does not',
+    [pending(1, cores(8)), pending(2, cores(1))],
+    [local('a', cores(4))],
+    ['2 x 1 to a'],
+  ],
+  [
+    'only the room that earlier groups left',
+    [pending(1, cores(3)), pending(5, cores(1))],
+    [local('a', cores(4))],
+    ['1 x 3 to a', '1 x 1 to a'],
+  ],
+  ['by memory as well as by CPU', [pending(9, cores(1, 3))], [local('a', cores(8, 8))], ['2 x 1 to a']],
+  [
+    'to local agents that the selector names, all of it',
+    [pending(4, cores(1), 'strict')],
+    [local('a', cores(1)), local('b', cores(1), { pool: 'media', rack: 'a1', more: 'x' }), local('c', cores(1), { rack: 'a1' })],
+    ['1 x 1 to b'],
+  ],
+  [
+    'to every local agent when the selector names none',
+    [pending(4, cores(1), 'any')],
+    [local('a', cores(1), {}), local('b', cores(1), { pool: 'ci' })],
+    ['1 x 1 to a', '1 x 1 to b'],
+  ],
+  [
+    'to cloud agents of the same workload only',
+    [pending(4, cores(1), 'any')],
+    [cloud('a', cores(1), 'media'), cloud('b', cores(1), 'any')],
+    ['1 x 1 to b'],
+  ],
+  [
+    'to its own cloud agents when its policy is gone, but to nobody else’s machines',
+    [pending(4, cores(1), 'gone')],
+    [local('a', cores(1), {}), cloud('b', cores(1), 'gone')],
+    ['1 x 1 to b'],
+  ],
+];
+
+describe('matchTasks gives', () => {
+  test.each(TABLE)('%s', (_, groups, agents, expected) => {
+    expect(told(matchTasks(groups, agents, POLICIES))).toEqual(expected);
+  });
+});
+
+describe('whatever waits and whoever has room', () => {
+  const shape = fc.record({ cpuMilli: fc.integer({ min: 1, max: 5000 }), memoryMib: fc.integer({ min: 0, max: 5000 }) });
+  const group = fc.record({
+    workload: fc.constantFrom('media', 'any', 'strict', 'gone'),
+    shape,
+    count: fc.integer({ min: 1, max: 20 }),
+    oldestPendingSinceMs: fc.constant(0),
+  });
+  const agent = fc.record({
+    site: fc.constantFrom<FreeAgent['site']>('on-prem', 'aws'),
+    labels: fc.constantFrom({}, { pool: 'media' }, { pool: 'media', rack: 'a1' }),
+    workload: fc.constantFrom('media', 'any'),
+    free: shape,
+  });
+  const agents = fc.array(agent, { maxLength: 8 }).map((made) =>
+    made.map((one, index): FreeAgent => {
+      const id: AgentId = `ag-${index}`;
+      return { ...one, id, workload: one.site === 'aws' ? one.workload : null };
+    }),
+  );
+
+  test('no agent gets more than it has room for, no task is given twice, and none is left that would fit', () => {
+    fc.assert(
+      fc.property(fc.array(group, { maxLength: 6 }), agents, (groups, free) => {
+        const matches = matchTasks(groups, free, POLICIES);
+        const left = new Map(free.map(({ id, free: room }) => [id, { ...room }]));
+        for (const { agentId, shape: size, count } of matches) {
+          const room = left.get(agentId)!;
+          room.cpuMilli -= size.cpuMilli * count;
+          room.memoryMib -= size.memoryMib * count;
+          expect(room.cpuMilli).toBeGreaterThanOrEqual(0);
+          expect(room.memoryMib).toBeGreaterThanOrEqual(0);
+        }
+        for (const key of new Set(groups.map(({ workload, shape: s }) => `${workload} ${s.cpuMilli} ${s.memoryMib}`))) {
+          const mine = ({ workload, shape: s }: { workload: string; shape: Resources }): boolean =>
+            `${workload} ${s.cpuMilli} ${s.memoryMib}` === key;
+          const count = (sum: number, one: { count: number }): number => sum + one.count;
+          const asked = groups.filter(mine).reduce(count, 0);
+          const given = matches.filter(mine).reduce(count, 0);
+          expect(given).toBeLessThanOrEqual(asked);
+          const one = groups.find(mine)!;
+          const couldTake = free.some(
+            ({ id, site, workload, labels }) =>
+              left.get(id)!.cpuMilli >= one.shape.cpuMilli &&
+              left.get(id)!.memoryMib >= one.shape.memoryMib &&
+              (site === 'aws'
+                ? workload === one.workload
+                : Object.entries(POLICIES.get(one.workload)?.agents.selector ?? { never: 'x' }).every(
+                    ([name, value]) => (labels as Record<string, string>)[name] === value,
+                  )),
+          );
+          if (given < asked) expect(couldTake).toBe(false);
+        }
+      }),
+    );
+  });
+});
