@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { makeFigure, type Bench, type BenchContext, type Figure } from './support/bench.ts';
 import { openBenchDatabase, seedAgents, type BenchDatabase } from './support/database.ts';
-import { describeMachine, readCpuMs, readRssMib, readTreeCpuMs } from './support/machine.ts';
+import { describeMachine, readCpuMs, readMachineCpuMs, readRssMib, readTreeCpuMs } from './support/machine.ts';
 import { BenchProcess } from './support/processes.ts';
 import { startService, type RunningService } from './support/service.ts';
 import type { SwarmOrders, SwarmResult } from './support/swarm.ts';
@@ -55,6 +55,8 @@ interface Outcome extends SwarmResult {
   readonly serviceCores: number;
   readonly postgresCores: number;
   readonly rssMib: number;
+  /** What other programs took meanwhile. */
+  readonly otherCores: number;
 }
 
 async function measure(world: World): Promise<Figure[]> {
@@ -77,8 +79,8 @@ async function measure(world: World): Promise<Figure[]> {
   const about = `whole service, agents without tasks, no policy; loopback, the generator shares the cores; ${database.version}; ${describeMachine()}`;
   const figure = (name: string, value: number, unit: string, how: string): Figure =>
     makeFigure('heartbeats-http', name, value, unit, `${how}; ${about}`);
-  const cores = ({ serviceCores, postgresCores, cpuCores }: Outcome): string =>
-    `service ${serviceCores.toFixed(2)}, Postgres ${postgresCores.toFixed(2)}, generator ${cpuCores.toFixed(2)} cores`;
+  const cores = ({ serviceCores, postgresCores, cpuCores, otherCores }: Outcome): string =>
+    `service ${serviceCores.toFixed(2)}, Postgres ${postgresCores.toFixed(2)}, generator ${cpuCores.toFixed(2)}, other programs ${otherCores.toFixed(2)} cores`;
   const rushed = `closed loop of ${CLOSED_LOOP_AGENTS} keep-alive connections, ${SPAN_MS / 1000} s, ${rush.refused} refused; ${cores(rush)}`;
   const steadied = `open loop, ${AGENTS} agents once per second, latency from the scheduled time, ${SPAN_MS / 1000} s, ${steady.accepted} accepted, ${steady.refused} refused, ${steady.missed} missed; ${cores(steady)}`;
   const usually = `${AGENTS} agents every 10 s with held answers, ${SPAN_MS / 1000} s, ${usual.accepted} accepted, ${usual.refused} refused; ${cores(usual)}`;
@@ -110,9 +112,10 @@ async function observe({ context, database, service }: World, orders: SwarmOrder
     input: JSON.stringify(orders),
   });
   try {
-    const read = async (): Promise<{ atMs: number; serviceMs: number; postgresMs: number }> => ({
+    const read = async (): Promise<{ atMs: number; serviceMs: number; postgresMs: number; machineMs: number }> => ({
       serviceMs: await readCpuMs(service.process.pid),
       postgresMs: await readTreeCpuMs(database.pid),
+      machineMs: await readMachineCpuMs(),
       atMs: performance.now(),
     });
     await swarm.line(/^measuring$/, DEADLINE_MS, context.signal);
@@ -122,11 +125,16 @@ async function observe({ context, database, service }: World, orders: SwarmOrder
     const rssMib = await readRssMib(service.process.pid);
     const [, json = ''] = await swarm.line(/^result (.*)$/, DEADLINE_MS, context.signal);
     const tookMs = after.atMs - before.atMs;
+    const result = JSON.parse(json) as SwarmResult;
+    const serviceCores = (after.serviceMs - before.serviceMs) / tookMs;
+    const postgresCores = (after.postgresMs - before.postgresMs) / tookMs;
+    const busyCores = (after.machineMs - before.machineMs) / tookMs;
     return {
-      ...(JSON.parse(json) as SwarmResult),
-      serviceCores: (after.serviceMs - before.serviceMs) / tookMs,
-      postgresCores: (after.postgresMs - before.postgresMs) / tookMs,
+      ...result,
+      serviceCores,
+      postgresCores,
       rssMib,
+      otherCores: Math.max(0, busyCores - serviceCores - postgresCores - result.cpuCores),
     };
   } finally {
     await swarm.stop();

@@ -7,7 +7,7 @@ import { createDatabase } from '../src/store/database.ts';
 import { systemClock } from '../src/wiring/system.ts';
 import { makeFigure, type Bench, type BenchContext, type Figure } from './support/bench.ts';
 import { openBenchDatabase, seedAgents, type BenchDatabase, type SeededAgent } from './support/database.ts';
-import { describeMachine, readTreeCpuMs } from './support/machine.ts';
+import { describeMachine, readMachineCpuMs, readTreeCpuMs } from './support/machine.ts';
 import { quantile } from './support/stats.ts';
 
 /** 50,000 cores in agents of 16. */
@@ -40,6 +40,8 @@ interface Span {
   readonly statementsEach: number;
   readonly ownCpuUs: number;
   readonly postgresCpuUs: number;
+  /** What other programs took meanwhile. */
+  readonly otherCores: number;
 }
 
 async function measure(context: BenchContext, database: BenchDatabase, tasks: number): Promise<Figure[]> {
@@ -61,8 +63,8 @@ async function measure(context: BenchContext, database: BenchDatabase, tasks: nu
   const about = `${AGENTS} agents with ${tasks} running tasks each, one process, no HTTP; ${database.version}; ${describeMachine()}`;
   const figure = (name: string, value: number, unit: string, how: string): Figure =>
     makeFigure('heartbeats', `${kind}-${name}`, value, unit, `${how}; ${about}`);
-  const rush = `closed loop, every agent always waiting, ${MEASURE_MS / 1000} s`;
-  const steady = `open loop, each agent once per second, from the scheduled time, ${open.latenciesMs.length} reports`;
+  const rush = `closed loop, every agent always waiting, ${MEASURE_MS / 1000} s, others used ${closed.otherCores.toFixed(2)} cores`;
+  const steady = `open loop, each agent once per second, from the scheduled time, ${open.latenciesMs.length} reports, others used ${open.otherCores.toFixed(2)} cores`;
   return [
     figure('per-second', closed.perSecond, '1/s', rush),
     figure('statements', closed.statementsEach, '1', `statements per heartbeat, begin and commit counted; ${rush}`),
@@ -108,6 +110,7 @@ async function observe(
       statementsEach: (after.statements - before.statements) * each,
       ownCpuUs: (after.ownCpuUs - before.ownCpuUs) * each,
       postgresCpuUs: (after.postgresCpuMs - before.postgresCpuMs) * 1000 * each,
+      otherCores: otherCores(before, after),
     };
   } finally {
     over.abort();
@@ -115,12 +118,29 @@ async function observe(
   }
 }
 
-async function readMeters(
-  database: BenchDatabase,
-): Promise<{ atMs: number; statements: number; ownCpuUs: number; postgresCpuMs: number }> {
-  const postgresCpuMs = await readTreeCpuMs(database.pid);
+interface Meters {
+  readonly atMs: number;
+  readonly statements: number;
+  readonly ownCpuUs: number;
+  readonly postgresCpuMs: number;
+  readonly machineCpuMs: number;
+}
+
+async function readMeters(database: BenchDatabase): Promise<Meters> {
+  const [postgresCpuMs, machineCpuMs] = await Promise.all([readTreeCpuMs(database.pid), readMachineCpuMs()]);
   const { user, system } = process.cpuUsage();
-  return { atMs: performance.now(), statements: database.statements(), ownCpuUs: user + system, postgresCpuMs };
+  return {
+    atMs: performance.now(),
+    statements: database.statements(),
+    ownCpuUs: user + system,
+    postgresCpuMs,
+    machineCpuMs,
+  };
+}
+
+function otherCores(before: Meters, after: Meters): number {
+  const ours = (after.ownCpuUs - before.ownCpuUs) / 1000 + after.postgresCpuMs - before.postgresCpuMs;
+  return Math.max(0, (after.machineCpuMs - before.machineCpuMs - ours) / (after.atMs - before.atMs));
 }
 
 /** Agents report at their own moment of each second. One that has no answer yet is late, and that counts as waiting. */

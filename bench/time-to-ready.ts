@@ -102,6 +102,9 @@ interface Arrival {
 }
 
 async function measure(context: BenchContext, database: BenchDatabase, service: RunningService): Promise<Figure[]> {
+  // A service that has just started decides nothing until every agent had the time to report; that is not measured here.
+  context.progress('a first machine, not counted');
+  await launch({ context, database, service }, 1);
   const arrivals: Arrival[] = [];
   for (let round = 1; round <= SINGLE_ROUNDS; round += 1) {
     context.progress(`machine ${round} of ${SINGLE_ROUNDS}`);

@@ -10,6 +10,13 @@ export function describeMachine(): string {
   return `${all.length} cores ${all[0]?.model.trim() ?? 'unknown'}, Node ${process.versions.node}`;
 }
 
+/** CPU time that all processes of this machine have used since it started, in ms: tells what else ran beside a measurement. */
+export async function readMachineCpuMs(): Promise<number> {
+  const [first = ''] = (await readFile('/proc/stat', 'utf8')).split('\n');
+  const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0] = first.split(/\s+/).slice(1).map(Number);
+  return (user + nice + system + irq + softirq) * TICK_MS;
+}
+
 interface ProcessTimes {
   readonly parent: number;
   /** Its own and that of children it has collected. */

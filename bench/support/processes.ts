@@ -42,7 +42,7 @@ export class BenchProcess {
     }
     this.#child.stdin?.end(input);
     // Whatever ends the benchmark, it leaves nothing behind.
-    const kill = (): void => void this.#kill();
+    const kill = (): void => this.#kill();
     process.once('exit', kill);
     void this.#exited.finally(() => process.off('exit', kill));
   }

@@ -335,7 +335,8 @@ accept_progress() {
   done
   offered=
 }
-# Sets $code for a task that has ended (137 = died without a word), else leaves it empty.
+# Sets $code for a task that has ended, else leaves it empty. A task that was killed together with its wrapper (by this agent,
+# a reboot, a hand) left no word: it was interrupted, not failed. It is dropped, so that the service gives it out anew.
 settle() {
   code=
   { read -r code <"$1/code"; } 2>/dev/null
@@ -347,8 +348,8 @@ settle() {
     # Ten seconds without a sign of the wrapper: it never started.
     [ $((now_cs - ${born_cs:-0})) -gt 1000 ] && code=126
   else
-    code=137
     signal_group KILL "$pid"
+    : >"$1/drop"
   fi
   [ -z "$code" ] || echo "$code" >"$1/code"
 }
@@ -368,6 +369,10 @@ scan() {
     task_cpu=0 task_memory=0 born_cs=0
     { read -r task_cpu task_memory born_cs <"$dir/shape"; } 2>/dev/null
     settle "$dir"
+    if [ -e "$dir/drop" ]; then
+      forget "$dir"
+      continue
+    fi
     [ ! -e "$dir/full" ] || : >"$dir/log"
     if [ -s "$dir/log" ] && [ ! -e "$dir/drained" ]; then
       # Newer or as old: file times may be as coarse as a second.
@@ -663,7 +668,7 @@ is_number "$last_ok_cs" && is_number "$lease" && [ "$previous_boot" = "$kernel_b
 for dir in "$state"/tasks/tk-*; do
   [ -d "$dir" ] || continue
   if [ "$previous_boot" != "$kernel_boot" ]; then
-    [ -e "$dir/code" ] || echo 137 >"$dir/code"
+    [ -e "$dir/code" ] || drop "$dir" 0
   elif [ ! -s "$dir/pid" ] && [ ! -e "$dir/code" ]; then
     drop "$dir" 0
   elif [ -e "$dir/drop" ] && is_alive "$dir"; then

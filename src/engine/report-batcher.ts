@@ -10,7 +10,10 @@ interface Waiting {
   readonly reject: (error: unknown) => void;
 }
 
-/** Long enough that a busy second's reports share a few statements, far below what an agent would notice. */
+/**
+ * Before each statement, so that it carries many reports. At 3,125 reports per second that costs less than half the CPU of
+ * writing whatever came in during the last statement (`npm run bench -- heartbeats`), and an agent notices none of it.
+ */
 const GATHER_MS = 10;
 /** Reports in one statement; more wait for the next. */
 const BATCH_MAX = 500;
@@ -41,7 +44,6 @@ export class ReportBatcher {
     this.writing = true;
     try {
       while (this.queue.length > 0) {
-        // Each time anew: what came in during the last write is few, and a transaction costs the same for few as for many.
         if (this.queue.length < BATCH_MAX) await this.clock.sleep(GATHER_MS);
         await this.writeBatch(this.takeBatch());
       }

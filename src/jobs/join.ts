@@ -15,12 +15,23 @@ const SESSION_MS = 4 * 60 * SECOND_MS;
 /** A readiness command that takes longer is asking the wrong question. */
 const READY_COMMAND_MS = 30 * SECOND_MS;
 
+/** EX_TEMPFAIL of sysexits.h: another join is at work on the machine. */
+const JOIN_BUSY_EXIT_CODE = 75;
+
 /**
  * Starts recipe and agent on a machine, safe to repeat: an agent that runs already is replaced, never doubled.
  * Everything it needs lies in files beside it; nothing from a policy is ever part of a command line.
  */
 const JOIN_SCRIPT = `set -eu
 cd "$HOME/.spillway"
+# One join at a time. The lock lives on the machine, because whoever began the other one may be gone and its script still run.
+if ! mkdir join.lock 2>/dev/null; then
+  holder=
+  { read -r holder <join.lock/pid; } 2>/dev/null || :
+  if [ -n "$holder" ] && kill -0 "$holder" 2>/dev/null; then exit ${JOIN_BUSY_EXIT_CODE}; fi
+fi
+echo "$$" >join.lock/pid
+trap 'rm -rf join.lock' EXIT
 if [ -f recipe.sh ]; then
   set -a; . ./recipe.env; set +a
   sh ./recipe.sh >recipe.log 2>&1 || { code=$?; tail -n 40 recipe.log; exit "$code"; }
@@ -28,7 +39,8 @@ fi
 if [ -f agent.pid ]; then
   old=$(cat agent.pid)
   if kill -0 "$old" 2>/dev/null; then
-    kill -TERM "$old" 2>/dev/null || :
+    # USR2: the agent goes and its tasks stay for the next one. A machine that is joined twice must not lose work.
+    kill -USR2 "$old" 2>/dev/null || :
     tries=0
     while kill -0 "$old" 2>/dev/null && [ "$tries" -lt 10 ]; do sleep 1; tries=$((tries + 1)); done
     kill -KILL "$old" 2>/dev/null || :
@@ -112,6 +124,7 @@ async function install(
         return await session.runScript(JOIN_SCRIPT, { deadlineMs: SESSION_MS, outputBytesMax: 64 * 1024 });
       },
     );
+    if (result.exitCode === JOIN_BUSY_EXIT_CODE) return again(ports.timings.joinPollMs * 4);
     if (result.exitCode !== 0) return await failInstall(ports, machine, result);
     await ports.machines.markInstalled(machine.id);
     return again(ports.timings.joinPollMs);

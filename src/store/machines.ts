@@ -219,12 +219,12 @@ async function listDue(db: Db, limit: number): Promise<readonly WakeJob[]> {
     .orderBy('wake_at')
     .limit(limit)
     .execute();
-  const due = [
-    ...launches.map((row) => ({ kind: 'launch' as const, id: row.id as LaunchId, at: toMs(row.wake_at) })),
-    ...machines.map((row) => ({ kind: 'machine' as const, id: row.id as MachineId, at: toMs(row.wake_at) })),
+  const due: { readonly job: WakeJob; readonly at: Date }[] = [
+    ...launches.map((row) => ({ job: { kind: 'launch' as const, id: row.id as LaunchId }, at: row.wake_at })),
+    ...machines.map((row) => ({ job: { kind: 'machine' as const, id: row.id as MachineId }, at: row.wake_at })),
   ];
   return due
-    .sort((a, b) => a.at - b.at)
+    .sort((a, b) => toMs(a.at) - toMs(b.at))
     .slice(0, limit)
-    .map(({ at: _, ...job }) => job);
+    .map(({ job }) => job);
 }

@@ -66,32 +66,34 @@ export function createTaskStore(db: Db): TaskStore {
 
     listOrders: async (agentId) => await listOrders(db, agentId),
 
-    async expireLeases(limit) {
-      const rows = await sql<{
-        id: string;
-        workload: string;
-        cpu_milli: number;
-        memory_mib: number;
-        lease_token: string | null;
-      }>`
-        with late as (
-          select id, lease_token from spillway.tasks
-          where state in ('leased', 'running') and lease_expires_at <= spillway.now()
-          order by lease_expires_at limit ${limit} for update skip locked
-        )
-        update spillway.tasks t set state = 'pending', agent_id = null, lease_token = null, lease_expires_at = null, pending_since = spillway.now()
-        from late where late.id = t.id
-        returning t.id, t.workload, t.cpu_milli, t.memory_mib, late.lease_token`.execute(db);
-      return rows.rows.map((row) => ({
-        id: row.id as TaskId,
-        workload: row.workload,
-        shape: { cpuMilli: row.cpu_milli, memoryMib: row.memory_mib },
-        leaseToken: row.lease_token,
-      }));
-    },
+    expireLeases: async (limit) => await expireLeases(db, limit),
 
     appendLog: async (agentId, part) => await inTransaction(db, async (tx) => await appendLog(tx, agentId, part)),
   };
+}
+
+async function expireLeases(db: Db, limit: number): ReturnType<TaskStore['expireLeases']> {
+  const rows = await sql<{
+    id: string;
+    workload: string;
+    cpu_milli: number;
+    memory_mib: number;
+    lease_token: string | null;
+  }>`
+      with late as (
+        select id, lease_token from spillway.tasks
+        where state in ('leased', 'running') and lease_expires_at <= spillway.now()
+        order by lease_expires_at limit ${limit} for update skip locked
+      )
+      update spillway.tasks t set state = 'pending', agent_id = null, lease_token = null, lease_expires_at = null, pending_since = spillway.now()
+      from late where late.id = t.id
+      returning t.id, t.workload, t.cpu_milli, t.memory_mib, late.lease_token`.execute(db);
+  return rows.rows.map((row) => ({
+    id: row.id as TaskId,
+    workload: row.workload,
+    shape: { cpuMilli: row.cpu_milli, memoryMib: row.memory_mib },
+    leaseToken: row.lease_token,
+  }));
 }
 
 async function listOrders(db: Db, agentId: AgentId): ReturnType<TaskStore['listOrders']> {

@@ -1,21 +1,18 @@
 import { describe, expect } from 'vitest';
-import { AppError } from '../../src/model/errors.ts';
 import type { TaskId } from '../../src/model/ids.ts';
-import type { TaskQueues, WakeQueue } from '../../src/ports/queue.ts';
 import type { Db } from '../../src/store/database.ts';
-import { createMachineStore } from '../../src/store/machines.ts';
-import { aMachine, anAgent, OTHER_BOOT, passTime, someHex, stopClock, WORKLOAD } from '../support/builders.ts';
+import { anAgent, passTime, stopClock } from '../support/builders.ts';
 import { test } from '../support/database.ts';
 import { until } from '../support/wait.ts';
 import { startEngine, TIMING } from './start-engine.ts';
 
 const LEASE_MS = TIMING.leaseS * 1000;
 
-const statesOf = async (db: Db) =>
-  (await db.selectFrom('tasks').select(['id', 'state', 'attempt']).orderBy('id').execute()).map(({ state, attempt }) => [
-    state,
-    attempt,
-  ]);
+/** State and attempt of every task, in the order in which they were submitted. */
+async function statesOf(db: Db): Promise<[string, number][]> {
+  const rows = await db.selectFrom('tasks').select(['state', 'attempt']).orderBy('submitted_at').execute();
+  return rows.map(({ state, attempt }) => [state, attempt]);
+}
 const sorted = (ids: readonly string[]): string[] => [...ids].sort();
 
 describe('a task', () => {
@@ -261,163 +258,3 @@ describe('a job that its agent could not have', () => {
     expect(run).toContain(wanted);
   });
 });
-
-describe('orders between two reports', () => {
-  test('arrive as soon as work is given out', async ({ db, databaseUrl }) => {
-    await using engine = await startEngine(db, databaseUrl);
-    const agent = engine.agent(await anAgent(db));
-    const report = agent.report();
-    const outcome = await engine.gateway.heartbeat(agent.id, report);
-    if (outcome.kind !== 'accepted') throw new Error(outcome.kind);
-    const after = engine.gateway.ordersAfter({ agentId: agent.id, report, mark: outcome.mark, signal: AbortSignal.timeout(10_000) });
-    const [taskId] = await engine.submit(1);
-
-    await engine.assign();
-
-    expect((await after).orders.run).toMatchObject([{ taskId, attempt: 1 }]);
-  });
-
-  test('are quiet when nothing came, and keep the mark so that nothing is missed', async ({ db, databaseUrl }) => {
-    await using engine = await startEngine(db, databaseUrl);
-    const agent = engine.agent(await anAgent(db));
-    const report = agent.report({ cordon: { cordoned: true, generation: 4 } });
-    const over = new AbortController();
-    const after = engine.gateway.ordersAfter({ agentId: agent.id, report, mark: 0, signal: over.signal });
-    over.abort();
-    engine.ports.bell.ring([agent.id]);
-
-    const { orders, mark } = await after;
-
-    expect(orders).toMatchObject({ cordon: { cordoned: true, generation: 4 }, run: [], stop: [], leave: false });
-    expect(await engine.ports.bell.wait(agent.id, mark, AbortSignal.abort())).toBe(true);
-  });
-});
-
-describe('a machine that waits for its agent', () => {
-  test('is rung for with each report', async ({ db, databaseUrl }) => {
-    const rung: unknown[] = [];
-    await using engine = await startEngine(db, databaseUrl, { wake: { ...deadQueue(), ring: async (jobs) => void rung.push(...jobs) } });
-    const { id, agentId } = await aMachine(db, 'draining');
-
-    await engine.agent(agentId!).beat();
-
-    expect(rung).toEqual([{ kind: 'machine', id }]);
-  });
-
-  test('costs its agent no answer when the queue is away', async ({ db, databaseUrl }) => {
-    await using engine = await startEngine(db, databaseUrl, { wake: deadQueue() });
-    const { agentId } = await aMachine(db, 'draining');
-
-    // An agent without answers ends its tasks after two thirds of its lease: running work would die with the queue.
-    expect(await engine.agent(agentId!).beat()).toMatchObject({ cordon: { cordoned: true } });
-
-    expect(engine.lines).toMatchObject([{ level: 'warn', details: { error: expect.stringContaining('away') } }]);
-  });
-});
-
-describe('the queue of tasks is away', () => {
-  test('and a report is answered all the same, a submission kept all the same', async ({ db, databaseUrl }) => {
-    await using engine = await startEngine(db, databaseUrl);
-    await using cut = await startEngine(db, databaseUrl, { queues: deadTaskQueues() });
-    const agent = cut.agent(await anAgent(db));
-    await engine.submit(1);
-    await engine.assign();
-    agent.obey(await agent.beat());
-    agent.finish();
-
-    expect((await agent.beat()).ack).toHaveLength(1);
-    const [waiting] = await cut.submit(1);
-    await expect(cut.assign()).rejects.toMatchObject({ code: 'QUEUE_UNREACHABLE' });
-
-    expect(await statesOf(db)).toEqual([
-      ['done', 1],
-      ['pending', 0],
-    ]);
-    expect(cut.lines.filter(({ level }) => level === 'warn')).toHaveLength(2);
-    await engine.assign();
-    expect((await agent.beat()).run).toMatchObject([{ taskId: waiting }]);
-  });
-});
-
-describe('the gateway', () => {
-  test('lets an agent register, finds it by its token and tells it the timing', async ({ db, databaseUrl }) => {
-    await using engine = await startEngine(db, databaseUrl);
-    const { id } = await aMachine(db, 'joining');
-    const [enrolmentTokenHash, agentTokenHash] = [someHex(64), someHex(64)];
-    await createMachineStore(db).issueEnrolment(id, enrolmentTokenHash, { workload: WORKLOAD }, 60_000);
-    const registration = { name: 'ip-10-0-0-7', bootId: OTHER_BOOT, capacity: { cpuMilli: 2000, memoryMib: 4096 }, labels: {} };
-
-    const outcome = await engine.gateway.register({ enrolmentTokenHash, agentTokenHash, registration });
-
-    expect(outcome).toMatchObject({ kind: 'registered', timing: TIMING });
-    const agentId = outcome.kind === 'registered' ? outcome.agentId : null;
-    expect(await engine.gateway.authenticate(agentTokenHash)).toBe(agentId);
-    expect(await engine.gateway.authenticate(someHex(64))).toBeNull();
-    const again = { enrolmentTokenHash, agentTokenHash: someHex(64), registration: { ...registration, bootId: 'x' } };
-    // Which of used, expired and unknown it was is for the log only.
-    expect(await engine.gateway.register(again)).toEqual({ kind: 'refused' });
-    expect(engine.lines).toContainEqual(expect.objectContaining({ details: { name: 'ip-10-0-0-7', why: 'used' } }));
-  });
-
-  test('says that a report is superseded, or its agent gone', async ({ db, databaseUrl }) => {
-    await using engine = await startEngine(db, databaseUrl);
-    const agent = engine.agent(await anAgent(db));
-    const report = agent.report();
-    await engine.gateway.heartbeat(agent.id, report);
-
-    expect(await engine.gateway.heartbeat(agent.id, report)).toEqual({ kind: 'superseded' });
-    await db.updateTable('agents').set({ removed_at: new Date() }).execute();
-    expect(await engine.gateway.heartbeat(agent.id, agent.report())).toEqual({ kind: 'unknown-agent' });
-  });
-});
-
-describe('a submission', () => {
-  test('takes the shape of the policy unless it names one', async ({ db, databaseUrl }) => {
-    await using engine = await startEngine(db, databaseUrl);
-
-    await engine.submit(2);
-    await engine.submit(1, { shape: { cpuMilli: 250, memoryMib: 0 } });
-
-    const shapes = await db.selectFrom('tasks').select(['cpu_milli', 'memory_mib']).orderBy('submitted_at').execute();
-    expect(shapes).toEqual([
-      { cpu_milli: 1000, memory_mib: 1024 },
-      { cpu_milli: 1000, memory_mib: 1024 },
-      { cpu_milli: 250, memory_mib: 0 },
-    ]);
-  });
-
-  test('for a workload without a policy, or with a command that no answer could carry, is refused whole', async ({
-    db,
-    databaseUrl,
-  }) => {
-    await using engine = await startEngine(db, databaseUrl);
-    const unknown = await startEngine(db, databaseUrl, { policies: () => new Map() });
-    await using _unknown = unknown;
-
-    await expect(unknown.submit(1)).rejects.toMatchObject({ code: 'WORKLOAD_UNKNOWN' });
-    await expect(engine.submit(1, { command: ['echo', 'x'.repeat(32 * 1024)] })).rejects.toMatchObject({ code: 'USAGE' });
-
-    expect(await statesOf(db)).toEqual([]);
-  });
-});
-
-const AWAY = new AppError('QUEUE_UNREACHABLE', 'the queue is away', { remedy: 'wait' });
-const fail = async (): Promise<never> => await Promise.reject(AWAY);
-
-/** Queues whose store cannot be reached. */
-function deadQueue(): WakeQueue {
-  return { ring: fail, consume: fail, close: async () => undefined };
-}
-
-function deadTaskQueues(): TaskQueues {
-  return {
-    add: fail,
-    take: fail,
-    // Nothing to renew is no reason to ask.
-    renew: async (leases) => (leases.length === 0 ? [] : await fail()),
-    complete: fail,
-    release: fail,
-    recoverStalled: fail,
-    close: async () => undefined,
-  };
-}

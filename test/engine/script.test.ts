@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { taskQueueName } from '../../src/engine/queue-name.ts';
 import { renderTaskScript } from '../../src/engine/script.ts';
@@ -21,14 +21,54 @@ function argumentsOf(shell: readonly string[], words: readonly string[]): string
 /** Every character but NUL; whole code points, because half a pair is no text. */
 const word = fc.string({ unit: 'binary', maxLength: 40 }).map((text) => text.replaceAll('\0', ''));
 const nasty = fc
-  .array(fc.constantFrom("'", '"', '\\', '$', '`', '\n', '\r', '\t', ' ', '!', '*', '~', '#', ';', '&', '|', '$(id)', '%', '-', '='), {
-    maxLength: 12,
-  })
+  .array(
+    fc.constantFrom(
+      "'",
+      '"',
+      '\\',
+      '$',
+      '`',
+      '\n',
+      '\r',
+      '\t',
+      ' ',
+      '!',
+      '*',
+      '~',
+      '#',
+      ';',
+      '&',
+      '|',
+      '$(id)',
+      '%',
+      '-',
+      '=',
+    ),
+    {
+      maxLength: 12,
+    },
+  )
   .map((parts) => parts.join(''));
 
 describe.each(SHELLS.map((shell) => ({ name: shell.join(' '), shell })))('a task script in $name', ({ shell }) => {
   test('hands over each word as it was written', () => {
-    const words = ['plain', '', "it's", "'", "''", "'\\''", '"$HOME"', 'a\nb\n', '\\', '*', '~', 'ä€😀', '\u0001\u007f', '-n', '%s'];
+    const words = [
+      'plain',
+      '',
+      "it's",
+      "'",
+      "''",
+      "'\\''",
+      '"$HOME"',
+      'a\nb\n',
+      '\\',
+      '*',
+      '~',
+      'ä€😀',
+      '\u0001\u007f',
+      '-n',
+      '%s',
+    ];
 
     expect(argumentsOf(shell, words)).toEqual(words);
   });
@@ -49,7 +89,10 @@ describe.each(SHELLS.map((shell) => ({ name: shell.join(' '), shell })))('a task
     let output = '';
     let code: unknown = 0;
     try {
-      execFileSync(file, [...options, '-c', `echo $$; ${script}`], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+      execFileSync(file, [...options, '-c', `echo $$; ${script}`], {
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
     } catch (error) {
       ({ stdout: output, status: code } = error as { stdout: string; status: number });
     }

@@ -23,7 +23,10 @@ export interface TestEngine extends AsyncDisposable {
   readonly gateway: AgentGateway;
   readonly woken: { assigner: number; planner: number };
   readonly lines: readonly LogLine[];
-  submit(count: number, request?: { readonly shape?: Resources; readonly command?: readonly string[] }): Promise<readonly TaskId[]>;
+  submit(
+    count: number,
+    request?: { readonly shape?: Resources; readonly command?: readonly string[] },
+  ): Promise<readonly TaskId[]>;
   assign(): Promise<boolean>;
   recover(): Promise<number>;
   agent(id: AgentId): TestAgent;

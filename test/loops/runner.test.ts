@@ -14,7 +14,10 @@ interface Started {
 }
 
 /** A loop on a virtual clock that notes the moment of each turn. */
-async function start(turn: () => Promise<unknown> = async () => undefined, spec: Partial<LoopSpec> = {}): Promise<Started> {
+async function start(
+  turn: () => Promise<unknown> = async () => undefined,
+  spec: Partial<LoopSpec> = {},
+): Promise<Started> {
   const time = WorldTime.alone(0);
   const log = recordingLog();
   const turns: number[] = [];

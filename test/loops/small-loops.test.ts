@@ -52,7 +52,8 @@ describe('spot prices', () => {
     if (type === undefined) throw new Error('the region has types');
     const cloud = {
       ...loops.cloud,
-      listInstanceTypes: async () => Array.from({ length: 230 }, (_, index) => ({ ...type, name: `c5.${index}xlarge` })),
+      listInstanceTypes: async () =>
+        Array.from({ length: 230 }, (_, index) => ({ ...type, name: `c5.${index}xlarge` })),
       listSpotPrices: async (_region: string, types: readonly string[]): Promise<readonly SpotPrice[]> => {
         asked.push(types.length);
         return [];

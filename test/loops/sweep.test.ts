@@ -95,7 +95,11 @@ describe('an instance of ours that no row names', () => {
   test('is never touched when it bears our tag without a token of ours, but told', async ({ pool }) => {
     const world = await World.create(pool, { everyS: BY_HAND });
     const forged = ourToken(1).replace(/.$/, (last) => (last === 'A' ? 'B' : 'A'));
-    const others = [forged, 'somebody-elses-token', createCredentials(Buffer.alloc(32, 9)).makeToken('0'.repeat(32), 1)];
+    const others = [
+      forged,
+      'somebody-elses-token',
+      createCredentials(Buffer.alloc(32, 9)).makeToken('0'.repeat(32), 1),
+    ];
     for (const token of others) launchUnknown(world.region, token);
     for (let sweep = 0; sweep < 5; sweep += 1) {
       const [result] = await sweepTick(world.process.loops);
@@ -147,7 +151,16 @@ describe('an incomplete listing', () => {
     const world = await World.create(pool);
     await world.submit(1, 3600);
     await world.run(400_000);
-    world.process = { ...world.process, loops: { ...world.process.loops, cloud: { ...world.process.loops.cloud, listInstances: async () => ({ instances: [], complete: false, startedAtMs: world.time.nowMs() }) } } };
+    world.process = {
+      ...world.process,
+      loops: {
+        ...world.process.loops,
+        cloud: {
+          ...world.process.loops.cloud,
+          listInstances: async () => ({ instances: [], complete: false, startedAtMs: world.time.nowMs() }),
+        },
+      },
+    };
     await world.run(300_000);
     expect(await world.count('machines', 'ready')).toBe(1);
   });
@@ -170,7 +183,9 @@ describe('an incomplete listing', () => {
 });
 
 describe('a complete listing that shows nothing', () => {
-  test('ends a machine only when it is the third of its kind, and the machine is older than five minutes', async ({ pool }) => {
+  test('ends a machine only when it is the third of its kind, and the machine is older than five minutes', async ({
+    pool,
+  }) => {
     const world = await World.create(pool, { everyS: { sweep: Infinity } });
     await world.submit(1, 3600);
     await world.run(60_000);

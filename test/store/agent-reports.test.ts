@@ -1,7 +1,7 @@
 import { describe, expect } from 'vitest';
-import type { AgentId, MachineId, TaskId } from '../../src/model/ids.ts';
+import type { AgentId, TaskId } from '../../src/model/ids.ts';
 import type { AgentReport, ReportedTask } from '../../src/ports/agent-gateway.ts';
-import type { ReportOf, ReportResult } from '../../src/ports/tasks.ts';
+import type { ReportResult } from '../../src/ports/tasks.ts';
 import type { Db } from '../../src/store/database.ts';
 import { createAgentStore } from '../../src/store/agents.ts';
 import { createTaskStore } from '../../src/store/tasks.ts';
@@ -39,8 +39,6 @@ const agentOf = async (db: Db, id: AgentId) =>
   await db.selectFrom('agents').selectAll().where('id', '=', id).executeTakeFirstOrThrow();
 const taskOf = async (db: Db, id: TaskId) =>
   await db.selectFrom('tasks').selectAll().where('id', '=', id).executeTakeFirstOrThrow();
-const machineOf = async (db: Db, id: MachineId) =>
-  await db.selectFrom('machines').selectAll().where('id', '=', id).executeTakeFirstOrThrow();
 
 describe('which report counts', () => {
   test('a newer one of the same boot, and each once', async ({ db }) => {
@@ -164,7 +162,12 @@ describe('what a report says of tasks', () => {
       { taskId: done, attempt: 1, lease: { id: done } },
       { taskId: failed, attempt: 1, lease: { id: failed } },
     ]);
-    const over = { finished_at: new Date(NOW_MS), started_at: new Date(NOW_MS), lease_token: null, lease_expires_at: null };
+    const over = {
+      finished_at: new Date(NOW_MS),
+      started_at: new Date(NOW_MS),
+      lease_token: null,
+      lease_expires_at: null,
+    };
     expect(await taskOf(db, done)).toMatchObject({ ...over, state: 'done', exit_code: 0, progress_base64: 'Yg==' });
     expect(await taskOf(db, failed)).toMatchObject({ ...over, state: 'failed', exit_code: 137, agent_id: agentId });
   });
@@ -235,10 +238,7 @@ describe('an agent that starts nothing any more', () => {
     await stopClock(db);
     const agentId = await anAgent(db);
     const staying = await anAgent(db);
-    const tasks = [
-      await aTask(db, { agentId, state: 'leased' }),
-      await aTask(db, { agentId, state: 'running' }),
-    ];
+    const tasks = [await aTask(db, { agentId, state: 'leased' }), await aTask(db, { agentId, state: 'running' })];
 
     const result = await report(db, agentId, { leaving: true });
 
@@ -259,7 +259,10 @@ describe('an agent that starts nothing any more', () => {
 
     await report(db, agentId!, { leaving: true, cordon: { cordoned: true, generation: 1 } });
 
-    expect(await agentOf(db, agentId!)).toMatchObject({ last_seen_at: new Date(NOW_MS), cordon_acked_at: new Date(NOW_MS) });
+    expect(await agentOf(db, agentId!)).toMatchObject({
+      last_seen_at: new Date(NOW_MS),
+      cordon_acked_at: new Date(NOW_MS),
+    });
   });
 });
 
@@ -292,124 +295,5 @@ describe('the acknowledgement of a cordon', () => {
 
     expect(result).toMatchObject({ cordoned: false, cordonGeneration: 0 });
     expect(await agentOf(db, agentId)).toMatchObject({ cordon_acked_at: null });
-  });
-});
-
-describe('the idle clock of a machine', () => {
-  const idleSince = async (db: Db, id: MachineId) => (await machineOf(db, id)).idle_since?.getTime() ?? null;
-
-  test('starts with the first report without work, and any work stops it', async ({ db }) => {
-    await stopClock(db);
-    const { id, agentId } = await aMachine(db, 'ready');
-    const leased = await aTask(db, { agentId: agentId!, state: 'leased' });
-    const seen: (number | null)[] = [];
-    const reports: readonly (readonly ReportedTask[])[] = [
-      [],
-      [running(leased)],
-      [exited(leased, 0)],
-      [],
-      [running(anId('tk'))],
-      [],
-    ];
-    for (const [index, tasks] of reports.entries()) {
-      await report(db, agentId!, { seq: index + 1, tasks });
-      seen.push(await idleSince(db, id));
-      await passTime(db, 1000);
-    }
-
-    expect(seen).toEqual([null, null, NOW_MS + 2000, NOW_MS + 2000, null, NOW_MS + 5000]);
-  });
-
-  test('is no reason to wake a ready machine, but each report wakes one that drains', async ({ db }) => {
-    await stopClock(db);
-    const ready = await aMachine(db, 'ready', { dueMs: -60_000 });
-    const draining = await aMachine(db, 'draining', { dueMs: -60_000 });
-
-    expect(await report(db, ready.agentId!)).toMatchObject({ waitingMachineId: null, leave: false });
-    expect(await report(db, draining.agentId!)).toMatchObject({ waitingMachineId: draining.id, leave: false });
-
-    expect(await machineOf(db, ready.id)).toMatchObject({ wake_at: new Date(NOW_MS + 60_000) });
-    expect(await machineOf(db, draining.id)).toMatchObject({ wake_at: new Date(NOW_MS) });
-  });
-
-  test('of a machine that is leaving stands beside the word that its agent may go', async ({ db }) => {
-    const { agentId } = await aMachine(db, 'leaving');
-
-    expect(await report(db, agentId!)).toMatchObject({ leave: true, cordoned: true, waitingMachineId: null });
-  });
-});
-
-describe('samples', () => {
-  test('tell what was used, what was promised and how much ran', async ({ db }) => {
-    await stopClock(db);
-    const agentId = await anAgent(db);
-    const taskId = await aTask(db, { agentId, state: 'running', shape: { cpuMilli: 700, memoryMib: 300 } });
-    await report(db, agentId, { tasks: [running(taskId)] });
-    await passTime(db, 1000);
-    await report(db, agentId, { seq: 2, used: null, tasks: [exited(taskId, 0)] });
-
-    const samples = await db.selectFrom('samples').selectAll().orderBy('at').execute();
-    expect(samples).toMatchObject([
-      {
-        agent_id: agentId,
-        at: new Date(NOW_MS),
-        used_cpu_milli: 500,
-        used_memory_mib: 1024,
-        allocated_cpu_milli: 700,
-        allocated_memory_mib: 300,
-        running_tasks: 1,
-      },
-      { used_cpu_milli: null, used_memory_mib: null, running_tasks: 0 },
-    ]);
-    expect(await agentOf(db, agentId)).toMatchObject({ used_cpu_milli: null, running_tasks: 0 });
-  });
-});
-
-describe('a batch', () => {
-  test('of two hundred reports gives each its own answer, in the order it was asked', async ({ db }) => {
-    const reports: ReportOf[] = [];
-    const tasks: TaskId[] = [];
-    for (let index = 0; index < 200; index += 1) {
-      const agentId = index % 50 === 7 ? anId('ag') : await anAgent(db, { removed: index % 50 === 8 });
-      const taskId = index % 50 === 7 ? anId('tk') : await aTask(db, { agentId, state: 'leased' });
-      tasks.push(taskId);
-      const word = index % 2 === 0 ? running(taskId) : exited(taskId, 0);
-      reports.push({ agentId, report: aReport({ tasks: [word] }) });
-    }
-    reports.reverse();
-    tasks.reverse();
-
-    const results = await createAgentStore(db).writeReports(reports, LEASE_MS);
-
-    expect(results.map(({ agentId }) => agentId)).toEqual(reports.map(({ agentId }) => agentId));
-    const kinds = Object.groupBy(results, ({ kind }) => kind);
-    expect(kinds.accepted).toHaveLength(192);
-    expect(kinds['unknown-agent']).toHaveLength(8);
-    for (const [index, result] of results.entries()) {
-      if (result.kind !== 'accepted') continue;
-      const mine = result.held.length === 1 ? result.held[0]?.id : result.ended[0]?.taskId;
-      expect(mine).toBe(tasks[index]);
-    }
-    const states = await db.selectFrom('tasks').select('state').where('state', 'in', ['running', 'done']).execute();
-    expect(states).toHaveLength(192);
-    expect(await db.selectFrom('samples').selectAll().execute()).toHaveLength(192);
-  });
-
-  test('and another with the same agents in another order wait for each other instead of deadlocking', async ({ db }) => {
-    const agents: AgentId[] = [];
-    for (let index = 0; index < 40; index += 1) {
-      const { agentId } = await aMachine(db, 'ready');
-      await aTask(db, { agentId: agentId!, state: 'leased' });
-      agents.push(agentId!);
-    }
-    const store = createAgentStore(db);
-    const batch = (seq: number): ReportOf[] => agents.map((agentId) => ({ agentId, report: aReport({ seq }) }));
-
-    const results = await Promise.all(
-      [1, 2, 3, 4].map((seq) => store.writeReports(seq % 2 === 0 ? batch(seq).reverse() : batch(seq), LEASE_MS)),
-    );
-
-    expect(results.flat().filter(({ kind }) => kind === 'accepted').length).toBeGreaterThanOrEqual(agents.length);
-    expect(await db.selectFrom('agents').select('seq').distinct().execute()).toEqual([{ seq: 4 }]);
   });
 });

@@ -123,7 +123,9 @@ describe('fulfil', () => {
     const woken = await Promise.all([launches.fulfil(launchId, given), launches.fulfil(launchId, given)]);
 
     expect(woken.flat()).toHaveLength(3);
-    expect(await db.selectFrom('machine_events').selectAll().where('to_state', '=', 'booting').execute()).toHaveLength(3);
+    expect(await db.selectFrom('machine_events').selectAll().where('to_state', '=', 'booting').execute()).toHaveLength(
+      3,
+    );
   });
 
   test('with fewer instances than asked for ends the machines that got none', async ({ db }) => {
@@ -135,7 +137,12 @@ describe('fulfil', () => {
     expect(await machinesOf(db, launchId)).toMatchObject([
       { state: 'booting', instance_id: given!.instanceId, end_reason: null },
       { state: 'terminated', instance_id: null, end_reason: 'launch-refused' },
-      { state: 'terminated', instance_id: null, end_reason: 'launch-refused', end_detail: expect.stringContaining('fewer') },
+      {
+        state: 'terminated',
+        instance_id: null,
+        end_reason: 'launch-refused',
+        end_detail: expect.stringContaining('fewer'),
+      },
     ]);
   });
 
@@ -270,7 +277,9 @@ describe('markUnavailable', () => {
     await launches.markUnavailable(offering, 'c');
 
     expect(await leftAlone(db, NOW_MS + 69 * MINUTE_MS + 1)).toBe(3);
-    expect(await db.selectFrom('unavailable_offerings').selectAll().execute()).toMatchObject([{ strikes: 1, error_code: 'c' }]);
+    expect(await db.selectFrom('unavailable_offerings').selectAll().execute()).toMatchObject([
+      { strikes: 1, error_code: 'c' },
+    ]);
   });
 
   test('means one market of one type in one zone', async ({ db }) => {
@@ -280,6 +289,6 @@ describe('markUnavailable', () => {
     }
 
     const rows = await db.selectFrom('unavailable_offerings').select('strikes').execute();
-    expect(rows).toEqual(Array(4).fill({ strikes: 1 }));
+    expect(rows).toEqual([1, 2, 3, 4].map(() => ({ strikes: 1 })));
   });
 });

@@ -61,11 +61,15 @@ describe('append', () => {
     const ledger = createLedgerStore(db);
     await ledger.append(id, { from: null, to: NOW_MS }, [aCharge(id, NOW_MS - 1000, NOW_MS)]);
 
-    expect(await ledger.append(id, { from: null, to: NOW_MS + 1000 }, [aCharge(id, NOW_MS, NOW_MS + 1000)])).toBe(false);
+    expect(await ledger.append(id, { from: null, to: NOW_MS + 1000 }, [aCharge(id, NOW_MS, NOW_MS + 1000)])).toBe(
+      false,
+    );
     expect(await ledger.append(id, { from: NOW_MS - 1, to: NOW_MS + 1000 }, [])).toBe(false);
     expect(await chargesOf(db)).toHaveLength(1);
 
-    expect(await ledger.append(id, { from: NOW_MS, to: NOW_MS + 1000 }, [aCharge(id, NOW_MS, NOW_MS + 1000)])).toBe(true);
+    expect(await ledger.append(id, { from: NOW_MS, to: NOW_MS + 1000 }, [aCharge(id, NOW_MS, NOW_MS + 1000)])).toBe(
+      true,
+    );
   });
 
   test('by several at once charges once', async ({ db }) => {

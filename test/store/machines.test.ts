@@ -57,7 +57,9 @@ describe('the table of transitions', () => {
       }
     }
 
-    const legal = MACHINE_STATES.flatMap((from) => MACHINE_STATES.filter((to) => isTransition(from, to)).map((to) => `${from} > ${to}`));
+    const legal = MACHINE_STATES.flatMap((from) =>
+      MACHINE_STATES.filter((to) => isTransition(from, to)).map((to) => `${from} > ${to}`),
+    );
     expect(allowed.sort()).toEqual(legal.sort());
   });
 
@@ -73,7 +75,9 @@ describe('the table of transitions', () => {
     const machines = createMachineStore(db);
     const { machine } = await read(db, (await aMachine(db, 'booting')).id);
 
-    await expect(machines.transition(machine, { to: 'ready', actor, reason: 'skip' })).rejects.toThrow(/bug: .* from booting to ready/);
+    await expect(machines.transition(machine, { to: 'ready', actor, reason: 'skip' })).rejects.toThrow(
+      /bug: .* from booting to ready/,
+    );
   });
 });
 
@@ -145,14 +149,22 @@ describe('transition', () => {
     await machines.transition(machine, { to: 'draining', actor, reason: 'x', endReason: 'scale-down' });
     await machines.transition((await read(db, id)).machine, { to: 'ready', actor, reason: 'x' });
 
-    expect(await machines.transition(machine, { to: 'terminating', actor, reason: 'x', endReason: 'operator' })).toBe(false);
+    expect(await machines.transition(machine, { to: 'terminating', actor, reason: 'x', endReason: 'operator' })).toBe(
+      false,
+    );
   });
 
   test('cordons the machine’s agent in the same transaction', async ({ db }) => {
     const machines = createMachineStore(db);
     const { id } = await aMachine(db, 'ready');
 
-    await machines.transition((await read(db, id)).machine, { to: 'draining', actor, reason: 'x', endReason: 'operator', cordon: true });
+    await machines.transition((await read(db, id)).machine, {
+      to: 'draining',
+      actor,
+      reason: 'x',
+      endReason: 'operator',
+      cordon: true,
+    });
 
     expect((await read(db, id)).agent).toMatchObject({ cordoned: true, cordonAckedAtMs: null });
   });
@@ -170,11 +182,21 @@ describe('transition', () => {
     await aTask(db, { agentId: other, state: 'running' });
     await passTime(db, 1000);
 
-    await machines.transition((await read(db, id)).machine, { to: 'terminated', actor, reason: 'gone', endReason: 'instance-gone' });
+    await machines.transition((await read(db, id)).machine, {
+      to: 'terminated',
+      actor,
+      reason: 'gone',
+      endReason: 'instance-gone',
+    });
 
     const back = await db.selectFrom('tasks').selectAll().where('state', '=', 'pending').orderBy('id').execute();
     expect(back.map(({ id: taskId }) => taskId)).toEqual(held);
-    const cleared = { agent_id: null, lease_token: null, lease_expires_at: null, pending_since: new Date(NOW_MS + 1000) };
+    const cleared = {
+      agent_id: null,
+      lease_token: null,
+      lease_expires_at: null,
+      pending_since: new Date(NOW_MS + 1000),
+    };
     expect(back).toMatchObject([cleared, { ...cleared, attempt: 3 }]);
     expect(await createTaskStore(db).listOrders(agentId!)).toBeNull();
     expect((await read(db, id)).agent).toBeNull();
@@ -203,7 +225,9 @@ describe('machine events', () => {
     const { id } = await aMachine(db, 'booting');
     await createMachineStore(db).transition((await read(db, id)).machine, { to: 'joining', actor, reason: 'x' });
 
-    await expect(db.updateTable('machine_events').set({ reason: 'y' }).execute()).rejects.toMatchObject({ code: '23001' });
+    await expect(db.updateTable('machine_events').set({ reason: 'y' }).execute()).rejects.toMatchObject({
+      code: '23001',
+    });
     await expect(db.deleteFrom('machine_events').execute()).rejects.toMatchObject({ code: '23001' });
   });
 });
@@ -224,7 +248,9 @@ describe('what else is written to a machine', () => {
     expect(await createMachineStore(db).extendDeadline(machine, 9_000, 'still-working')).toBe(true);
 
     expect((await read(db, id)).machine).toMatchObject({ deadlineAtMs: NOW_MS + 9_000, revision: 1 });
-    expect(await eventsOf(db, id)).toMatchObject([{ from_state: 'draining', to_state: 'draining', reason: 'still-working' }]);
+    expect(await eventsOf(db, id)).toMatchObject([
+      { from_state: 'draining', to_state: 'draining', reason: 'still-working' },
+    ]);
   });
 
   test('nothing when the machine moved on since it was read', async ({ db }) => {
@@ -308,7 +334,11 @@ describe('issueEnrolment', () => {
 
     await machines.issueEnrolment(id, tokens[2], { workload: 'transcode' }, 60_000);
 
-    const rows = await db.selectFrom('enrolments').select(['token_hash', 'machine_id', 'site', 'labels']).orderBy('token_hash').execute();
+    const rows = await db
+      .selectFrom('enrolments')
+      .select(['token_hash', 'machine_id', 'site', 'labels'])
+      .orderBy('token_hash')
+      .execute();
     expect(rows).toEqual([
       { token_hash: tokens[0], machine_id: other.id, site: 'aws', labels: {} },
       { token_hash: tokens[2], machine_id: id, site: 'aws', labels: { workload: 'transcode' } },

@@ -121,7 +121,8 @@ describe('planning.commit: launches', () => {
       instance_id: null,
     });
     const events = await db.selectFrom('machine_events').select(['from_state', 'to_state', 'plan_id']).execute();
-    expect(events).toEqual(Array(3).fill({ from_state: null, to_state: 'requested', plan_id: commit.planId }));
+    const made = { from_state: null, to_state: 'requested', plan_id: commit.planId };
+    expect(events).toEqual([made, made, made]);
   });
 
   test('a failing row takes everything else back with it', async ({ db }) => {

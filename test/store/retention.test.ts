@@ -14,14 +14,30 @@ describe('forget', () => {
     await aLaunch(db, { planId: acting });
     const over = await aTask(db, { agentId, state: 'done' });
     const long = await aTask(db, { agentId, state: 'running' });
-    await db.updateTable('tasks').set({ finished_at: new Date(NOW_MS) }).where('id', '=', over).execute();
-    for (const [task_id, text] of [[over, 'old'], [long, 'alive']] as const) {
-      await db.insertInto('task_logs').values({ task_id, attempt: 1, byte_offset: 0, content: Buffer.from(text) }).execute();
+    await db
+      .updateTable('tasks')
+      .set({ finished_at: new Date(NOW_MS) })
+      .where('id', '=', over)
+      .execute();
+    for (const [task_id, text] of [
+      [over, 'old'],
+      [long, 'alive'],
+    ] as const) {
+      await db
+        .insertInto('task_logs')
+        .values({ task_id, attempt: 1, byte_offset: 0, content: Buffer.from(text) })
+        .execute();
     }
     const sample = { agent_id: agentId, allocated_cpu_milli: 0, allocated_memory_mib: 0, running_tasks: 0 };
-    await db.insertInto('samples').values({ ...sample, at: new Date(NOW_MS) }).execute();
+    await db
+      .insertInto('samples')
+      .values({ ...sample, at: new Date(NOW_MS) })
+      .execute();
     await passTime(db, DAY_MS + 1);
-    await db.insertInto('samples').values({ ...sample, at: new Date(NOW_MS + DAY_MS) }).execute();
+    await db
+      .insertInto('samples')
+      .values({ ...sample, at: new Date(NOW_MS + DAY_MS) })
+      .execute();
     const fresh = await aPlanRow(db);
 
     expect(await createRetentionStore(db).forget(DAY_MS, 100)).toBe(3);
@@ -40,6 +56,10 @@ describe('forget', () => {
     await passTime(db, DAY_MS + 1);
     const retention = createRetentionStore(db);
 
-    expect([await retention.forget(DAY_MS, 2), await retention.forget(DAY_MS, 2), await retention.forget(DAY_MS, 2)]).toEqual([2, 2, 1]);
+    expect([
+      await retention.forget(DAY_MS, 2),
+      await retention.forget(DAY_MS, 2),
+      await retention.forget(DAY_MS, 2),
+    ]).toEqual([2, 2, 1]);
   });
 });

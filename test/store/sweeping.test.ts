@@ -50,7 +50,10 @@ describe('observe', () => {
     const { id, instance } = await aPair(db);
     const sweep = createSweepStore(db);
     await sweep.observe(REGION, aListing([instance]));
-    await db.updateTable('machines').set({ wake_at: new Date(NOW_MS + MINUTE_MS) }).execute();
+    await db
+      .updateTable('machines')
+      .set({ wake_at: new Date(NOW_MS + MINUTE_MS) })
+      .execute();
 
     await sweep.observe(REGION, aListing([instance]));
     expect(await machineOf(db, id)).toMatchObject({ wake_at: new Date(NOW_MS + MINUTE_MS) });
@@ -106,7 +109,11 @@ describe('observe', () => {
 
   test('keeps the end that EC2 tells, and its first reason', async ({ db }) => {
     await stopClock(db);
-    const told = await aPair(db, { state: 'shutting-down', endedAtMs: NOW_MS - 7000, endCode: 'Server.SpotInstanceTermination' });
+    const told = await aPair(db, {
+      state: 'shutting-down',
+      endedAtMs: NOW_MS - 7000,
+      endCode: 'Server.SpotInstanceTermination',
+    });
     const untold = await aPair(db, { state: 'terminated' });
     const alive = await aPair(db, { state: 'stopping' });
     const sweep = createSweepStore(db);
@@ -114,7 +121,9 @@ describe('observe', () => {
     await passTime(db, MINUTE_MS);
     await sweep.observe(
       REGION,
-      aListing([{ ...told.instance, state: 'terminated', endedAtMs: NOW_MS + 1, endCode: 'Client.UserInitiatedShutdown' }]),
+      aListing([
+        { ...told.instance, state: 'terminated', endedAtMs: NOW_MS + 1, endCode: 'Client.UserInitiatedShutdown' },
+      ]),
     );
 
     expect(await machineOf(db, told.id)).toMatchObject({
@@ -188,7 +197,11 @@ describe('missing from a listing', () => {
     await stopClock(db);
     const young = await aPair(db, {}, 5 * MINUTE_MS);
     const moved = await aPair(db, {}, 6 * MINUTE_MS);
-    await db.updateTable('machines').set({ state_since: new Date(NOW_MS) }).where('id', '=', moved.id).execute();
+    await db
+      .updateTable('machines')
+      .set({ state_since: new Date(NOW_MS) })
+      .where('id', '=', moved.id)
+      .execute();
     const elsewhere = await aMachine(db, 'booting', {
       ageMs: 6 * MINUTE_MS,
       launchId: await aLaunch(db, { body: { region: 'us-east-1' } }),
@@ -206,7 +219,11 @@ describe('missing from a listing', () => {
   test('of a machine whose row is older than its instance counts from the launch', async ({ db }) => {
     await stopClock(db);
     const { id } = await aPair(db, {}, 6 * MINUTE_MS);
-    await db.updateTable('machines').set({ launch_time: new Date(NOW_MS - MINUTE_MS) }).where('id', '=', id).execute();
+    await db
+      .updateTable('machines')
+      .set({ launch_time: new Date(NOW_MS - MINUTE_MS) })
+      .where('id', '=', id)
+      .execute();
 
     await createSweepStore(db).observe(REGION, aListing([]));
 

@@ -56,7 +56,11 @@ describe('submitted tasks', () => {
     await stopClock(db);
     const first = await aTask(db, { ageMs: 50 });
     const second = await aTask(db, { ageMs: 40 });
-    await db.updateTable('tasks').set({ pending_since: new Date(NOW_MS) }).where('id', '=', first).execute();
+    await db
+      .updateTable('tasks')
+      .set({ pending_since: new Date(NOW_MS) })
+      .where('id', '=', first)
+      .execute();
 
     expect(await createTaskStore(db).listPendingIds(WORKLOAD, SHAPE, 10)).toEqual([first, second]);
   });
@@ -103,7 +107,10 @@ describe('lease', () => {
   test('gives a pending task to the agent as a new attempt', async ({ db }) => {
     await stopClock(db);
     const { id, agentId } = await aMachine(db, 'ready', { dueMs: -60_000 });
-    await db.updateTable('machines').set({ idle_since: new Date(NOW_MS) }).execute();
+    await db
+      .updateTable('machines')
+      .set({ idle_since: new Date(NOW_MS) })
+      .execute();
     const taskId = await aTask(db, { attempt: 2 });
 
     expect(await lease(db, agentId!, taskId)).toEqual([taskId]);
@@ -126,13 +133,20 @@ describe('lease', () => {
     const won = await Promise.all(agents.map((agentId) => lease(db, agentId, taskId)));
 
     expect(won.flat()).toEqual([taskId]);
-    expect(await taskOf(db, taskId)).toMatchObject({ attempt: 1, agent_id: agents[won.findIndex((ids) => ids.length > 0)] });
+    expect(await taskOf(db, taskId)).toMatchObject({
+      attempt: 1,
+      agent_id: agents[won.findIndex((ids) => ids.length > 0)],
+    });
   });
 
   test('gives what fits and skips what does not, by the room that is left now', async ({ db }) => {
     const agentId = await anAgent(db, { capacity: { cpuMilli: 4000, memoryMib: 8192 } });
     await aTask(db, { agentId, state: 'running' });
-    const [large, tooLarge, small] = [await aTask(db, { shape: { cpuMilli: 2000, memoryMib: 10 } }), await aTask(db, { shape: LARGE }), await aTask(db)];
+    const [large, tooLarge, small] = [
+      await aTask(db, { shape: { cpuMilli: 2000, memoryMib: 10 } }),
+      await aTask(db, { shape: LARGE }),
+      await aTask(db),
+    ];
 
     expect(await lease(db, agentId, large, tooLarge, small)).toEqual([large, small]);
     expect(await lease(db, agentId, await aTask(db, { shape: { cpuMilli: 1, memoryMib: 1 } }))).toEqual([]);
@@ -273,7 +287,12 @@ describe('listOrders', () => {
 describe('appendLog', () => {
   const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
   const logOf = async (db: Db, taskId: TaskId): Promise<string> => {
-    const parts = await db.selectFrom('task_logs').selectAll().where('task_id', '=', taskId).orderBy('byte_offset').execute();
+    const parts = await db
+      .selectFrom('task_logs')
+      .selectAll()
+      .where('task_id', '=', taskId)
+      .orderBy('byte_offset')
+      .execute();
     for (const [index, part] of parts.entries()) {
       const before = parts.slice(0, index).reduce((sum, { content }) => sum + content.length, 0);
       expect(part.byte_offset).toBe(before);
@@ -305,7 +324,8 @@ describe('appendLog', () => {
 
     const outcomes = await Promise.all([1, 2, 3, 4].map(() => tasks.appendLog(agentId, part)));
 
-    expect(outcomes).toEqual(Array(4).fill({ kind: 'stored', nextByteOffset: 4 }));
+    const kept = { kind: 'stored', nextByteOffset: 4 };
+    expect(outcomes).toEqual([kept, kept, kept, kept]);
     expect(await logOf(db, taskId)).toBe('once');
   });
 
@@ -338,7 +358,8 @@ describe('appendLog', () => {
     const content = Buffer.alloc(64 * 1024, 'x');
     const send = async (attempt: number, byteOffset: number) =>
       await tasks.appendLog(agentId, { taskId, attempt, byteOffset, content });
-    for (let part = 0; part < 64; part += 1) expect(await send(1, part * content.length)).toMatchObject({ kind: 'stored' });
+    for (let part = 0; part < 64; part += 1)
+      expect(await send(1, part * content.length)).toMatchObject({ kind: 'stored' });
 
     expect(await send(1, 64 * content.length)).toEqual({ kind: 'full' });
     await db.updateTable('tasks').set({ attempt: 2 }).execute();

@@ -23,7 +23,7 @@ export class WorldTime implements Clock {
   }
 
   /** Replaces the body of `spillway.now()` in this database. */
-  static async inDatabase(pool: pg.Pool, startMs = Date.UTC(2026, 6, 20, 12)): Promise<WorldTime> {
+  static async inDatabase(pool: pg.Pool, startMs = Date.UTC(2026, 6, 20, 12, 7)): Promise<WorldTime> {
     await pool.query('create schema world');
     await pool.query('create table world.clock (ms bigint not null)');
     await pool.query('insert into world.clock values ($1)', [startMs]);
@@ -33,7 +33,7 @@ export class WorldTime implements Clock {
   }
 
   /** For what needs no database. */
-  static alone(startMs = Date.UTC(2026, 6, 20, 12)): WorldTime {
+  static alone(startMs = Date.UTC(2026, 6, 20, 12, 7)): WorldTime {
     return new WorldTime(null, startMs);
   }
 

@@ -62,7 +62,12 @@ async function serve(env: Readonly<Record<string, string>>): Promise<Ended> {
 /** Each row: what is wrong, the settings, the exit code, and the error's code. */
 describe('a service that cannot start says so in one sentence with a remedy', () => {
   test.each<[string, () => Record<string, string>, number, string]>([
-    ['Postgres is not there', () => ({ DATABASE_URL: `postgres://spillway@${NOWHERE}/spillway` }), 6, 'DATABASE_UNREACHABLE'],
+    [
+      'Postgres is not there',
+      () => ({ DATABASE_URL: `postgres://spillway@${NOWHERE}/spillway` }),
+      6,
+      'DATABASE_UNREACHABLE',
+    ],
     ['the database password is wrong', () => ({ DATABASE_URL: wrongPassword() }), 6, 'DATABASE_AUTH'],
     ['Redis is not there', () => ({ QUEUE_URL: `redis://${NOWHERE}` }), 6, 'QUEUE_UNREACHABLE'],
     ['the operator port is taken', () => ({ SPILLWAY_LISTEN: `127.0.0.1:${busy.port}` }), 6, 'PORT_IN_USE'],

@@ -1,14 +1,12 @@
 import { describe, expect, test } from 'vitest';
 
-import { SCENARIO, TASK_COMMAND } from '../../examples/demo/scenario.ts';
-import { Stack } from '../../examples/demo/stack.ts';
-import { findBrokenPromises, glance, isOver, summarise, type Glance } from '../../examples/demo/watch.ts';
+import type { Stack } from '../../examples/demo/stack.ts';
+import { glance, type Glance } from '../../examples/demo/watch.ts';
 import { until } from '../support/wait.ts';
+import { surviveWave } from './wave.ts';
 
 interface RegionInstance {
   readonly instanceId: string;
-  readonly clientToken: string;
-  readonly state: string;
 }
 
 /**
@@ -17,50 +15,28 @@ interface RegionInstance {
  */
 describe('a service that is killed at any moment', () => {
   const moments: readonly (readonly [string, (now: Glance) => boolean])[] = [
-    ['as soon as machines are asked for', ({ machines }) => machines.length > 0],
-    ['while machines join', ({ machines }) => machines.some(({ state }) => state === 'joining' || state === 'ready')],
-    ['while tasks run in the cloud', ({ status }) => cloudIsBusy(status)],
-    [
-      'while machines leave',
-      ({ machines }) => machines.some(({ state }) => state === 'draining' || state === 'terminating'),
-    ],
+    ['machines are asked for', ({ machines }) => machines.length > 0],
+    ['machines join', ({ machines }) => machines.some(({ state }) => state === 'joining' || state === 'ready')],
+    ['tasks run in the cloud', ({ status }) => cloudIsBusy(status)],
+    ['machines leave', ({ machines }) => machines.some(({ state }) => state === 'draining' || state === 'terminating')],
   ];
 
   test('launches nothing twice, leaks nothing and loses no task', { timeout: 240_000 }, async () => {
-    const stack = await Stack.create();
-    let failed = true;
-    try {
-      await stack.startRegion();
-      await stack.startService();
-      await stack.startAgents();
-      await stack.client.post('TaskReceipt', '/v1/tasks', {
-        workload: SCENARIO.workload,
-        command: TASK_COMMAND,
-        count: SCENARIO.tasks,
-      });
+    const trouble = async (stack: Stack): Promise<void> => {
       for (const [moment, hasCome] of moments) {
         await until(moment, async () => hasCome(await glance(stack)), { deadlineMs: 60_000 });
         await stack.crashService();
         await stack.launchService();
       }
-      await until('the wave is over and every machine is gone', async () => isOver(await glance(stack)), {
-        deadlineMs: 120_000,
-      });
-      // The last charges are written a few seconds after the last machine is gone.
-      await expect.poll(async () => findBrokenPromises(await summarise(stack, 0)), { timeout: 20_000 }).toEqual([]);
-
-      const summary = await summarise(stack, 0);
-      expect(summary).toMatchObject({ tasks: { done: SCENARIO.tasks, lost: 0 }, machines: { leaked: 0 } });
-      // One token is one launch; the region keeps every instance it ever made.
+    };
+    // The region keeps every instance it ever made: each must be one that a row stands for, and none a second time.
+    const afterwards = async (stack: Stack): Promise<void> => {
       const { instances } = await stack.askRegion<{ instances: readonly RegionInstance[] }>('instances');
       const { machines } = await glance(stack);
-      expect(instances.map(({ instanceId }) => instanceId).toSorted()).toEqual(
-        machines.flatMap(({ instanceId }) => (instanceId === null ? [] : [instanceId])).toSorted(),
-      );
-      failed = false;
-    } finally {
-      await stack.stop(failed);
-    }
+      const bound = machines.flatMap(({ instanceId }) => (instanceId === null ? [] : [instanceId]));
+      expect(instances.map(({ instanceId }) => instanceId).toSorted()).toEqual(bound.toSorted());
+    };
+    await surviveWave(trouble, { afterwards });
   });
 });
 
