@@ -98,6 +98,8 @@ create table spillway.agents (
   -- When the report arrived that first echoed the newest cordon.
   cordon_acked_at timestamptz,
   boot_id     text,
+  -- Boots that were replaced, newest first: whoever reports with one of them (a clone, a process believed dead) is told so.
+  earlier_boots text[] not null default '{}',
   seq         bigint not null default 0,
   registered_at timestamptz not null default spillway.now(),
   last_seen_at timestamptz,
@@ -155,7 +157,8 @@ alter table spillway.agents
 create index machines_live on spillway.machines (wake_at) where state <> 'terminated';
 create index machines_workload on spillway.machines (workload) where state <> 'terminated';
 create index machines_launch on spillway.machines (launch_id);
-create index machines_uncharged on spillway.machines (charged_through) where running_seen_at is not null;
+create index machines_uncharged on spillway.machines (id)
+  where launch_time is not null and (ended_at is null or charged_through is null or charged_through < ended_at);
 
 -- The same table of transitions as src/model/machine.ts; a test compares them.
 create table spillway.machine_transitions (
@@ -205,6 +208,7 @@ create table spillway.machine_events (
   detail      jsonb not null default '{}'
 );
 create index machine_events_machine on spillway.machine_events (machine_id, id);
+create index machine_events_drains on spillway.machine_events (at) where to_state = 'draining';
 create trigger machine_events_append_only before update or delete on spillway.machine_events
   for each row execute function spillway.refuse_change();
 

@@ -50,6 +50,7 @@ create table spillway.agents (
   cordon_acked_generation bigint default 0 not null,
   cordon_acked_at timestamp with time zone,
   boot_id text,
+  earlier_boots text[] default '{}'::text[] not null,
   seq bigint default 0 not null,
   registered_at timestamp with time zone default spillway.now() not null,
   last_seen_at timestamp with time zone,
@@ -328,10 +329,11 @@ CREATE INDEX enrolments_machine ON spillway.enrolments USING btree (machine_id) 
 CREATE INDEX launch_calls_launch ON spillway.launch_calls USING btree (launch_id);
 CREATE INDEX launches_open ON spillway.launches USING btree (wake_at) WHERE (state = 'open'::text);
 CREATE INDEX launches_workload_created ON spillway.launches USING btree (workload, created_at);
+CREATE INDEX machine_events_drains ON spillway.machine_events USING btree (at) WHERE (to_state = 'draining'::text);
 CREATE INDEX machine_events_machine ON spillway.machine_events USING btree (machine_id, id);
 CREATE INDEX machines_launch ON spillway.machines USING btree (launch_id);
 CREATE INDEX machines_live ON spillway.machines USING btree (wake_at) WHERE (state <> 'terminated'::text);
-CREATE INDEX machines_uncharged ON spillway.machines USING btree (charged_through) WHERE (running_seen_at IS NOT NULL);
+CREATE INDEX machines_uncharged ON spillway.machines USING btree (id) WHERE ((launch_time IS NOT NULL) AND ((ended_at IS NULL) OR (charged_through IS NULL) OR (charged_through < ended_at)));
 CREATE INDEX machines_workload ON spillway.machines USING btree (workload) WHERE (state <> 'terminated'::text);
 CREATE INDEX plans_decided_at ON spillway.plans USING btree (decided_at);
 CREATE UNIQUE INDEX policies_one_active ON spillway.policies USING btree (workload) WHERE active;

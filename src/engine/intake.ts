@@ -1,7 +1,6 @@
 import { AppError } from '../model/errors.ts';
 import type { TaskId } from '../model/ids.ts';
 import type { TaskSubmission } from '../ports/operator.ts';
-import type { NewTask } from '../ports/tasks.ts';
 import { SCRIPT_BYTES_MAX } from '../ports/agent-gateway.ts';
 import type { EnginePorts } from './ports.ts';
 import { taskQueueName } from './queue-name.ts';
@@ -25,14 +24,8 @@ export async function submitTasks(ports: EnginePorts, request: TaskSubmission): 
       remedy: 'put the work into a script that the agents can reach and submit its name',
     });
   }
-  const tasks: NewTask[] = Array.from({ length: request.count }, () => ({
-    id: ports.ids.next('tk'),
-    workload: request.workload,
-    command: request.command,
-    shape,
-  }));
-  await ports.tasks.insert(tasks);
-  const ids = tasks.map(({ id }) => id);
+  const ids = Array.from({ length: request.count }, () => ports.ids.next('tk'));
+  await ports.tasks.insert({ ids, workload: request.workload, command: request.command, shape });
   try {
     await ports.queues.add(taskQueueName(request.workload, shape), ids);
   } catch (error) {

@@ -29,8 +29,7 @@ export async function stepLaunch(ports: StepPorts, id: LaunchId): Promise<StepOu
   const userData = ports.credentials.renderUserData(launch.nonce, launch.body);
   if (ports.credentials.sha256(userData) !== launch.body.userDataSha256) {
     // Another deployment key than the one the launch was made with: the token would not verify, the host key not match.
-    await refuse(ports, launch, 'CONFIG_KEY_FILE', 'the deployment key changed since the launch was committed');
-    return DONE;
+    return await refuse(ports, launch, 'CONFIG_KEY_FILE', 'the deployment key changed since the launch was committed');
   }
   const callId = await ports.launches.beginCall(id);
   if (callId === null) return DONE;
@@ -86,7 +85,8 @@ async function settle(ports: StepPorts, launch: Launch, outcome: RunOutcome): Pr
 async function refuse(ports: StepPorts, launch: Launch, code: string, detail: string): Promise<StepOutcome> {
   const now = await ports.launches.read(launch.id);
   if (now !== null && now.unsettledCalls > 0) return again(jittered(ports, RETRY_MS));
-  await ports.launches.close(launch.id, 'refused', { reason: 'launch-refused', code, detail });
+  const closed = await ports.launches.close(launch.id, 'refused', { reason: 'launch-refused', code, detail });
+  if (!closed) return again(jittered(ports, RETRY_MS));
   ports.log.warn({ launchId: launch.id, code, instanceType: launch.body.instanceType }, 'EC2 refused the launch');
   ports.wakePlanner();
   return DONE;

@@ -70,7 +70,9 @@ const demandSchema = z.strictObject({
       source: choice(['bullmq'], {
         description: "Where pending tasks are read: bullmq = Spillway's own tasks.",
       }).prefault('bullmq'),
-      name: text(QUEUE_NAME, { description: "Name of the queue: so far always the policy's name, which is the default." }).optional(),
+      name: text(QUEUE_NAME, {
+        description: "Name of the queue: so far always the policy's name, which is the default.",
+      }).optional(),
       task: taskSchema
         .prefault({})
         .meta({ description: 'Shape of a task that is submitted without one, and of headroom.' }),

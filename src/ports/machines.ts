@@ -78,12 +78,12 @@ export interface LaunchStore {
   finishCall(callId: number, outcome: RunOutcome): Promise<void>;
   /** Binds instances to the launch's machines (safe to repeat), ends what EC2 did not give, closes the launch. */
   fulfil(id: LaunchId, instances: readonly LaunchedInstance[]): Promise<readonly MachineId[]>;
-  /** Ends the launch and its machines that have no instance. */
+  /** Ends the launch and its machines that have no instance; false = a call may still have an effect, it stays open. */
   close(
     id: LaunchId,
     state: Exclude<LaunchState, 'open' | 'fulfilled'>,
     end: { readonly reason: EndReason; readonly code: string; readonly detail: string },
-  ): Promise<void>;
+  ): Promise<boolean>;
   wakeAfter(id: LaunchId, ms: number): Promise<void>;
   /** Leaves an offering alone for a while; repeated strikes make the while longer. */
   markUnavailable(

@@ -34,8 +34,9 @@ export interface HeldTask {
   readonly leaseToken: string;
 }
 
-export interface NewTask {
-  readonly id: TaskId;
+/** One submission: equal tasks in the order of their ids. */
+export interface NewTasks {
+  readonly ids: readonly TaskId[];
   readonly workload: string;
   readonly command: readonly string[];
   readonly shape: Resources;
@@ -46,7 +47,7 @@ export interface NewTask {
  * whatever it says, a task is given out only by the compare-and-set of `lease`.
  */
 export interface TaskStore {
-  insert(tasks: readonly NewTask[]): Promise<void>;
+  insert(tasks: NewTasks): Promise<void>;
   listPending(): Promise<readonly PendingGroup[]>;
   /** Oldest first; for filling a queue that was emptied. */
   listPendingIds(workload: string, shape: Resources, limit: number): Promise<readonly TaskId[]>;

@@ -4,6 +4,7 @@ import type { AgentId, MachineId, TaskId } from '../model/ids.ts';
 import type { AgentReport, ReportedTask } from '../ports/agent-gateway.ts';
 import type { HeldTask, ReportOf, ReportResult } from '../ports/tasks.ts';
 import type { Tx } from './database.ts';
+import { givenBack } from './give-back.ts';
 import { selectHeld, toHeld } from './held-tasks.ts';
 
 interface AcceptedAgent {
@@ -79,11 +80,8 @@ function refusedResult(agentId: AgentId, kind: 'superseded' | 'unknown-agent'): 
   };
 }
 
-/**
- * Boots of an agent that are remembered, in `boot_id`, the present one first: whoever reports with an earlier one was
- * replaced (a clone, a process that was believed dead) and is told so. Boot ids are random: nothing else tells old from new.
- */
-const BOOTS_MAX = 8;
+/** Earlier boots of an agent that are remembered. Boot ids are random: nothing else tells an old one from a new one. */
+const EARLIER_BOOTS_MAX = 8;
 
 async function updateAgents(
   tx: Tx,
@@ -106,7 +104,10 @@ async function updateAgents(
       where a.removed_at is null order by a.id for update of a
     )
     update spillway.agents a set
-      boot_id = array_to_string((array_prepend(report.boot_id, array_remove(string_to_array(a.boot_id, ' '), report.boot_id)))[1:${BOOTS_MAX}], ' '),
+      boot_id = report.boot_id,
+      earlier_boots = case
+        when a.boot_id is null or a.boot_id = report.boot_id then a.earlier_boots
+        else (array_prepend(a.boot_id, a.earlier_boots))[1:${EARLIER_BOOTS_MAX}] end,
       seq = report.seq,
       -- Who said goodbye counts as silent for a lease at once, so that nothing new is given to nobody.
       last_seen_at = case when report.leaving and not a.cordoned then spillway.now() - ${leaseMs} * interval '1 millisecond' else spillway.now() end,
@@ -119,8 +120,7 @@ async function updateAgents(
         else a.cordon_acked_at end
     from report, locked
     where a.id = report.id and locked.id = a.id
-      and case when split_part(a.boot_id, ' ', 1) = report.boot_id then a.seq < report.seq
-        else a.boot_id is null or not report.boot_id = any(string_to_array(a.boot_id, ' ')) end
+      and case when a.boot_id = report.boot_id then a.seq < report.seq else not report.boot_id = any(a.earlier_boots) end
     returning a.id, a.cordoned, a.cordon_generation::int as cordon_generation, a.machine_id,
       (select m.state from spillway.machines m where m.id = a.machine_id) as machine_state`.execute(tx);
   return new Map(rows.rows.map((row) => [row.id as AgentId, row]));
@@ -255,8 +255,8 @@ async function writeTasks(tx: Tx, writes: TaskWrites, leaseMs: number): Promise<
   }
   if (writes.lost.length > 0) {
     await sql`
-      update spillway.tasks set state = 'pending', agent_id = null, lease_token = null, lease_expires_at = null, pending_since = spillway.now()
-      where id = any(${writes.lost}::text[])`.execute(tx);
+      update spillway.tasks t set ${givenBack('t')}
+      where t.id = any(${writes.lost}::text[])`.execute(tx);
   }
 }
 

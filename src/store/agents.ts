@@ -58,8 +58,8 @@ async function registerAgent(
   if (enrolment.used_at !== null) return await answerAgain(tx, enrolment.agent_id, agent);
   if (enrolment.expired) return { kind: 'refused', why: 'expired' };
   if (enrolment.machine_id !== null) {
+    if (!(await lockJoiningMachine(tx, enrolment.machine_id))) return { kind: 'refused', why: 'expired' };
     await replaceEarlierAgent(tx, enrolment.machine_id);
-    if (!(await lockLiveMachine(tx, enrolment.machine_id))) return { kind: 'refused', why: 'expired' };
   }
   await tx
     .insertInto('agents')
@@ -103,13 +103,16 @@ async function answerAgain(
   return row === undefined ? { kind: 'refused', why: 'used' } : { kind: 'registered', agentId: row.id as AgentId };
 }
 
-/** Locked, because a machine forgets its agents when it ends: one that came at that moment would never be forgotten. */
-async function lockLiveMachine(tx: Tx, machineId: string): Promise<boolean> {
+/**
+ * Only a joining machine gets an agent: a late second one must not push aside the one that works. Locked, because a machine
+ * forgets its agents when it ends, and one that came at that moment would never be forgotten.
+ */
+async function lockJoiningMachine(tx: Tx, machineId: string): Promise<boolean> {
   const row = await tx
     .selectFrom('machines')
     .select('id')
     .where('id', '=', machineId)
-    .where('state', '<>', 'terminated')
+    .where('state', '=', 'joining')
     .forShare()
     .executeTakeFirst();
   return row !== undefined;

@@ -29,6 +29,7 @@ export interface AgentsTable {
   cordon_acked_generation: Generated<number>;
   cordon_acked_at: Timestamp | null;
   boot_id: string | null;
+  earlier_boots: Generated<string[]>;
   seq: Generated<number>;
   registered_at: Generated<Timestamp>;
   last_seen_at: Timestamp | null;

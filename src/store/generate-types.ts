@@ -4,6 +4,7 @@ import { MIGRATIONS_TABLE } from './migrate.ts';
 /** What pg hands out for a type (with the parsers of `createPool`), and what it takes, as TypeScript. */
 const TYPES: Readonly<Record<string, string>> = {
   text: 'string',
+  _text: 'string[]',
   varchar: 'string',
   bool: 'boolean',
   int2: 'number',

@@ -57,12 +57,16 @@ export function createLaunchStore(db: Db): LaunchStore {
           error_code: code,
         })
         .onConflict((conflict) =>
-          conflict.columns(['instance_type', 'zone', 'market']).doUpdateSet({
-            // Strikes count only while they come soon after each other; a quiet half hour forgives them.
-            strikes: sql<number>`case when unavailable_offerings.until < spillway.now() - ${UNAVAILABLE_MAX_MS} * interval '1 millisecond' then 1 else unavailable_offerings.strikes + 1 end`,
-            until: sql<Date>`spillway.now() + (case when unavailable_offerings.until < spillway.now() - ${UNAVAILABLE_MAX_MS} * interval '1 millisecond' then ${UNAVAILABLE_MIN_MS}::float8 else ${strikeMs} end) * interval '1 millisecond'`,
-            error_code: code,
-          }),
+          conflict
+            .columns(['instance_type', 'zone', 'market'])
+            .doUpdateSet({
+              // Strikes count only while they come soon after each other; a quiet half hour forgives them.
+              strikes: sql<number>`case when unavailable_offerings.until < spillway.now() - ${UNAVAILABLE_MAX_MS} * interval '1 millisecond' then 1 else unavailable_offerings.strikes + 1 end`,
+              until: sql<Date>`spillway.now() + (case when unavailable_offerings.until < spillway.now() - ${UNAVAILABLE_MAX_MS} * interval '1 millisecond' then ${UNAVAILABLE_MIN_MS}::float8 else ${strikeMs} end) * interval '1 millisecond'`,
+              error_code: code,
+            })
+            // Launches refused at the same moment met one shortage, not several.
+            .where(sql<boolean>`unavailable_offerings.until <= spillway.now()`),
         )
         .execute();
     },
@@ -218,11 +222,11 @@ async function closeLaunch(
   id: LaunchId,
   state: Exclude<LaunchState, 'open' | 'fulfilled'>,
   end: { readonly reason: EndReason; readonly code: string; readonly detail: string },
-): Promise<void> {
+): Promise<boolean> {
   const launch = await lockOpenLaunch(tx, id);
-  if (launch === null) return;
+  if (launch === null) return true;
   // A twin may have begun a call since the caller looked; under the launch's lock no other can begin. It stays open then.
-  if (state === 'refused' && (await countUnsettled(tx, id)) > 0) return;
+  if (state === 'refused' && (await countUnsettled(tx, id)) > 0) return false;
   await tx
     .updateTable('launches')
     .set({ state, error_code: end.code, error_detail: end.detail.slice(0, 1000) })
@@ -232,6 +236,7 @@ async function closeLaunch(
     if (row.instance_id === null && row.state !== 'terminated')
       await endWithoutInstance(tx, row, end.reason, end.detail);
   }
+  return true;
 }
 
 async function endWithoutInstance(tx: Tx, row: MachineRow, reason: EndReason, detail: string): Promise<void> {

@@ -8,6 +8,7 @@ import type { MachineRecord, MachineStore, Transition } from '../ports/machines.
 import type { WakeJob } from '../ports/queue.ts';
 import { lockAgentsOf, setCordon } from './cordon.ts';
 import { dbNow, dbNowPlus, inTransaction, toMs, type Db, type Tx } from './database.ts';
+import { givenBack } from './give-back.ts';
 import { writeMachineEvent } from './machine-events.ts';
 import { machineColumns, toMachine } from './machine-rows.ts';
 
@@ -67,8 +68,7 @@ export function createMachineStore(db: Db): MachineStore {
 
     issueEnrolment: async (id, tokenHash, labels, ttlMs) =>
       await inTransaction(db, async (tx) => {
-        // An unused older token of the machine dies with the new one: at most one can ever be used.
-        await tx.deleteFrom('enrolments').where('machine_id', '=', id).where('used_at', 'is', null).execute();
+        // Older ones stay good until they expire: the script of a join that was cut off may still be about to use its own.
         await tx
           .insertInto('enrolments')
           .values({
@@ -192,14 +192,9 @@ async function forgetAgent(tx: Tx, machineId: MachineId): Promise<void> {
     .where('removed_at', 'is', null)
     .returning('id')
     .execute();
-  for (const agent of agents) {
-    await tx
-      .updateTable('tasks')
-      .set({ state: 'pending', agent_id: null, lease_token: null, lease_expires_at: null, pending_since: dbNow() })
-      .where('agent_id', '=', agent.id)
-      .where('state', 'in', ['leased', 'running'])
-      .execute();
-  }
+  await sql`
+    update spillway.tasks t set ${givenBack('t')}
+    where t.agent_id = any(${agents.map(({ id }) => id)}::text[]) and t.state in ('leased', 'running')`.execute(tx);
 }
 
 async function listDue(db: Db, limit: number): Promise<readonly WakeJob[]> {

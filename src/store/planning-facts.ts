@@ -2,7 +2,7 @@ import { sql } from 'kysely';
 
 import { offeringKey } from '../model/offering.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
-import { HOUR_MS } from '../model/time.ts';
+import { DAY_MS, HOUR_MS } from '../model/time.ts';
 import type { AgentView, MachineView, PendingShape, UtilizationView } from '../planner/types.ts';
 import type { PlanningFacts, WorkloadFacts } from '../ports/planning.ts';
 import { dbNow, inTransaction, toMs, type Db, type Tx } from './database.ts';
@@ -98,11 +98,14 @@ async function readMachines(tx: Tx): Promise<readonly MachineView[]> {
 
 async function readWorkload(tx: Tx, policy: WorkloadPolicy): Promise<WorkloadFacts> {
   const hourAgo = sql<Date>`spillway.now() - ${HOUR_MS} * interval '1 millisecond'`;
+  // Cooldowns are shorter than a day; what is older need not be read at every pass.
+  const dayAgo = sql<Date>`spillway.now() - ${DAY_MS} * interval '1 millisecond'`;
   const launched = await tx
     .selectFrom('launches')
     .select(sql<number>`coalesce(sum(instance_count) filter (where created_at > ${hourAgo}), 0)::int`.as('count'))
     .select(sql<Date | null>`max(created_at)`.as('last'))
     .where('workload', '=', policy.name)
+    .where('created_at', '>', dayAgo)
     .executeTakeFirstOrThrow();
   const drained = await tx
     .selectFrom('machine_events as e')
@@ -112,6 +115,7 @@ async function readWorkload(tx: Tx, policy: WorkloadPolicy): Promise<WorkloadFac
     // An extended deadline is an event of a machine that drains already.
     .where('e.from_state', '=', 'ready')
     .where('e.to_state', '=', 'draining')
+    .where('e.at', '>', dayAgo)
     .executeTakeFirstOrThrow();
   return {
     pending: await readPending(tx, policy),

@@ -39,7 +39,9 @@ export function createPlanningStore(db: Db): PlanningStore {
               first_seen_at: dbNow(),
               active: true,
             })
-            .onConflict((conflict) => conflict.columns(['workload', 'hash']).doUpdateSet({ active: true }))
+            .onConflict((conflict) =>
+              conflict.columns(['workload', 'hash']).doUpdateSet({ active: true }).where('policies.active', '=', false),
+            )
             .execute();
         }
       }),

@@ -7,6 +7,7 @@ import { fits, subtractResources } from '../model/resources.ts';
 import type { LogOutcome, LogPart } from '../ports/agent-gateway.ts';
 import type { TaskStore } from '../ports/tasks.ts';
 import { dbNow, dbNowPlus, inTransaction, toMs, type Db, type Tx } from './database.ts';
+import { givenBack } from './give-back.ts';
 import { selectHeld, toHeld } from './held-tasks.ts';
 
 /** Tasks as rows. */
@@ -16,11 +17,9 @@ export function createTaskStore(db: Db): TaskStore {
       // A microsecond apart: whoever asks for the oldest gets the tasks of one batch in the order in which they were submitted.
       await sql`
         insert into spillway.tasks (id, workload, command, cpu_milli, memory_mib, state, submitted_at, pending_since)
-        select t.id, t.workload, t.command::jsonb, t.cpu, t.memory, 'pending', spillway.now() + t.place * interval '1 microsecond', spillway.now()
-        from unnest(
-          ${tasks.map((t) => t.id)}::text[], ${tasks.map((t) => t.workload)}::text[], ${tasks.map((t) => JSON.stringify(t.command))}::text[],
-          ${tasks.map((t) => t.shape.cpuMilli)}::int[], ${tasks.map((t) => t.shape.memoryMib)}::int[]
-        ) with ordinality as t(id, workload, command, cpu, memory, place)`.execute(db);
+        select t.id, ${tasks.workload}, ${JSON.stringify(tasks.command)}::jsonb, ${tasks.shape.cpuMilli}::int, ${tasks.shape.memoryMib}::int,
+          'pending', spillway.now() + t.place * interval '1 microsecond', spillway.now()
+        from unnest(${tasks.ids}::text[]) with ordinality as t(id, place)`.execute(db);
     },
 
     async listPending() {
@@ -85,7 +84,7 @@ async function expireLeases(db: Db, limit: number): ReturnType<TaskStore['expire
         where state in ('leased', 'running') and lease_expires_at <= spillway.now()
         order by lease_expires_at limit ${limit} for update skip locked
       )
-      update spillway.tasks t set state = 'pending', agent_id = null, lease_token = null, lease_expires_at = null, pending_since = spillway.now()
+      update spillway.tasks t set ${givenBack('t')}
       from late where late.id = t.id
       returning t.id, t.workload, t.cpu_milli, t.memory_mib, late.lease_token`.execute(db);
   return rows.rows.map((row) => ({

@@ -14,11 +14,12 @@ const KEY_PATTERN = /^[0-9a-f]{64}$/;
 export async function ensureDeploymentKey(file: string): Promise<Buffer> {
   const existing = await readKey(file);
   if (existing !== null) return existing;
-  await mkdir(dirname(file), { recursive: true });
   // Written whole under another name and linked: two first starts at once end with one key, never with half a one.
-  const draft = `${file}.${process.pid}`;
-  await writeFile(draft, `${randomBytes(32).toString('hex')}\n`, { mode: 0o600 });
+  // A random name, because process ids meet: in containers that share the folder each service is process 1.
+  const draft = `${file}.${randomBytes(6).toString('hex')}`;
   try {
+    await mkdir(dirname(file), { recursive: true });
+    await writeFile(draft, `${randomBytes(32).toString('hex')}\n`, { mode: 0o600, flag: 'wx' });
     await link(draft, file);
   } catch (error) {
     if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw keyError(file, error);

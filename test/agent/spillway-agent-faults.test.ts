@@ -106,7 +106,10 @@ describe.concurrent.each([...SHELL_BOXES])('on $shell', (toolbox) => {
     await until('the end is known', () => exitOf(agent, ending) !== null);
     expect(exitOf(agent, ending)).toBe(7);
     // Killed with its wrapper, it was interrupted: the agent says nothing of it, and the service gives it out anew.
-    await until('the interrupted one is forgotten', () => !agent.reports.at(-1)!.tasks.some((task) => task.taskId === dying));
+    await until(
+      'the interrupted one is forgotten',
+      () => !agent.reports.at(-1)!.tasks.some((task) => task.taskId === dying),
+    );
     expect(exitOf(agent, dying)).toBeNull();
     expect(isRunning(agent, longRunning)).toBe(true);
     expect(agent.reports.at(-1)!.bootId).not.toBe(boot);

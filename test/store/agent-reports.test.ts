@@ -71,7 +71,7 @@ describe('which report counts', () => {
     for (const bootId of boots.slice(-8, -1)) {
       expect(await report(db, agentId, { bootId, seq: 99 })).toMatchObject({ kind: 'superseded' });
     }
-    expect((await agentOf(db, agentId)).boot_id?.split(' ')).toHaveLength(8);
+    expect((await agentOf(db, agentId)).earlier_boots).toHaveLength(8);
   });
 
   test('of two that arrive at once the newer one stands', async ({ db }) => {

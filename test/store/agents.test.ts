@@ -114,7 +114,7 @@ describe('register', () => {
 });
 
 describe('register on a machine', () => {
-  async function aTokenOf(db: Db, state: 'joining' | 'terminated') {
+  async function aTokenOf(db: Db, state: 'joining' | 'ready' | 'terminated') {
     const { id } = await aMachine(db, state);
     const token = someHex(64);
     await createMachineStore(db).issueEnrolment(id, token, { workload: 'transcode' }, TTL_MS);
@@ -143,6 +143,14 @@ describe('register on a machine', () => {
     expect(await agents.findByToken(first.tokenHash)).toBeNull();
     const [word] = await agents.writeReports([{ agentId: first.id, report: aReport() }], TTL_MS);
     expect(word).toMatchObject({ kind: 'unknown-agent' });
+  });
+
+  test('that works already is refused: a late second join must not push its agent aside', async ({ db }) => {
+    const { token } = await aTokenOf(db, 'ready');
+    const before = await rows(db);
+
+    expect(await createAgentStore(db).register(token, aNewAgent())).toEqual({ kind: 'refused', why: 'expired' });
+    expect(await rows(db)).toEqual(before);
   });
 
   test('that has ended is refused: nothing would ever forget its agent', async ({ db }) => {

@@ -25,7 +25,7 @@ describe('submitted tasks', () => {
     const ids = [anId('tk'), anId('tk'), anId('tk')].toReversed();
     const late = anId('tk');
     const submit = async (taskIds: readonly TaskId[], shape = SHAPE) =>
-      await tasks.insert(taskIds.map((id) => ({ id, workload: WORKLOAD, command: ['echo', "it's", '\n'], shape })));
+      await tasks.insert({ ids: taskIds, workload: WORKLOAD, command: ['echo', "it's", '\n'], shape });
 
     await submit(ids);
     await passTime(db, 1);
@@ -243,6 +243,20 @@ describe('expireLeases', () => {
       pending_since: new Date(NOW_MS),
     });
     expect(await createTaskStore(db).expireLeases(10)).toEqual([]);
+  });
+
+  test('ends a task that was interrupted ten times: it takes its machines down with it', async ({ db }) => {
+    const agentId = await anAgent(db);
+    const [ninth, tenth] = [
+      await aTask(db, { agentId, state: 'running', leaseMs: -1, attempt: 9 }),
+      await aTask(db, { agentId, state: 'running', leaseMs: -1, attempt: 10 }),
+    ];
+
+    await createTaskStore(db).expireLeases(10);
+
+    expect(await taskOf(db, ninth)).toMatchObject({ state: 'pending', finished_at: null });
+    expect(await taskOf(db, tenth)).toMatchObject({ state: 'failed', exit_code: null, agent_id: null });
+    expect((await taskOf(db, tenth)).finished_at).not.toBeNull();
   });
 
   test('takes the latest first and no more than asked for', async ({ db }) => {

@@ -8,7 +8,6 @@ import type { TaskQueues, WakeQueue } from '../../src/ports/queue.ts';
 import type { AgentStore, HeldTask, ReportResult } from '../../src/ports/tasks.ts';
 import type { WorldTime } from './world-time.ts';
 
-
 export interface AgentSurroundings {
   readonly time: WorldTime;
   readonly ids: Ids;
@@ -111,7 +110,10 @@ export class WorldAgent {
     this.endDue();
     if (this.silent) return this.fenceItself();
     this.seq += 1;
-    const [result] = await this.world.agents.writeReports([{ agentId: this.id, report: this.render() }], this.world.timing.leaseMs);
+    const [result] = await this.world.agents.writeReports(
+      [{ agentId: this.id, report: this.render() }],
+      this.world.timing.leaseMs,
+    );
     if (result?.kind !== 'accepted') return this.stop();
     this.lastAcceptedMs = this.world.time.nowMs();
     await this.settle(result);

@@ -2,7 +2,7 @@ import { expect } from 'vitest';
 
 import { SCENARIO, TASK_COMMAND } from '../../examples/demo/scenario.ts';
 import { Stack } from '../../examples/demo/stack.ts';
-import { findBrokenPromises, glance, isOver, summarise } from '../../examples/demo/watch.ts';
+import { findBrokenPromises, glance, isOver, summarise, type Summary } from '../../examples/demo/watch.ts';
 import { until } from '../support/wait.ts';
 
 /**
@@ -16,7 +16,7 @@ export async function surviveWave(
     readonly settings?: Readonly<Record<string, string>>;
     readonly afterwards?: (stack: Stack) => Promise<void>;
   } = {},
-): Promise<void> {
+): Promise<Summary> {
   const stack = await Stack.create(options.settings);
   let failed = true;
   try {
@@ -34,6 +34,7 @@ export async function surviveWave(
     await expect.poll(async () => findBrokenPromises(await summarise(stack, 0)), { timeout: 20_000 }).toEqual([]);
     await options.afterwards?.(stack);
     failed = false;
+    return await summarise(stack, 0);
   } finally {
     await stack.stop(failed);
   }

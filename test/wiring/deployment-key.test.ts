@@ -1,4 +1,4 @@
-import { chmod, mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -35,7 +35,8 @@ describe('the deployment key', () => {
   test('is one and the same for starts at the same moment, and no draft stays', async () => {
     const file = join(folder, 'key');
     const keys = await Promise.all(Array.from({ length: 8 }, async () => await ensureDeploymentKey(file)));
-    expect(new Set(keys.map((key) => key.toString('hex'))).size).toBe(1);
+    const kept = (await readFile(file, 'utf8')).trim();
+    expect(keys.map((key) => key.toString('hex'))).toEqual(keys.map(() => kept));
     expect(await readdir(folder)).toEqual(['key']);
   });
 
@@ -63,6 +64,7 @@ describe('the deployment key', () => {
     const place = join(folder, 'file-in-the-way');
     await writeFile(place, '');
     await expect(ensureDeploymentKey(join(place, 'key'))).rejects.toMatchObject({ code: 'CONFIG_KEY_FILE' });
-    await chmod(place, 0o600);
+    // Nothing can be made there, not even by root.
+    await expect(ensureDeploymentKey('/sys/spillway/key')).rejects.toMatchObject({ code: 'CONFIG_KEY_FILE' });
   });
 });

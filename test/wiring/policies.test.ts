@@ -36,6 +36,7 @@ spec:
     image: { x86_64: ami-01234567 }
     instances: { cpu: 4..32 }
     limits: { max: 40 }
+    budget: { hourly: 40 }
   join:
     ssh: { user: ubuntu, identity: { file: ${identity} } }
 `;
@@ -65,7 +66,7 @@ describe('policies', () => {
     const book = await openPolicies(folder, fullLog);
     const before = book.current()[0]?.hash;
     await writeFile(join(folder, 'render.yaml'), text.replace('max: 40', 'max: 7'));
-    await writeFile(join(folder, 'bake.yaml'), text.replace('name: render }', 'name: bake }'));
+    await writeFile(join(folder, 'bake.yaml'), text.replaceAll('render', 'bake'));
     expect(await book.reload()).toBe(true);
     expect([...book.byWorkload().keys()].sort()).toEqual(['bake', 'render']);
     expect(book.byWorkload().get('render')?.burst.limits.max).toBe(7);
