@@ -31,9 +31,12 @@ import { createOperatorActions } from './wiring/operator-actions.ts';
 import { openPolicies, type PolicyBook } from './wiring/policies.ts';
 import { openDatabase, openStores, type OpenDatabase, type Stores } from './wiring/stores.ts';
 import { systemClock, systemIds } from './wiring/system.ts';
+import { startWatchdog } from './wiring/watchdog.ts';
 
 /** Three missed renewals at the default plan interval; a crashed leader is replaced after this long. */
 const LEASE_TTL_MS = 15 * SECOND_MS;
+/** A loop that stands still for a third of the lease ends the process, long before another one leads. */
+const STALL_MS_MAX = LEASE_TTL_MS / 3;
 /** Machine steps at a time: they mostly wait for SSH and EC2. */
 const STEP_CONCURRENCY = 50;
 /**
@@ -248,6 +251,8 @@ function agentUrlOf(config: Config, port: number): string {
 async function startWork(foundation: Foundation, parts: WorkParts): Promise<Loops> {
   const { config, stores, queues } = foundation;
   const { loops, engine, metrics, opened } = parts;
+  const watchdog = startWatchdog(STALL_MS_MAX);
+  opened.add('watchdog', watchdog.stop);
   opened.add('leadership', async () => {
     const lease = await loops.leadership.acquire(loops.holder, LEASE_TTL_MS);
     if (lease !== null) await loops.leadership.release(lease);

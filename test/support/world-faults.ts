@@ -16,71 +16,80 @@ const ERROR_OF_PORT: Readonly<Record<string, ErrorCode>> = {
   wake: 'QUEUE_UNREACHABLE',
 };
 
-/** Calls that change something outside: after one of them, the same question is asked in another situation. */
-const EFFECTS =
-  /^(?:machines\.(?:transition|mark|issue|extend)|launches\.(?:begin|finish|fulfil|close|mark)|planning\.commit|cloud\.(?:run|terminate)|session\.)/;
-
-/** Calls that only ask: failing between two effects is failing after the first or before the second, so once is enough. */
-const QUESTIONS = /\.(?:read|list|find|describe|is[A-Z]|acquire|databaseNow|record|wakeAfter|clear)/;
+/** Calls of which the second and third differ from the first: a log-in to join, to run a hook, to say goodbye. */
+const COUNTED = /^(?:shell\.withSession|session\.runScript|cloud\.terminateInstances|launches\.read|machines\.read)$/;
+const COUNTED_MAX = 3;
 
 /**
- * Counts the calls that leave the process and lets one of them fail, before or after its effect. A call that is repeated
- * while nothing changes (a poll) counts once, a mere question once in all.
+ * Sits between the process and everything outside, and lets one call of a life fail, before or after its effect. Calls are told
+ * apart by what they are for, never by their number, because one fault shifts every call that follows it.
  */
 export class Injector {
-  /** Distinct calls since the last `arm`. */
-  calls = 0;
-  private readonly seen = new Set<string>();
-  private situation = 0;
-  /** Where the fault struck, e.g. `cloud.runInstances`; null = not yet. */
+  /** Calls that failed once already, by name. */
+  readonly covered = new Set<string>();
+  /** The call that failed since the last `arm`; null = every call of the life was covered before. */
   struck: string | null = null;
-  private fault: { readonly call: number; readonly kind: FaultKind; readonly moment: FaultMoment } | null = null;
+  private fault: { readonly kind: FaultKind; readonly moment: FaultMoment } | null = null;
+  private readonly counts = new Map<string, number>();
 
-  /** The `call`-th call from now (1 = the next) fails. */
-  arm(call: number, kind: FaultKind, moment: FaultMoment): void {
-    this.calls = 0;
+  /** From now on the first call that never failed before fails. */
+  arm(kind: FaultKind, moment: FaultMoment): void {
     this.struck = null;
-    this.seen.clear();
-    this.fault = { call, kind, moment };
+    this.counts.clear();
+    this.fault = { kind, moment };
   }
 
-  async around<T>(site: string, effect: () => Promise<T>): Promise<T> {
+  async around<T>(site: string, effect: () => Promise<T>, parameters: readonly unknown[] = []): Promise<T> {
     const { fault } = this;
-    const call = QUESTIONS.test(site) ? site : `${this.situation}|${site}`;
-    const isPoll = this.seen.has(call);
-    this.seen.add(call);
-    if (!isPoll) this.calls += 1;
-    if (isPoll || fault === null || fault.call !== this.calls) {
-      const result = await effect();
-      if (EFFECTS.test(site)) this.situation += 1;
-      return result;
-    }
+    const call = this.nameCall(site, parameters);
+    if (fault === null || call === null || this.covered.has(call)) return await effect();
     this.fault = null;
-    this.struck = site;
+    this.struck = call;
+    this.covered.add(call);
     if (fault.moment === 'after') await effect();
-    throw fault.kind === 'crash' ? new InjectedCrash(`crash ${fault.moment} ${site}`) : errorAt(site);
+    throw fault.kind === 'crash' ? new InjectedCrash(`crash ${fault.moment} ${call}`) : errorAt(site);
   }
 
-  /** The port with every call counted. */
+  /** The port with every call watched. */
   wrap<P extends object>(name: string, port: P): P {
     return new Proxy(port, {
       get: (target, property, receiver) => {
         const member: unknown = Reflect.get(target, property, receiver);
         if (typeof member !== 'function') return member;
-        return async (...parameters: readonly unknown[]): Promise<unknown> =>
-          await this.around(`${name}.${String(property)}`, async () => {
-            const result: unknown = await Reflect.apply(member, target, parameters);
-            return result;
-          }).catch((error: unknown) => {
+        return async (...parameters: readonly unknown[]): Promise<unknown> => {
+          try {
+            const effect = async (): Promise<unknown> => (await Reflect.apply(member, target, parameters)) as unknown;
+            return await this.around(`${name}.${String(property)}`, effect, parameters);
+          } catch (error) {
             // EC2's own contract: a launch call whose answer is lost is a value, never an exception.
-            if (property === 'runInstances' && error instanceof AppError) {
-              return { kind: 'unknown', code: 'TimeoutError', message: error.message };
-            }
-            throw error;
-          });
+            if (property !== 'runInstances' || !(error instanceof AppError)) throw error;
+            return { kind: 'unknown', code: 'TimeoutError', message: error.message };
+          }
+        };
       },
     });
   }
+
+  private nameCall(site: string, parameters: readonly unknown[]): string | null {
+    const purpose = purposeOf(site, parameters);
+    if (purpose !== null) return `${site}(${purpose})`;
+    if (!COUNTED.test(site)) return site;
+    const count = (this.counts.get(site) ?? 0) + 1;
+    this.counts.set(site, count);
+    return count > COUNTED_MAX ? null : `${site}#${count}`;
+  }
+}
+
+function purposeOf(site: string, [first, second]: readonly unknown[]): string | null {
+  if (site === 'machines.transition') return (second as { readonly to: string }).to;
+  if (site === 'wake.ring') {
+    const kinds = new Set((first as readonly { readonly kind: string }[]).map(({ kind }) => kind));
+    return [...kinds].sort((a, b) => (a < b ? -1 : 1)).join(' and ');
+  }
+  if (site !== 'planning.commit') return null;
+  const commit = first as Readonly<Record<'launches' | 'drains' | 'undrains', readonly unknown[]>>;
+  const acts = (['launches', 'drains', 'undrains'] as const).filter((act) => commit[act].length > 0);
+  return acts.length === 0 ? 'nothing' : acts.join(' and ');
 }
 
 function errorAt(site: string): AppError {
