@@ -280,11 +280,14 @@ is_alive() {
   { read -r pid start <"$1/pid"; } 2>/dev/null
   [ -n "$pid" ] && proc_start "$pid" && [ "$started" = "$start" ]
 }
-# The script goes first, so that a wrapper that is only just starting finds nothing to run.
+# The script goes first, so that a wrapper that is only just starting finds nothing to run. The directory leaves in one move:
+# half removed (something still writes into it) it would look like a task that never started.
 forget() {
   key=${1##*/tk-}
   unset "seen_${key%%.*}"
-  rm -rf "$1/script" "$1"
+  rm -f "$1/script"
+  mv "$1" "$state/gone.$key" 2>/dev/null
+  rm -rf "$state"/gone.* 2>/dev/null
 }
 # drop DIR GRACE_SECONDS: ends a task whose outcome nobody wants.
 drop() {
@@ -344,7 +347,10 @@ settle() {
   is_alive "$1" && return 0
   { read -r code <"$1/code"; } 2>/dev/null
   [ -z "$code" ] || return 0
-  if [ -z "$pid" ]; then
+  if [ ! -s "$1/shape" ]; then
+    # Not even what it needs was written down: the machine stopped while it was made.
+    : >"$1/drop"
+  elif [ -z "$pid" ]; then
     # Ten seconds without a sign of the wrapper: it never started.
     [ $((now_cs - ${born_cs:-0})) -gt 1000 ] && code=126
   else
@@ -665,6 +671,7 @@ measure_capacity
 previous_boot=''
 { read -r previous_boot last_ok_cs lease <"$state/last"; } 2>/dev/null
 is_number "$last_ok_cs" && is_number "$lease" && [ "$previous_boot" = "$kernel_boot" ] || last_ok_cs=$now_cs lease=60
+rm -rf "$state"/gone.*
 for dir in "$state"/tasks/tk-*; do
   [ -d "$dir" ] || continue
   if [ "$previous_boot" != "$kernel_boot" ]; then

@@ -1,13 +1,17 @@
+import { STATE_DEADLINE_MS } from '../model/machine.ts';
 import type { MachineId, PlanId } from '../model/ids.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import { planAll } from '../planner/plan.ts';
 import type { PlanOutcome, PlannerInput, WorkloadPlan } from '../planner/types.ts';
 import type { Lease } from '../ports/leadership.ts';
-import type { MachineStep, NewLaunch } from '../ports/planning.ts';
+import type { DrainStep, LaunchLimits, MachineStep, NewLaunch } from '../ports/planning.ts';
 import { buildLaunch } from './build-launch.ts';
 import { readPlannerInput } from './plan-input.ts';
 import type { LoopPorts } from './ports.ts';
 import { ringFor } from './ring.ts';
+
+/** Of a drain whose policy is gone; what happens past it is still what the policy last said. */
+const REMOVED_DRAIN_MS = STATE_DEADLINE_MS.draining ?? 0;
 
 export type PlanTick =
   | { readonly kind: 'planned'; readonly outcome: PlanOutcome; readonly acted: boolean }
@@ -41,17 +45,16 @@ async function commitOutcome(
   const planId = ports.ids.next('pl');
   const policyOf = new Map(input.workloads.map(({ policy }) => [policy.name, policy]));
   const launches: NewLaunch[] = [];
-  const drains: MachineStep[] = [];
+  const drains: DrainStep[] = drainsOfRemovedPolicies(input);
   const undrains: MachineStep[] = [];
-  const drainDeadlineMs = new Map<MachineId, number>();
   for (const { workload, actions } of outcome.workloads) {
     const policy = requirePolicy(policyOf, workload);
     for (const action of actions) {
       if (action.kind === 'launch') launches.push(await buildLaunch(ports, planId, policy, action));
       else if (action.kind === 'undrain') undrains.push({ ...action, reason: 'drain-cancelled' });
       else {
-        drains.push({ machineId: action.machineId, revision: action.revision, reason: action.why });
-        drainDeadlineMs.set(action.machineId, policy.drain.deadlineMs);
+        const { machineId, revision, why } = action;
+        drains.push({ machineId, revision, reason: why, endReason: 'scale-down', deadlineMs: policy.drain.deadlineMs });
       }
     }
   }
@@ -64,8 +67,7 @@ async function commitOutcome(
     launches,
     drains,
     undrains,
-    machinesMax: new Map(input.workloads.map(({ policy }) => [policy.name, policy.burst.limits.max])),
-    drainDeadlineMs,
+    limits: new Map(input.workloads.map(({ policy }) => [policy.name, limitsOf(policy)])),
   });
   if (result.kind !== 'committed') {
     ports.log.warn({ planId, result }, 'plan was not committed');
@@ -78,6 +80,19 @@ async function commitOutcome(
   notifyAgentsOf(ports, input, [...result.drained, ...result.undrained]);
   logActions(ports, planId, outcome.workloads);
   return { kind: 'planned', outcome, acted: launches.length + result.drained.length + result.undrained.length > 0 };
+}
+
+/** A removed policy is a drain, not an orphan: its machines finish their work and leave, whatever their policy said. */
+function drainsOfRemovedPolicies(input: PlannerInput): DrainStep[] {
+  const inForce = new Set(input.workloads.map(({ policy }) => policy.name));
+  const reason = 'policy-removed';
+  return input.machines
+    .filter(({ workload, state }) => state === 'ready' && !inForce.has(workload))
+    .map(({ id, revision }) => ({ machineId: id, revision, reason, endReason: reason, deadlineMs: REMOVED_DRAIN_MS }));
+}
+
+function limitsOf({ burst }: WorkloadPolicy): LaunchLimits {
+  return { machinesMax: burst.limits.max, hourlyUsdMax: burst.budget.hourlyUsd };
 }
 
 /** Cordons and their ends reach the agents at once instead of with their next report. */

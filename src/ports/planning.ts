@@ -1,5 +1,6 @@
 import type { LaunchId, MachineId, PlanId } from '../model/ids.ts';
 import type { LaunchBody } from '../model/launch.ts';
+import type { EndReason } from '../model/machine.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import type { Resources } from '../model/resources.ts';
 import type { EpochMs } from '../model/time.ts';
@@ -47,18 +48,28 @@ export interface PlanCommit {
   /** Equal to the newest stored plan's and nothing to do: not stored again. */
   readonly digest: string;
   readonly launches: readonly NewLaunch[];
-  readonly drains: readonly MachineStep[];
+  readonly drains: readonly DrainStep[];
   readonly undrains: readonly MachineStep[];
-  /** Re-checked inside the transaction: live machines of a workload after the launches. */
-  readonly machinesMax: ReadonlyMap<string, number>;
-  /** Deadline of each drain that begins now, by machine. */
-  readonly drainDeadlineMs: ReadonlyMap<MachineId, number>;
+  /** Re-checked inside the transaction, by workload: what may live after the launches. */
+  readonly limits: ReadonlyMap<string, LaunchLimits>;
 }
 
 export interface MachineStep {
   readonly machineId: MachineId;
   readonly revision: number;
   readonly reason: string;
+}
+
+export interface LaunchLimits {
+  readonly machinesMax: number;
+  /** Sum of the prices at launch of all live machines; null = no limit. */
+  readonly hourlyUsdMax: number | null;
+}
+
+export interface DrainStep extends MachineStep {
+  /** What the machine's end will be put down to. */
+  readonly endReason: EndReason;
+  readonly deadlineMs: number;
 }
 
 /**

@@ -1,14 +1,17 @@
 import { sql } from 'kysely';
 
-import { STATE_DEADLINE_MS } from '../model/machine.ts';
 import type { MachineId } from '../model/ids.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
-import type { CommitOutcome, MachineStep, NewLaunch, PlanCommit, PlanningStore } from '../ports/planning.ts';
+import type { CommitOutcome, DrainStep, MachineStep, NewLaunch, PlanCommit, PlanningStore } from '../ports/planning.ts';
 import { dbNow, dbNowPlus, inTransaction, type Db, type Tx } from './database.ts';
 import { holdsLease } from './leadership.ts';
 import { lockAgentsOf, setCordon } from './cordon.ts';
 import { writeMachineEvent } from './machine-events.ts';
 import { readPlanningFacts } from './planning-facts.ts';
+
+const ACTOR = 'planner';
+/** Prices are numeric with six places in the rows and floats in the plan: less than their last place is no difference. */
+const ROUNDING_USD = 1e-6;
 
 /** Plans and what they set going, written in one fenced transaction. */
 export function createPlanningStore(db: Db): PlanningStore {
@@ -84,71 +87,109 @@ async function commitPlan(tx: Tx, commit: PlanCommit): Promise<CommitOutcome> {
     tx,
     [...commit.undrains, ...commit.drains].map(({ machineId }) => machineId),
   );
-  const undrained = await stepMachines(tx, commit, commit.undrains, 'ready');
-  const drained = await stepMachines(tx, commit, commit.drains, 'draining');
+  const undrained = await moveMachines(
+    tx,
+    commit.undrains,
+    false,
+    async (step) => await undrainMachine(tx, commit, step),
+  );
+  const drained = await moveMachines(tx, commit.drains, true, async (step) => await drainMachine(tx, commit, step));
   for (const launch of commit.launches) await insertLaunch(tx, commit, launch);
   return { kind: 'committed', stored: true, drained, undrained };
 }
 
 /** The planner's snapshot may be a moment old; money and caps are checked once more on what is true now. */
 async function findBrokenLimit(tx: Tx, commit: PlanCommit): Promise<string | null> {
-  for (const [workload, max] of commit.machinesMax) {
-    const asked = commit.launches
-      .filter((launch) => launch.workload === workload)
-      .reduce((sum, launch) => sum + launch.machineIds.length, 0);
-    if (asked === 0) continue;
-    const { live } = await tx
+  for (const [workload, { machinesMax, hourlyUsdMax }] of commit.limits) {
+    const asked = commit.launches.filter((launch) => launch.workload === workload);
+    if (asked.length === 0) continue;
+    const live = await tx
       .selectFrom('machines')
-      .select(sql<number>`count(*)::int`.as('live'))
+      .select(sql<number>`count(*)::int`.as('count'))
+      .select(sql<number>`coalesce(sum(price_usd_per_hour), 0)::float8`.as('usdPerHour'))
       .where('workload', '=', workload)
       .where('state', '<>', 'terminated')
       .executeTakeFirstOrThrow();
-    if (live + asked > max) return `${workload}: ${live} machines live and ${asked} asked for, the limit is ${max}`;
+    const count = live.count + asked.reduce((sum, { machineIds }) => sum + machineIds.length, 0);
+    const usdPerHour =
+      live.usdPerHour +
+      asked.reduce((sum, { machineIds, priceUsdPerHour }) => sum + machineIds.length * priceUsdPerHour, 0);
+    if (count > machinesMax) return `${workload}: ${count} machines would live, the limit is ${machinesMax}`;
+    if (hourlyUsdMax !== null && usdPerHour > hourlyUsdMax + ROUNDING_USD) {
+      return `${workload}: all machines would cost ${usdPerHour.toFixed(4)} USD per hour, the budget is ${hourlyUsdMax}`;
+    }
   }
   return null;
 }
 
-async function stepMachines(
+/** The steps whose machine was still as it was read; the others lost a race and are left to the next plan. */
+async function moveMachines<S extends MachineStep>(
   tx: Tx,
-  commit: PlanCommit,
-  steps: readonly MachineStep[],
-  to: 'ready' | 'draining',
+  steps: readonly S[],
+  cordoned: boolean,
+  move: (step: S) => Promise<{ readonly agentId: string | null } | null>,
 ): Promise<readonly MachineId[]> {
-  const from = to === 'ready' ? 'draining' : 'ready';
   const moved: MachineId[] = [];
   for (const step of steps) {
-    const row = await tx
-      .updateTable('machines')
-      .set((eb) => ({
-        state: to,
-        revision: eb('revision', '+', 1),
-        state_since: dbNow(),
-        deadline_at:
-          to === 'ready'
-            ? null
-            : dbNowPlus(commit.drainDeadlineMs.get(step.machineId) ?? STATE_DEADLINE_MS.draining ?? 0),
-        wake_at: dbNow(),
-        end_reason: to === 'ready' ? null : 'scale-down',
-      }))
-      .where('id', '=', step.machineId)
-      .where('revision', '=', step.revision)
-      .where('state', '=', from)
-      .$if(to === 'ready', (query) => query.where('drain_irrevocable', '=', false))
-      .returning('agent_id')
-      .executeTakeFirst();
-    if (row === undefined) continue;
-    if (row.agent_id !== null) await setCordon(tx, row.agent_id, to === 'draining');
-    await writeMachineEvent(tx, {
-      machineId: step.machineId,
-      from,
-      to,
-      actor: 'planner',
-      reason: step.reason,
-      planId: commit.planId,
-    });
+    const machine = await move(step);
+    if (machine === null) continue;
+    if (machine.agentId !== null) await setCordon(tx, machine.agentId, cordoned);
     moved.push(step.machineId);
   }
   return moved;
+}
+
+async function drainMachine(
+  tx: Tx,
+  { planId }: PlanCommit,
+  step: DrainStep,
+): Promise<{ agentId: string | null } | null> {
+  const row = await tx
+    .updateTable('machines')
+    .set((eb) => ({
+      state: 'draining',
+      revision: eb('revision', '+', 1),
+      state_since: dbNow(),
+      deadline_at: dbNowPlus(step.deadlineMs),
+      wake_at: dbNow(),
+      end_reason: step.endReason,
+    }))
+    .where('id', '=', step.machineId)
+    .where('revision', '=', step.revision)
+    .where('state', '=', 'ready')
+    .returning('agent_id')
+    .executeTakeFirst();
+  if (row === undefined) return null;
+  const { machineId, reason } = step;
+  await writeMachineEvent(tx, { machineId, from: 'ready', to: 'draining', actor: ACTOR, reason, planId });
+  return { agentId: row.agent_id };
+}
+
+async function undrainMachine(
+  tx: Tx,
+  { planId }: PlanCommit,
+  step: MachineStep,
+): Promise<{ agentId: string | null } | null> {
+  const row = await tx
+    .updateTable('machines')
+    .set((eb) => ({
+      state: 'ready',
+      revision: eb('revision', '+', 1),
+      state_since: dbNow(),
+      deadline_at: null,
+      wake_at: dbNow(),
+      end_reason: null,
+    }))
+    .where('id', '=', step.machineId)
+    .where('revision', '=', step.revision)
+    .where('state', '=', 'draining')
+    .where('drain_irrevocable', '=', false)
+    .returning('agent_id')
+    .executeTakeFirst();
+  if (row === undefined) return null;
+  const { machineId, reason } = step;
+  await writeMachineEvent(tx, { machineId, from: 'draining', to: 'ready', actor: ACTOR, reason, planId });
+  return { agentId: row.agent_id };
 }
 
 async function insertLaunch(tx: Tx, commit: PlanCommit, launch: NewLaunch): Promise<void> {
@@ -199,7 +240,7 @@ async function insertLaunch(tx: Tx, commit: PlanCommit, launch: NewLaunch): Prom
       machineId,
       from: null,
       to: 'requested',
-      actor: 'planner',
+      actor: ACTOR,
       reason: 'launch',
       planId: commit.planId,
       detail: {

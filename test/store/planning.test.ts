@@ -53,14 +53,13 @@ function aCommit(lease: Lease, overrides: Partial<PlanCommit> = {}): PlanCommit 
     launches: [],
     drains: [],
     undrains: [],
-    machinesMax: new Map([[WORKLOAD, 20]]),
-    drainDeadlineMs: new Map(),
+    limits: new Map([[WORKLOAD, { machinesMax: 20, hourlyUsdMax: null }]]),
     ...overrides,
   };
 }
 
 function step(machineId: MachineId, revision = 1): PlanCommit['drains'][number] {
-  return { machineId, revision, reason: 'unneeded' };
+  return { machineId, revision, reason: 'unneeded', endReason: 'scale-down', deadlineMs: 90_000 };
 }
 
 async function counts(db: Db): Promise<Record<'plans' | 'launches' | 'machines' | 'machine_events', number>> {
@@ -142,16 +141,36 @@ describe('planning.commit: launches', () => {
     const before = await counts(db);
     const store = createPlanningStore(db);
     const lease = await lead(db);
-    const limit = { machinesMax: new Map([[WORKLOAD, 4]]) };
+    const limit = { limits: new Map([[WORKLOAD, { machinesMax: 4, hourlyUsdMax: null }]]) };
 
     const refused = await store.commit(
       aCommit(lease, { ...limit, launches: [aNewLaunch(2), aNewLaunch(1)], drains: [step(ready.id)] }),
     );
 
-    expect(refused).toEqual({ kind: 'outdated', detail: 'transcode: 2 machines live and 3 asked for, the limit is 4' });
+    expect(refused).toEqual({ kind: 'outdated', detail: 'transcode: 5 machines would live, the limit is 4' });
     expect(await counts(db)).toEqual(before);
     expect(await machineOf(db, ready.id)).toMatchObject({ state: 'ready', revision: 1 });
     expect(await store.commit(aCommit(lease, { ...limit, launches: [aNewLaunch(2)] }))).toMatchObject({
+      kind: 'committed',
+    });
+  });
+});
+
+describe('planning.commit: money', () => {
+  test('what all live machines would cost is checked once more, to the last place of a price', async ({ db }) => {
+    await aMachine(db, 'ready');
+    const { price } = await db.selectFrom('machines').select('price_usd_per_hour as price').executeTakeFirstOrThrow();
+    const store = createPlanningStore(db);
+    const lease = await lead(db);
+    const launch = aNewLaunch(2);
+    const cost = Number(price) + 2 * launch.priceUsdPerHour;
+    const within = (hourlyUsdMax: number) => ({ limits: new Map([[WORKLOAD, { machinesMax: 20, hourlyUsdMax }]]) });
+
+    expect(await store.commit(aCommit(lease, { ...within(cost - 0.001), launches: [launch] }))).toMatchObject({
+      kind: 'outdated',
+      detail: expect.stringMatching(/^transcode: all machines would cost /),
+    });
+    expect(await store.commit(aCommit(lease, { ...within(cost), launches: [launch] }))).toMatchObject({
       kind: 'committed',
     });
   });
@@ -251,10 +270,7 @@ describe('planning.commit: drains', () => {
       .updateTable('agents')
       .set({ cordon_generation: 4, cordon_acked_generation: 3, cordon_acked_at: new Date(NOW_MS) })
       .execute();
-    const commit = aCommit(await lead(db), {
-      drains: [step(machine.id)],
-      drainDeadlineMs: new Map([[machine.id, 90_000]]),
-    });
+    const commit = aCommit(await lead(db), { drains: [step(machine.id)] });
 
     expect(await createPlanningStore(db).commit(commit)).toMatchObject({ drained: [machine.id], stored: true });
 
@@ -288,7 +304,8 @@ describe('planning.commit: drains', () => {
 
   test('a drain is called off: the machine is ready and its agent takes work again', async ({ db }) => {
     const machine = await aMachine(db, 'draining');
-    const commit = aCommit(await lead(db), { undrains: [step(machine.id)] });
+    const { machineId, revision, reason } = step(machine.id);
+    const commit = aCommit(await lead(db), { undrains: [{ machineId, revision, reason }] });
 
     expect(await createPlanningStore(db).commit(commit)).toMatchObject({ undrained: [machine.id] });
 
