@@ -152,7 +152,11 @@ async function openFoundation(
   log: ReturnType<typeof createLogger>,
   opened: Opened,
 ): Promise<Foundation> {
-  const policies = await openPolicies(config.policiesPath, log);
+  const policies = await openPolicies({
+    path: config.policiesPath,
+    heartbeatIntervalMs: config.heartbeatIntervalMs,
+    log,
+  });
   const deploymentKey = await ensureDeploymentKey(config.keyFile);
   const database: OpenDatabase = await openDatabase(config, log);
   opened.add('database', database.close);

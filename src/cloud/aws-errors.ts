@@ -77,7 +77,7 @@ const REMEDIES: Readonly<Record<Ec2ErrorClass, Remedy>> = {
   auth: {
     code: 'AWS_AUTH',
     remedy:
-      'Check with `aws sts get-caller-identity`, compare the rights with infra/iam, and check the clock of this host.',
+      'Check with `aws sts get-caller-identity`, compare the rights with infra/iam-policy.json, and check the clock of this host.',
   },
   config: { code: 'AWS_CONFIG', remedy: 'Correct the region, subnets or image in the policy that names them.' },
   // The classes below belong to RunInstances; another call that meets one asked for something EC2 does not do.

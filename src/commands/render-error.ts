@@ -29,7 +29,9 @@ export function renderError(
 
 function humanError(error: AppError): string {
   const cause = causeOf(error);
-  const lines = [`error: ${terminalSafe(error.message)} (${error.code})`];
+  const [what = '', ...more] = error.message.split('\n').map(terminalSafe);
+  // A message of several lines (issues of a policy) stays readable; indented, no line of it can pass for one of ours.
+  const lines = [`error: ${what} (${error.code})`, ...more.map((line) => `  ${line}`.trimEnd())];
   if (cause !== null) lines.push(`cause: ${terminalSafe(cause)}`);
   lines.push(`fix: ${terminalSafe(error.remedy)}`);
   return `${lines.join('\n')}\n`;

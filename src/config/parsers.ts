@@ -8,6 +8,7 @@ import type { ListenAddress, LogLevel } from './types.ts';
 /** Linux keeps 108 bytes for a socket's path, the last of which is a zero. */
 const SOCKET_PATH_BYTES_MAX = 107;
 
+/** A URL with one of these protocols (`postgres:`); `example` is shown to whom it is refused. */
 export function parseUrl(text: string, protocols: readonly string[], example: string): UnitResult<string> {
   const fix = `write a URL such as ${example}`;
   if (!URL.canParse(text)) return { ok: false, problem: 'is not a URL', fix };
@@ -51,6 +52,7 @@ export function formatListen(address: ListenAddress): string {
   return `${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;
 }
 
+/** A path, made absolute from `cwd`; `~` is refused, because nothing expands it. */
 export function parsePath(text: string, cwd: string): UnitResult<string> {
   if (text.includes('\0')) return { ok: false, problem: 'holds a zero character', fix: 'write a file path' };
   if (text.startsWith('~'))
@@ -58,6 +60,7 @@ export function parsePath(text: string, cwd: string): UnitResult<string> {
   return { ok: true, value: path.resolve(cwd, text) };
 }
 
+/** A path that fits into a socket's address. */
 export function parseSocketPath(text: string, cwd: string): UnitResult<string> {
   const result = parsePath(text, cwd);
   if (!result.ok) return result;
@@ -71,6 +74,7 @@ export function parseSocketPath(text: string, cwd: string): UnitResult<string> {
   };
 }
 
+/** A duration in milliseconds; both ends are allowed. */
 export function parseInterval(text: string, minMs: number, maxMs: number): UnitResult<number> {
   const result = parseDuration(text);
   if (!result.ok || (result.value >= minMs && result.value <= maxMs)) return result;

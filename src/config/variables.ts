@@ -19,10 +19,13 @@ interface Interval {
   readonly maxMs: number;
 }
 
-/** What each interval may be. The lower ends keep a slip from turning a loop into a busy one. */
+/**
+ * What each interval may be. The lower ends keep a slip from turning a loop into a busy one. Looks at the cloud are at most
+ * a minute apart, because a picture of it older than two minutes holds every drain, and nothing would ever be let go.
+ */
 export const INTERVALS = {
   SPILLWAY_PLAN_INTERVAL: { minMs: 100, maxMs: HOUR_MS },
-  SPILLWAY_OBSERVE_INTERVAL: { minMs: 100, maxMs: HOUR_MS },
+  SPILLWAY_OBSERVE_INTERVAL: { minMs: 100, maxMs: MINUTE_MS },
   SPILLWAY_HEARTBEAT_INTERVAL: { minMs: 100, maxMs: 10 * MINUTE_MS },
   SPILLWAY_TASK_LEASE: { minMs: SECOND_MS, maxMs: DAY_MS },
   SPILLWAY_RETENTION: { minMs: HOUR_MS, maxMs: 3650 * DAY_MS },

@@ -6,6 +6,8 @@ import { again, DONE, type StepOutcome, type StepPorts } from './ports.ts';
 
 /** After an unknown outcome or a throttle: soon enough to matter, slow enough for EC2's bucket of 2 calls a second. */
 const RETRY_MS = 5 * SECOND_MS;
+/** After a refusal that settles nothing, because an earlier call may have had an effect: its instances would show at any repetition. */
+const UNSETTLED_RETRY_MS = 30 * SECOND_MS;
 /** A call that is not signed within this time after its row was written is not made: a stopped process must not call late. */
 const SIGN_WITHIN_MS = 20 * SECOND_MS;
 
@@ -84,9 +86,9 @@ async function settle(ports: StepPorts, launch: Launch, outcome: RunOutcome): Pr
  */
 async function refuse(ports: StepPorts, launch: Launch, code: string, detail: string): Promise<StepOutcome> {
   const now = await ports.launches.read(launch.id);
-  if (now !== null && now.unsettledCalls > 0) return again(jittered(ports, RETRY_MS));
+  if (now !== null && now.unsettledCalls > 0) return again(jittered(ports, UNSETTLED_RETRY_MS));
   const closed = await ports.launches.close(launch.id, 'refused', { reason: 'launch-refused', code, detail });
-  if (!closed) return again(jittered(ports, RETRY_MS));
+  if (!closed) return again(jittered(ports, UNSETTLED_RETRY_MS));
   ports.log.warn({ launchId: launch.id, code, instanceType: launch.body.instanceType }, 'EC2 refused the launch');
   ports.wakePlanner();
   return DONE;

@@ -24,7 +24,8 @@ export async function accountTick(ports: AccountPorts): Promise<number> {
     const billed = await toBilled(ledger, machine);
     // Alive is only what a look saw alive: nothing is charged beyond it.
     const charges = chargesFor(billed, machine.observedAtMs ?? machine.chargedThroughMs ?? 0);
-    const throughMs = chargedThrough(charges);
+    // One that ended and owes nothing is settled too, or it would be looked at for ever.
+    const throughMs = chargedThrough(charges) ?? machine.endedAtMs;
     if (throughMs === null) continue;
     const span = { from: machine.chargedThroughMs, to: throughMs };
     if (await ledger.append(machine.machineId, span, charges)) charged += charges.length;

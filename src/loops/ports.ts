@@ -41,15 +41,27 @@ export interface LoopPorts {
   readonly notifyAgents: (agentIds: readonly AgentId[]) => void;
 }
 
+const FOREIGNERS_MAX = 10_000;
+
 /** What this process knows of its own view: when each region was last listed completely, and whether it leads. */
 export class CloudView {
   /** Set by each decision pass; for health and metrics only, never for deciding. */
   leading = false;
   private readonly listedAtMs = new Map<string, number>();
+  private readonly foreigners = new Set<string>();
 
   /** @param nowMs monotonic */
   markListed(region: string, nowMs: number): void {
     this.listedAtMs.set(region, nowMs);
+  }
+
+  /** True once for each instance that bears our tag without a token of ours: it is told once, not with every sweep. */
+  isNewForeigner(instanceId: string): boolean {
+    if (this.foreigners.has(instanceId)) return false;
+    // Forgotten all at once when there are absurdly many: then some are told again, and memory stays bounded.
+    if (this.foreigners.size >= FOREIGNERS_MAX) this.foreigners.clear();
+    this.foreigners.add(instanceId);
+    return true;
   }
 
   isFresh(region: string, nowMs: number, maxAgeMs: number): boolean {

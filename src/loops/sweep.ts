@@ -75,6 +75,7 @@ async function lookAt(ports: LoopPorts, region: string): Promise<Look> {
   if (listing.complete) ports.view.markListed(region, ports.clock.monotonicMs());
   const foreign = listing.instances.filter((instance) => isAlive(instance) && !ours.includes(instance));
   for (const instance of foreign) {
+    if (!ports.view.isNewForeigner(instance.instanceId)) continue;
     ports.log.warn(
       { region, instanceId: instance.instanceId },
       'instance bears our owner tag without a token of ours; it is not touched',

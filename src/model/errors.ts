@@ -40,6 +40,7 @@ export const ERROR_CODES = {
 
 export type ErrorCode = keyof typeof ERROR_CODES;
 
+/** What an {@link AppError} carries besides its code and sentence. */
 export interface AppErrorOptions {
   /** What the user can do about it; one sentence, a command to paste where there is one. */
   readonly remedy: string;
@@ -80,8 +81,15 @@ export function describeError(error: unknown): string {
       parts.push(typeof current === 'string' ? current : (JSON.stringify(current) ?? typeof current));
       break;
     }
-    parts.push(current.message === '' ? current.name : current.message);
+    parts.push(messageOf(current));
     current = current.cause;
   }
   return parts.filter((part, index) => index === 0 || !parts[index - 1]?.includes(part)).join(': ');
+}
+
+/** A connection refused at both addresses of `localhost` is an AggregateError without a message: its errors have them. */
+function messageOf(error: Error): string {
+  if (error.message !== '') return error.message;
+  const [first]: readonly unknown[] = error instanceof AggregateError ? error.errors : [];
+  return first instanceof Error && first.message !== '' ? first.message : error.name;
 }

@@ -33,6 +33,7 @@ export interface LaunchBody {
   readonly userDataSha256: string;
 }
 
+/** One attempt: what was asked for, under which token, and for which machines. */
 export interface Launch {
   readonly id: LaunchId;
   readonly planId: PlanId;

@@ -36,6 +36,7 @@ export const MACHINE_TRANSITIONS: Readonly<Record<MachineState, readonly Machine
   terminated: [],
 };
 
+/** True when {@link MACHINE_TRANSITIONS} allows it; a state is no transition to itself. */
 export function isTransition(from: MachineState, to: MachineState): boolean {
   return MACHINE_TRANSITIONS[from].includes(to);
 }

@@ -29,6 +29,7 @@ export function nanoUsdToDecimal(nano: NanoUsd): string {
   return `${nano < 0n ? '-' : ''}${absolute / NANO_PER_USD}.${fraction}`;
 }
 
+/** For display and statistics only: a float does not add up. */
 export function nanoUsdToNumber(nano: NanoUsd): number {
   return Number(nano) / 1e9;
 }

@@ -15,6 +15,7 @@ export interface WorkloadPolicy {
   readonly drain: DrainPolicy;
 }
 
+/** What says how much is needed: several signals, of which the largest answer wins; null = not a signal of this workload. */
 export interface DemandPolicy {
   readonly utilization: UtilizationSignal | null;
   readonly queue: QueueSignal | null;
@@ -23,6 +24,7 @@ export interface DemandPolicy {
   readonly freshnessMs: number;
 }
 
+/** More is wanted when the mean over the window is above the target. */
 export interface UtilizationSignal {
   /** `max`: the larger of both. */
   readonly metric: 'cpu' | 'memory' | 'max';
@@ -31,6 +33,7 @@ export interface UtilizationSignal {
   readonly windowMs: number;
 }
 
+/** Pending tasks. */
 export interface QueueSignal {
   readonly source: 'bullmq';
   /** Shape of a task that was submitted without one; also the shape of headroom. */
@@ -39,11 +42,13 @@ export interface QueueSignal {
   readonly maxWaitMs: number;
 }
 
+/** Both ends belong to it. */
 export interface NumberRange {
   readonly min: number;
   readonly max: number;
 }
 
+/** How the workload may use AWS. */
 export interface BurstPolicy {
   readonly region: string;
   readonly subnets: readonly string[];
@@ -60,10 +65,14 @@ export interface BurstPolicy {
     readonly onDemandBase: number;
   };
   readonly limits: BurstLimits;
-  /** Worst-case dollars per hour of all live machines of this workload; null = no limit. */
+  /**
+   * Most that all live machines of this workload may cost per hour, by their prices at launch (a spot price may rise later,
+   * volumes come on top); null = no limit.
+   */
   readonly budget: { readonly hourlyUsd: number | null };
 }
 
+/** Which instance types may be launched: those that meet all of it. */
 export interface InstanceRequirements {
   /** vCPUs; null = any. */
   readonly cpu: NumberRange | null;
@@ -78,17 +87,22 @@ export interface InstanceRequirements {
   readonly exclude: readonly string[];
 }
 
+/** What no plan exceeds, whatever the demand. */
 export interface BurstLimits {
+  /** Machines kept although nothing needs them. */
   readonly min: number;
+  /** Live machines, those that leave included: EC2 may still bill them. */
   readonly max: number;
   /** Total vCPUs of live machines; null = no limit. */
   readonly vcpus: number | null;
+  /** Machines within any hour, refused launches included. */
   readonly launchesPerHour: number;
   /** Machines per plan. */
   readonly maxScaleUp: number;
   readonly maxScaleDown: number;
 }
 
+/** How a new machine becomes an agent. */
 export interface JoinPolicy {
   readonly ssh: {
     readonly user: string;
@@ -105,14 +119,18 @@ export interface JoinPolicy {
   readonly ready: {
     /** Must exit 0 before the machine counts as ready; null = the agent's first heartbeat is enough. */
     readonly command: string | null;
+    /** From the start of joining; past it the machine is terminated. */
     readonly deadlineMs: number;
   };
 }
 
+/** How a machine that is not needed leaves. */
 export interface DrainPolicy {
-  /** How long a machine must be unneeded before it is drained. */
+  /** A machine that has had no task for this long, and is not needed, is drained. */
   readonly scaleDownUnneededMs: number;
+  /** Least time between two plans that launch, and between two that drain; 0 = none. */
   readonly cooldown: { readonly scaleUpMs: number; readonly scaleDownMs: number };
+  /** How long running work may take to finish; then `onDeadline` decides. */
   readonly deadlineMs: number;
   readonly onDeadline: 'wait' | 'terminate';
   /** Commands run on the machine over SSH; null = none. */

@@ -1,11 +1,11 @@
 import type { Market } from '../model/offering.ts';
 import type { Resources } from '../model/resources.ts';
 import type { Bounds, Draft, NewMachine, Planning, Room } from './draft.ts';
-import { noteBound, noteBudgetBound, noteCountBounds, noteVcpuBound, readRoom } from './draft.ts';
+import { isAffordable, noteBound, noteBudgetBound, noteCountBounds, noteVcpuBound, readRoom } from './draft.ts';
 import { launchGroups } from './launch.ts';
 import type { Catalogue, PricedType } from './offerings.ts';
 import { cheapestHolding, keepUndominated, pricedTypes } from './offerings.ts';
-import { compareResources, nanoOf } from './order.ts';
+import { compareResources } from './order.ts';
 import type { NodeGroup } from './pack.ts';
 import { packWithin } from './pack.ts';
 import type { Batch } from './slots.ts';
@@ -60,10 +60,6 @@ function chooseAtPrices(choice: Choice, market: Market): NewMachine[] {
     (a, b) => a.oldestMs - b.oldestMs || compareResources(b.used, a.used) || b.count - a.count,
   );
   return launchGroups({ planning, catalogue, draft: choice.draft, room, bounds }, groups);
-}
-
-function isAffordable(type: PricedType, room: Room): boolean {
-  return type.vcpus <= room.vcpus && nanoOf(type.priceUsdPerHour) <= room.nanoUsdPerHour;
 }
 
 /** Tells apart work that no type holds from work whose types a limit rules out. */

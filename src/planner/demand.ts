@@ -28,6 +28,7 @@ export interface Demand {
   readonly utilization: UtilizationDemand;
 }
 
+/** What the utilization signal wants; only `known` may ask for anything. */
 export type UtilizationDemand =
   /** `total`: capacity at which the measured load would be exactly at the target; 0 in a dimension that is not steered. */
   | { readonly kind: 'known'; readonly total: Resources; readonly shares: UtilizationView; readonly target: number }
@@ -35,6 +36,7 @@ export type UtilizationDemand =
   | { readonly kind: 'no-samples' }
   | { readonly kind: 'stale'; readonly ageMs: number };
 
+/** The workload's signals in one form. Stale samples become `stale`, never zero. */
 export function readDemand(world: World, workload: WorkloadInput, fleet: Fleet): Demand {
   const { policy } = workload;
   const pending = mergeShapes(workload.pending);

@@ -17,6 +17,7 @@ export interface Draft {
   readonly launched: readonly NewMachine[];
 }
 
+/** A plan that does nothing. */
 export const EMPTY_DRAFT: Draft = Object.freeze({ undrained: [], launched: [] });
 
 /** Everything the steps of one workload's plan look at. */
@@ -38,6 +39,7 @@ export interface Room {
 /** Limits that stood in the way, with figures; the first detail of a code stays. */
 export type Bounds = Map<ReasonCode, string>;
 
+/** Notes what stood in the way, unless the code is noted already. */
 export function noteBound(bounds: Bounds, code: ReasonCode, detail: string): void {
   if (!bounds.has(code)) bounds.set(code, detail);
 }
@@ -57,6 +59,12 @@ export function readRoom({ workload, fleet }: Planning, draft: Draft): Room {
   };
 }
 
+/** True when one more machine of this type stays within vCPUs and budget. */
+export function isAffordable(type: { readonly vcpus: number; readonly priceUsdPerHour: number }, room: Room): boolean {
+  return type.vcpus <= room.vcpus && nanoOf(type.priceUsdPerHour) <= room.nanoUsdPerHour;
+}
+
+/** vCPUs of all machines that EC2 has, with the plan's own. */
 export function countVcpus(fleet: Fleet, draft: Draft): number {
   const parts = [
     ...fleet.machines.map(({ resources }) => resources.cpuMilli),
@@ -100,10 +108,12 @@ export function noteCountBounds({ workload, fleet }: Planning, room: Room, bound
   return bounds.has('at-max') || bounds.has('at-launches-per-hour') || bounds.has('at-max-scale-up');
 }
 
+/** Notes `limits.vcpus` with what is left of it. */
 export function noteVcpuBound({ workload }: Planning, room: Room, bounds: Bounds): void {
-  noteBound(bounds, 'at-vcpus', `${room.vcpus} vCPUs left of ${workload.policy.burst.limits.vcpus ?? 0}`);
+  noteBound(bounds, 'at-vcpus', `${Math.max(0, room.vcpus)} vCPUs left of ${workload.policy.burst.limits.vcpus ?? 0}`);
 }
 
+/** Notes `budget.hourly` with what is left of it. */
 export function noteBudgetBound({ workload }: Planning, room: Room, bounds: Bounds): void {
   const left = usdOf(Math.max(0, room.nanoUsdPerHour)).toFixed(4);
   const { hourlyUsd } = workload.policy.burst.budget;

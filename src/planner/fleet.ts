@@ -47,6 +47,7 @@ export interface Fleet {
   readonly reporting: readonly { readonly agent: AgentView; readonly machine: MachineView | null }[];
 }
 
+/** Indexes and sorts the input, so that nothing after it depends on the order of the input's lists. */
 export function openWorld(input: PlannerInput): World {
   const agents = [...input.agents].sort((a, b) => compareText(a.id, b.id));
   const machines = [...input.machines].sort((a, b) => compareText(a.id, b.id));
@@ -82,6 +83,7 @@ export function orderWorkloads(workloads: readonly WorkloadInput[]): WorkloadInp
   return [...workloads].sort((a, b) => compareText(a.policy.name, b.policy.name));
 }
 
+/** The agents and machines of one workload, by what they can be used for. An agent silent for longer than `freshness` is stale. */
 export function readFleet(world: World, workload: WorkloadInput): Fleet {
   const { freshnessMs } = workload.policy.demand;
   const isFresh = (agent: AgentView): boolean =>
@@ -168,6 +170,7 @@ export function hostSlots(hosts: readonly Host[]): Slot[] {
   }));
 }
 
+/** Anything promised counts as work: an idle agent may start a task between this look and its drain. */
 export function isAtWork(host: Host): boolean {
   return (
     host.runningTasks > 0 ||

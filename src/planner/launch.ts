@@ -1,10 +1,11 @@
 import type { Market, Offering } from '../model/offering.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import type { Resources } from '../model/resources.ts';
+import { fits } from '../model/resources.ts';
 import type { Bounds, Draft, NewMachine, Planning, Room } from './draft.ts';
-import { countStaying, noteBound, noteBudgetBound, noteCountBounds, noteVcpuBound } from './draft.ts';
+import { countStaying, isAffordable, noteBound, noteBudgetBound, noteCountBounds, noteVcpuBound } from './draft.ts';
 import type { Catalogue, PricedType } from './offerings.ts';
-import { cheapestHolding, keepUndominated } from './offerings.ts';
+import { cheapestHolding } from './offerings.ts';
 import { nanoOf } from './order.ts';
 import type { NodeGroup } from './pack.ts';
 
@@ -21,7 +22,6 @@ interface Tally {
   room: Room;
   readonly market: Record<Market, number>;
   readonly zones: Map<string, number>;
-  readonly types: Readonly<Record<Market, readonly PricedType[]>>;
 }
 
 /** Turns groups into machines one by one, in the order given, until a limit on their number stops it. */
@@ -40,52 +40,37 @@ export function launchGroups(context: LaunchContext, groups: readonly NodeGroup[
   return machines;
 }
 
-function openTally({ planning, draft, catalogue, room }: LaunchContext): Tally {
+function openTally({ planning, draft, room }: LaunchContext): Tally {
   const zones = new Map<string, number>();
   for (const { zone } of planning.fleet.machines) countZone(zones, zone);
   for (const { offering } of draft.launched) countZone(zones, offering.zone);
-  return {
-    room,
-    market: countStaying(planning.fleet, draft),
-    zones,
-    types: {
-      'on-demand': keepUndominated(catalogue.markets['on-demand'].types),
-      spot: keepUndominated(catalogue.markets.spot.types),
-    },
-  };
+  return { room, market: countStaying(planning.fleet, draft), zones };
 }
 
 function launchOne({ planning, catalogue, bounds }: LaunchContext, tally: Tally, used: Resources): NewMachine | null {
   const wanted = nextMarket(planning.workload.policy, tally.market);
+  let tooMuch: PricedType | null = null;
   // A machine that should be on-demand never becomes a spot one: the base is there to outlive the spot market.
   for (const market of wanted === 'spot' ? (['spot', 'on-demand'] as const) : (['on-demand'] as const)) {
-    const type = cheapestHolding(tally.types[market], used);
-    const offering =
-      type === null ? null : leastUsedZone(catalogue.markets[market].cheapest.get(type.name), tally.zones);
-    if (type === null || offering === null) continue;
-    if (!isWithinRoom({ planning, bounds }, tally.room, type)) return null;
-    takeRoom(tally, type, offering);
-    return { offering, capacity: type.capacity };
+    const { types, cheapest } = catalogue.markets[market];
+    // Not simply the cheapest: under a limit on vCPUs a dearer type with fewer of them may be the one that is left.
+    const type = types.find((candidate) => fits(used, candidate.capacity) && isAffordable(candidate, tally.room));
+    const offering = type === undefined ? null : leastUsedZone(cheapest.get(type.name), tally.zones);
+    if (type !== undefined && offering !== null) {
+      takeRoom(tally, type, offering);
+      return { offering, capacity: type.capacity };
+    }
+    tooMuch ??= cheapestHolding(types, used);
   }
-  const need = `${used.cpuMilli / 1000} vCPU with ${used.memoryMib} MiB`;
-  noteBound(bounds, 'no-offering-fits', `no ${wanted} offering holds ${need}`);
+  if (tooMuch === null) {
+    const need = `${used.cpuMilli / 1000} vCPU with ${used.memoryMib} MiB`;
+    noteBound(bounds, 'no-offering-fits', `no ${wanted} offering holds ${need}`);
+  } else if (tooMuch.vcpus > tally.room.vcpus) {
+    noteVcpuBound(planning, tally.room, bounds);
+  } else {
+    noteBudgetBound(planning, tally.room, bounds);
+  }
   return null;
-}
-
-function isWithinRoom(
-  { planning, bounds }: Pick<LaunchContext, 'planning' | 'bounds'>,
-  room: Room,
-  type: PricedType,
-): boolean {
-  if (type.vcpus > room.vcpus) {
-    noteVcpuBound(planning, room, bounds);
-    return false;
-  }
-  if (nanoOf(type.priceUsdPerHour) > room.nanoUsdPerHour) {
-    noteBudgetBound(planning, room, bounds);
-    return false;
-  }
-  return true;
 }
 
 function takeRoom(tally: Tally, type: PricedType, offering: Offering): void {

@@ -14,6 +14,7 @@ export interface PricedType {
   readonly priceUsdPerHour: number;
 }
 
+/** Why an offering is left out; the first that applies is counted. */
 export const REJECTIONS = [
   'architecture',
   'family',
@@ -42,6 +43,7 @@ export interface Catalogue {
   readonly rejected: Readonly<Record<string, number>>;
 }
 
+/** The offerings that the policy allows, by market. Unknown offerings (`null`) give an empty catalogue. */
 export function readCatalogue(workload: WorkloadInput, capacityOf: CapacityOf): Catalogue {
   const { policy, unavailableOfferings } = workload;
   const offerings = workload.offerings ?? [];

@@ -24,6 +24,7 @@ export function nanoOf(usd: number): number {
   return Math.round(usd * 1e9);
 }
 
+/** Back from nano-dollars, for reports. */
 export function usdOf(nano: number): number {
   return nano / 1e9;
 }

@@ -37,10 +37,9 @@ export function placePending(facts: PlacementFacts): Required<WorkloadReport['pl
 function fateOf(facts: PlacementFacts, shape: Resources, otherwise: Fate): Fate {
   const { workload } = facts.planning;
   const types = Object.values(facts.catalogue.markets).flatMap((market) => market.types);
-  if (workload.offerings === null || holdsShape(types, shape)) return otherwise;
+  if (workload.offerings === null || workload.unavailableOfferings > 0 || holdsShape(types, shape)) return otherwise;
   // No machine can be bought for it, but one that is here could hold it once it has room.
-  if (isHeldBySomeAgent(facts, shape)) return 'waiting';
-  return workload.unavailableOfferings > 0 ? otherwise : 'impossible';
+  return isHeldBySomeAgent(facts, shape) ? otherwise : 'impossible';
 }
 
 type Fate = 'waiting' | 'unserved' | 'impossible';

@@ -4,7 +4,7 @@ import type { Coverage } from './coverage.ts';
 import type { Demand } from './demand.ts';
 import { utilizationDetail } from './demand.ts';
 import type { Bounds, Planning } from './draft.ts';
-import { EMPTY_DRAFT, countStaying, noteBound } from './draft.ts';
+import { noteBound } from './draft.ts';
 import type { Host } from './fleet.ts';
 import { isAtWork } from './fleet.ts';
 import { compareResources, compareText } from './order.ts';
@@ -92,8 +92,8 @@ function cooldownLeftMs({ world, workload }: Planning): number {
 
 function pick({ fleet, workload }: Planning, demand: Demand, candidates: readonly Host[], bounds: Bounds): Host[] {
   const { limits } = workload.policy.burst;
-  const staying = countStaying(fleet, EMPTY_DRAFT);
-  const spare = staying['on-demand'] + staying.spot - limits.min;
+  // Machines on their way may never arrive: they do not stand in for one that works.
+  const spare = fleet.machines.filter(({ state }) => state === 'ready').length - limits.min;
   const drained: Host[] = [];
   let left: Resources = readyCapacity(fleet);
   for (const host of candidates) {

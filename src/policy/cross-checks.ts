@@ -20,6 +20,7 @@ export interface CrossCheckOptions {
   readonly checkFiles: boolean;
 }
 
+/** Every broken rule about keys that depend on each other; what is reported already is left out. */
 export function crossCheck(source: Source, tree: PolicyTree, options: CrossCheckOptions): PolicyIssue[] {
   const check: Check = { source, tree, issues: [] };
   checkSignals(check);

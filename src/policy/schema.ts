@@ -200,13 +200,14 @@ const burstSchema = z.strictObject({
   budget: z
     .strictObject({
       hourly: usd({
-        description: 'Most that all live machines of this workload may cost per hour; null = no limit.',
+        description:
+          'Most that all live machines of this workload may cost per hour, by their prices at launch; null = no limit.',
         examples: [40],
       }).nullable(),
       currency: choice(['USD'], { description: "AWS's price lists are in US dollars." }).prefault('USD'),
     })
     .prefault(EMPTY_SECTION)
-    .meta({ description: 'Money is reserved against this before a machine is launched.' }),
+    .meta({ description: 'Checked before a machine is launched.' }),
 });
 
 const joinSchema = z.strictObject({
@@ -263,15 +264,12 @@ const hook = (description: string) => text(COMMAND, { description }).nullable().
 const drainSchema = z.strictObject({
   scaleDownUnneededTime: duration(
     { min: 0, max: 7 * DAY_MS },
-    { description: 'A machine is drained when nothing needed it for this long.' },
+    { description: 'A machine without a task for this long is drained when nothing needs it.' },
   ).prefault('5m'),
   cooldown: z
     .strictObject({
       scaleUp: duration({ min: 0, max: DAY_MS }, { description: 'Pause between two scale-outs.' }).prefault('0s'),
-      scaleDown: duration(
-        { min: 0, max: DAY_MS },
-        { description: 'Pause before a scale-in, after any scaling.' },
-      ).prefault('2m'),
+      scaleDown: duration({ min: 0, max: DAY_MS }, { description: 'Pause between two scale-ins.' }).prefault('2m'),
     })
     .prefault({})
     .meta({ description: 'Pauses between decisions.' }),
@@ -292,6 +290,7 @@ const drainSchema = z.strictObject({
     .meta({ description: 'Commands run on the machine over SSH.' }),
 });
 
+/** One policy file. Unknown keys are refused at every level; a missing section is read as empty. */
 export const documentSchema = z.strictObject({
   apiVersion: choice(['spillway.dev/v1'], { description: 'Version of this format.', examples: ['spillway.dev/v1'] }),
   kind: choice(['WorkloadPolicy'], { description: 'What this file is.', examples: ['WorkloadPolicy'] }),

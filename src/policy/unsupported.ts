@@ -26,10 +26,12 @@ const UNSUPPORTED_VALUES: Readonly<Record<string, readonly string[]>> = {
   'spec.demand.queue.source': ['slurm', 'nomad', 'mesos', 'kubernetes', 'yarn', 'sqs', 'redis', 'http', 'prometheus'],
 };
 
+/** For keys that the schema does not know. */
 export function isUnsupportedKey(path: string): boolean {
   return UNSUPPORTED_KEYS.some((key) => path === key || path.endsWith(`.${key}`));
 }
 
+/** For values that a known key refused. */
 export function isUnsupportedValue(path: string, value: unknown): boolean {
   if (path === 'spec.join.ssh.bastion') return true;
   return typeof value === 'string' && (UNSUPPORTED_VALUES[path] ?? []).includes(value);

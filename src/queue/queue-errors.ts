@@ -61,7 +61,7 @@ function codeOf(error: unknown): unknown {
 export function unreachable(message: string, cause: unknown): AppError {
   return new AppError('QUEUE_UNREACHABLE', message, {
     remedy:
-      'Check that the server of QUEUE_URL (or of the database, when QUEUE_URL is not set) runs; it is tried again.',
+      'Check that the server of QUEUE_URL (or of the database, when QUEUE_URL is not set) runs; a service that was up goes on by itself.',
     cause,
   });
 }

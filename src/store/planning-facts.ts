@@ -8,6 +8,9 @@ import type { PlanningFacts, WorkloadFacts } from '../ports/planning.ts';
 import { dbNow, inTransaction, toMs, type Db, type Tx } from './database.ts';
 import type { AgentId, MachineId } from '../model/ids.ts';
 
+/** An agent unheard of for a day, e.g. a machine that was taken out of its rack without a word. Its row stays for reports. */
+const GONE_AFTER_MS = DAY_MS;
+
 /** Everything one decision pass may know, as of one moment (repeatable read: no half-seen transactions). */
 export async function readPlanningFacts(db: Db, policies: readonly WorkloadPolicy[]): Promise<PlanningFacts> {
   return await inTransaction(
@@ -45,6 +48,10 @@ async function readAgents(tx: Tx): Promise<readonly AgentView[]> {
     .select(['a.id', 'a.site', 'a.labels', 'a.cordoned', 'a.last_seen_at', 'a.machine_id', 'a.running_tasks'])
     .select(['a.capacity_cpu_milli', 'a.capacity_memory_mib', 't.cpu', 't.memory', 't.held'])
     .where('a.removed_at', 'is', null)
+    // One that has been silent for so long is not silent but gone: it must not hold scale-in for ever.
+    .where(
+      sql<boolean>`coalesce(a.last_seen_at, a.registered_at) > spillway.now() - ${GONE_AFTER_MS} * interval '1 millisecond'`,
+    )
     .orderBy('a.id')
     .execute();
   return rows.map((row) => ({
@@ -161,6 +168,8 @@ async function readUtilization(tx: Tx, policy: WorkloadPolicy): Promise<Utilizat
   const row = await sql<{
     cpu: number | null;
     memory: number | null;
+    capacityCpuMilli: number | null;
+    capacityMemoryMib: number | null;
     oldest: Date | null;
     newest: Date | null;
   }>`
@@ -180,6 +189,7 @@ async function readUtilization(tx: Tx, policy: WorkloadPolicy): Promise<Utilizat
     )
     select (sum(mean.cpu) / nullif(sum(serving.capacity_cpu_milli), 0))::float8 as cpu,
            (sum(mean.memory) / nullif(sum(serving.capacity_memory_mib), 0))::float8 as memory,
+           sum(serving.capacity_cpu_milli)::int as "capacityCpuMilli", sum(serving.capacity_memory_mib)::int as "capacityMemoryMib",
            min(mean.oldest) as oldest, min(mean.newest) as newest
     from mean join serving on serving.id = mean.agent_id`.execute(tx);
   const [mean] = row.rows;
@@ -188,6 +198,7 @@ async function readUtilization(tx: Tx, policy: WorkloadPolicy): Promise<Utilizat
   return {
     cpu: mean.cpu,
     memory: mean.memory,
+    capacity: { cpuMilli: mean.capacityCpuMilli ?? 0, memoryMib: mean.capacityMemoryMib ?? 0 },
     oldestSampleAtMs: toMs(mean.oldest),
     // The newest sample of the agent that has been silent longest: one talkative agent must not vouch for the others.
     newestSampleAtMs: toMs(mean.newest),

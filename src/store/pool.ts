@@ -126,7 +126,7 @@ function translateSqlState(state: string, cause: unknown): unknown {
 function unreachable(reason: string, cause: unknown): AppError {
   return new AppError('DATABASE_UNREACHABLE', 'Postgres does not answer', {
     remedy:
-      'Check that the server of DATABASE_URL runs, accepts connections and has free disk and connections; it is tried again.',
+      'Check that the server of DATABASE_URL runs, accepts connections and has free disk and connections; a service that was up goes on by itself.',
     cause,
     details: { reason },
   });

@@ -39,13 +39,22 @@ async function readKey(file: string): Promise<Buffer | null> {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
     throw keyError(file, error);
   }
-  if (!KEY_PATTERN.test(text)) throw keyError(file, new Error('it does not hold 64 hexadecimal digits'));
+  if (!KEY_PATTERN.test(text)) {
+    throw new AppError(
+      'CONFIG_KEY_FILE',
+      `the deployment key ${file} cannot be used: it does not hold 64 hexadecimal digits`,
+      {
+        remedy: 'restore the file from a backup; machines launched with another key cannot be joined or recognised',
+      },
+    );
+  }
   return Buffer.from(text, 'hex');
 }
 
 function keyError(file: string, cause: unknown): AppError {
   return new AppError('CONFIG_KEY_FILE', `the deployment key ${file} cannot be used: ${describeError(cause)}`, {
-    remedy: 'restore the file from a backup; machines launched with another key cannot be joined or recognised',
+    remedy:
+      'let this user read the file and write its folder, or set SPILLWAY_KEY_FILE (or SPILLWAY_DATA_DIR) to another place',
     cause,
   });
 }

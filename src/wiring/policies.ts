@@ -1,5 +1,6 @@
 import { AppError } from '../model/errors.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
+import { formatDuration } from '../model/units.ts';
 import { formatIssues } from '../policy/format.ts';
 import { loadPolicies } from '../policy/load.ts';
 import type { Log } from '../ports/log.ts';
@@ -11,16 +12,25 @@ export interface PolicyBook extends PolicySource {
   reload(): Promise<boolean>;
 }
 
+export interface PolicyBookOptions {
+  /** A folder, or one file. */
+  readonly path: string;
+  /** Between two reports of an agent; a policy may not call reports stale that are merely the last ones. */
+  readonly heartbeatIntervalMs: number;
+  readonly log: Log;
+}
+
 /** Reads the policies, all or none. @throws AppError POLICY_INVALID, POLICY_UNREADABLE */
-export async function openPolicies(path: string, log: Log): Promise<PolicyBook> {
-  let current = await readAll(path);
+export async function openPolicies(options: PolicyBookOptions): Promise<PolicyBook> {
+  const { log } = options;
+  let current = await readAll(options);
   let byWorkload = indexed(current);
   return {
     current: () => current,
     byWorkload: () => byWorkload,
     async reload() {
       try {
-        current = await readAll(path);
+        current = await readAll(options);
         byWorkload = indexed(current);
         log.info({ policies: current.length }, 'policies reloaded');
         return true;
@@ -36,14 +46,29 @@ export async function openPolicies(path: string, log: Log): Promise<PolicyBook> 
   };
 }
 
-async function readAll(path: string): Promise<readonly LoadedPolicy[]> {
+async function readAll({ path, heartbeatIntervalMs }: PolicyBookOptions): Promise<readonly LoadedPolicy[]> {
   const result = await loadPolicies([path], { checkFiles: true });
   if (!result.ok) {
     throw new AppError('POLICY_INVALID', `the policies in ${path} are not valid:\n${formatIssues(result.issues)}`, {
       remedy: 'mend the lines above; `spillway policy validate` checks them without starting the service',
     });
   }
+  for (const { policy } of result.policies) requireFreshness(policy, heartbeatIntervalMs);
   return result.policies.map(({ policy, hash }) => ({ policy, hash }));
+}
+
+/** With a freshness below two heartbeats every agent would look silent half of the time, and HOLD would be for ever. */
+function requireFreshness({ name, demand }: WorkloadPolicy, heartbeatIntervalMs: number): void {
+  const leastMs = 2 * heartbeatIntervalMs;
+  if (demand.freshnessMs >= leastMs) return;
+  const [fresh, least] = [demand.freshnessMs, leastMs].map(formatDuration);
+  throw new AppError(
+    'POLICY_INVALID',
+    `policy ${name}: demand.freshness ${fresh} is shorter than two heartbeats of the agents`,
+    {
+      remedy: `write at least ${least}, or lower SPILLWAY_HEARTBEAT_INTERVAL`,
+    },
+  );
 }
 
 function indexed(policies: readonly LoadedPolicy[]): ReadonlyMap<string, WorkloadPolicy> {

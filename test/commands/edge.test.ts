@@ -68,6 +68,15 @@ describe('the edge', () => {
     );
   });
 
+  test('keeps the lines of a message apart, and indented, so that none of them passes for one of ours', () => {
+    const error = new AppError('POLICY_INVALID', 'not valid:\na.yaml:4:1: error\n\n  | ^^^^\u001b[2J', {
+      remedy: 'mend it',
+    });
+    expect(renderError(error, { json: false, debug: false }).text).toBe(
+      'error: not valid: (POLICY_INVALID)\n  a.yaml:4:1: error\n\n    | ^^^^\\x1b[2J\nfix: mend it\n',
+    );
+  });
+
   test('passes the flags of simulate region on', async () => {
     const asked: unknown[] = [];
     const simulateRegion = async (options: unknown): Promise<number> => {

@@ -158,7 +158,8 @@ describe('task', () => {
     const following = service.start('task', 'logs', '-f', ids.running);
     await until('the first lines are shown', () => following.output().stdout.includes('so far'));
     following.child.kill('SIGINT');
-    expect(await following.finished).toEqual({ exitCode: 130, stdout: 'so far\n', stderr: '' });
+    const stderr = 'the task runs on without you; follow it again at any time\n';
+    expect(await following.finished).toEqual({ exitCode: 130, stdout: 'so far\n', stderr });
   });
 });
 

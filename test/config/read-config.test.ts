@@ -167,6 +167,12 @@ describe('a wrong value', () => {
       'write at least 30s',
     ],
     [
+      // A picture of the cloud older than two minutes holds every drain.
+      { SPILLWAY_OBSERVE_INTERVAL: '2m' },
+      'SPILLWAY_OBSERVE_INTERVAL is wrong: 2m is too long',
+      'write 100ms to 1m',
+    ],
+    [
       { SPILLWAY_DATA_DIR: `/${'d'.repeat(120)}` },
       "SPILLWAY_SOCKET is not set, and SPILLWAY_DATA_DIR gives a path of 135 bytes, and a socket's has at most 107",
       'write a shorter path such as /run/spillway/spillway.sock',

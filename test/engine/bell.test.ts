@@ -42,12 +42,14 @@ describe('AgentBell', () => {
     expect(await bell.wait(A, mark, new AbortController().signal)).toBe(true);
   });
 
-  test('has no memory of an agent that left for good', async () => {
+  test('remembers a bounded number of agents, and one too many rings rather than one too few', async () => {
     const bell = new AgentBell();
     bell.ring([A]);
-    bell.forget(A);
+    for (let number = 0; number < 20_000; number += 1) bell.ring([`ag-${String(number).padStart(12, 'x')}`]);
 
-    expect(await bell.wait(A, 0, AbortSignal.abort())).toBe(false);
+    expect(await bell.wait(A, 0, AbortSignal.abort())).toBe(true);
+    expect(await bell.wait(A, 1, AbortSignal.abort())).toBe(false);
+    expect(await bell.wait(B, 0, AbortSignal.abort())).toBe(true);
   });
 
   test('never misses a ring between two waits, in whatever order things happen', async () => {

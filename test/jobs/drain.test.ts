@@ -2,7 +2,7 @@ import { describe, expect } from 'vitest';
 import { test } from '../support/database.ts';
 import { worldPolicy } from '../support/world-policy.ts';
 import { drainByHand, endReasons, onlyMachine, readyInstance } from '../support/world-rows.ts';
-import { World } from '../support/world.ts';
+import { CALM, World } from '../support/world.ts';
 
 const ONE = { limits: { max: 1 } } as const;
 const MINUTE = 60_000;
@@ -17,7 +17,10 @@ async function untilWorking(world: World): Promise<void> {
 
 describe('a drain', () => {
   test('that passes its deadline waits for the work, and says so', async ({ pool }) => {
-    const world = await World.create(pool, { policies: [worldPolicy({ ...ONE, drain: { deadlineMs: 2 * MINUTE } })] });
+    const world = await World.create(pool, {
+      policies: [worldPolicy({ ...ONE, drain: { deadlineMs: 2 * MINUTE } })],
+      ...CALM,
+    });
     await world.submit(1, 600);
     await untilWorking(world);
     await drainByHand(world, 2 * MINUTE);
@@ -39,7 +42,7 @@ describe('a drain', () => {
     pool,
   }) => {
     const policy = worldPolicy({ ...ONE, drain: { deadlineMs: 2 * MINUTE, onDeadline: 'terminate' } });
-    const world = await World.create(pool, { policies: [policy] });
+    const world = await World.create(pool, { policies: [policy], ...CALM });
     world.truth.killsAllowed = true;
     await world.submit(1, 600);
     await untilWorking(world);
@@ -66,7 +69,7 @@ describe('a drain', () => {
 
   test('goes on when beforeDrain fails, and repeats beforeTerminate until its own deadline', async ({ pool }) => {
     const hooks = { beforeDrain: 'save', beforeTerminate: 'bye' };
-    const world = await World.create(pool, { policies: [worldPolicy({ ...ONE, drain: { hooks } })] });
+    const world = await World.create(pool, { policies: [worldPolicy({ ...ONE, drain: { hooks } })], ...CALM });
     world.hosts.manners.exits.set('save', 1).set('bye', 1);
     await world.submit(1, 10);
     const instanceId = await readyInstance(world);
@@ -124,7 +127,7 @@ describe('a drain', () => {
 describe('a silent agent', () => {
   test('is given up after fifteen minutes, not before', async ({ pool }) => {
     const policy = worldPolicy({ limits: { min: 1, max: 1 } });
-    const world = await World.create(pool, { policies: [policy] });
+    const world = await World.create(pool, { policies: [policy], ...CALM });
     const instanceId = await readyInstance(world);
     const agent = world.hosts.agentOn(instanceId);
     if (agent !== null) agent.silent = true;
@@ -136,7 +139,11 @@ describe('a silent agent', () => {
 
   test('is never given up while our own table says that it holds work', async ({ pool }) => {
     // Without the loop that takes leases back, the task stays its own.
-    const world = await World.create(pool, { policies: [worldPolicy(ONE)], everyS: { recover: Infinity } });
+    const world = await World.create(pool, {
+      policies: [worldPolicy(ONE)],
+      ...CALM,
+      everyS: { ...CALM.everyS, recover: Infinity },
+    });
     await world.submit(1, 7200);
     await untilWorking(world);
     const agent = world.hosts.listAgents()[0];

@@ -2,7 +2,7 @@ import { describe, expect } from 'vitest';
 import { test } from '../support/database.ts';
 import { worldPolicy } from '../support/world-policy.ts';
 import { endReasons, onlyInstanceId, onlyMachine, readyInstance } from '../support/world-rows.ts';
-import { World } from '../support/world.ts';
+import { CALM, World } from '../support/world.ts';
 
 /** One machine at a time, so that a test sees one life. */
 const ONE = { limits: { max: 1 } } as const;
@@ -91,7 +91,7 @@ describe('joining', () => {
 
 describe('booting', () => {
   test('ends at its deadline when SSH never answers', async ({ pool }) => {
-    const world = await World.create(pool, { policies: [worldPolicy(ONE)] });
+    const world = await World.create(pool, { policies: [worldPolicy(ONE)], ...CALM });
     world.hosts.manners.closed = true;
     await world.submit(1, 10);
     await world.run(590_000);

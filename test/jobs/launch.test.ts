@@ -5,7 +5,7 @@ import type { RunOutcome } from '../../src/ports/cloud.ts';
 import { createCredentials } from '../../src/wiring/credentials.ts';
 import { test } from '../support/database.ts';
 import { callOutcomes, endReasons } from '../support/world-rows.ts';
-import { World } from '../support/world.ts';
+import { CALM, World } from '../support/world.ts';
 
 const ONE_TYPE = { types: ['c5.large'] };
 
@@ -63,7 +63,7 @@ describe('a launch', () => {
   });
 
   test('that is refused after a call of unknown outcome stays open until its deadline', async ({ pool }) => {
-    const world = await World.create(pool, ONE_TYPE);
+    const world = await World.create(pool, { ...ONE_TYPE, ...CALM });
     world.region.faults.failNext('RunInstances', { code: 'InternalError' });
     world.region.faults.setCapacity([{ instanceType: '*', zone: '*', market: '*', instancesMax: 0 }]);
     await world.submit(1, 10);
@@ -155,7 +155,7 @@ describe('a launch', () => {
   });
 
   test('that expired while EC2 acted is swept up, once it shows', async ({ pool }) => {
-    const world = await World.create(pool, ONE_TYPE);
+    const world = await World.create(pool, { ...ONE_TYPE, ...CALM });
     const { steps } = world.process;
     const deafCloud = {
       ...steps.cloud,

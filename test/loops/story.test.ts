@@ -17,3 +17,21 @@ describe('a wave of work', () => {
     expect(world.truth.instances().length).toBeLessThanOrEqual(3);
   });
 });
+
+describe('a policy that is removed', () => {
+  test('drains its machines: running work ends in peace, and then they leave', async ({ pool }) => {
+    const world = await World.create(pool);
+    await world.submit(1, 600);
+    await world.runUntil('the task runs in the cloud', async () => (await world.count('tasks', 'running')) === 1);
+
+    world.policies = [];
+    await world.runUntil('its machine drains', async () => (await world.count('machines', 'draining')) === 1);
+    expect(await world.count('tasks', 'running')).toBe(1);
+    await world.runUntil('everything is gone', async () => (await world.liveMachines()) === 0);
+
+    expect(await world.count('tasks', 'done')).toBe(1);
+    expect(world.truth.living()).toEqual([]);
+    const ends = await world.db.selectFrom('machines').select('end_reason').execute();
+    expect(ends).toEqual([{ end_reason: 'policy-removed' }]);
+  });
+});

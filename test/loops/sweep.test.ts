@@ -6,8 +6,9 @@ import { SIMULATED_IMAGES, SIMULATED_SUBNETS } from '../../src/simulator/world.t
 import { createCredentials } from '../../src/wiring/credentials.ts';
 import { test } from '../support/database.ts';
 import { worldPolicy } from '../support/world-policy.ts';
+import { WORLD_KEY, WORLD_OWNER } from '../support/world-process.ts';
 import { callOutcomes } from '../support/world-rows.ts';
-import { World, WORLD_KEY, WORLD_OWNER } from '../support/world.ts';
+import { World } from '../support/world.ts';
 
 const BY_HAND = { plan: Infinity, ring: Infinity, sweep: Infinity, account: Infinity, prices: Infinity } as const;
 const OUR_CREDENTIALS = createCredentials(WORLD_KEY);

@@ -1,7 +1,20 @@
 /** Tables: one row is one sentence about drains called off, and limits. */
 import { describe, expect, it } from 'vitest';
+import type { Market, Offering } from '../../src/model/offering.ts';
 import type { World } from './fixtures.ts';
-import { NOW, TASK, codes, cores, drainingMachine, machine, pending, plan, policy, short } from './fixtures.ts';
+import {
+  NOW,
+  TASK,
+  allOfferings,
+  codes,
+  cores,
+  drainingMachine,
+  machine,
+  pending,
+  plan,
+  policy,
+  short,
+} from './fixtures.ts';
 import { check } from './table.ts';
 
 describe('taking back drains', () => {
@@ -110,6 +123,43 @@ describe('limits', () => {
     });
     expect(short(result.actions)).toEqual(['launch 1 c6a.xlarge on-demand']);
     expect(codes(result)).toContain('at-hourly-budget');
+  });
+
+  describe('types of which one is cheap and the other has few vCPUs', () => {
+    const like = (name: string, vcpus: number, priceUsdPerHour: number, market: Market = 'on-demand'): Offering => ({
+      ...allOfferings()[0]!,
+      instanceType: { ...allOfferings()[0]!.instanceType, name, resources: cores(vcpus, 32) },
+      market,
+      priceUsdPerHour,
+    });
+    const offered = (vcpus: number, tasks: number, offerings: Offering[], spot = 0): World => ({
+      workload: {
+        policy: policy({ limits: { vcpus }, market: { spot } }),
+        pending: [pending(cores(2, 20), tasks)],
+        offerings,
+      },
+    });
+    const onDemand = [like('c6a.wide', 8, 0.2), like('c6a.tall', 4, 0.25)];
+    const spotAndOnDemand = [like('c6a.wide', 8, 0.1, 'spot'), like('c6a.tall', 4, 0.25)];
+
+    it.each([
+      { says: 'the dearer is launched when only it stays within limits.vcpus', world: offered(4, 1, onDemand) },
+      { says: 'on-demand is launched when only it does', world: offered(4, 1, spotAndOnDemand, 1) },
+    ])('$says', ({ world }) => {
+      expect(short(plan(world).actions)).toEqual(['launch 1 c6a.tall on-demand']);
+    });
+
+    it('the vCPUs that the cheap ones leave go to the others', () => {
+      const result = plan(offered(12, 3, onDemand));
+      expect(short(result.actions)).toEqual(['launch 1 c6a.wide on-demand', 'launch 1 c6a.tall on-demand']);
+      expect(result.report.reasons).toContainEqual({ code: 'at-vcpus', detail: '0 vCPUs left of 12' });
+    });
+  });
+
+  it('says that no vCPUs are left, not fewer than none, when the limit was lowered below the fleet', () => {
+    const lowered = policy({ limits: { vcpus: 2 } });
+    const { report } = plan({ workload: { policy: lowered, pending: [pending(TASK, 1)] }, machines: [machine(1)] });
+    expect(report.reasons).toContainEqual({ code: 'at-vcpus', detail: '0 vCPUs left of 2' });
   });
 
   it('serves work that waited longest first when not all can be served', () => {

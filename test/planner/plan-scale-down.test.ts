@@ -1,6 +1,6 @@
 /** Tables: one row is one sentence about what is let go. */
 import { describe } from 'vitest';
-import { NOW, UTILIZED, agent, cores, pending, policy, readyMachine, samples } from './fixtures.ts';
+import { NOW, UTILIZED, agent, cores, pending, policy, readyMachine, requested, samples } from './fixtures.ts';
 import { check } from './table.ts';
 
 describe('letting go', () => {
@@ -52,6 +52,16 @@ describe('letting go', () => {
       because: 'unneeded',
     },
     {
+      says: 'a machine that is only on its way does not stand in for one of limits.min that works',
+      world: {
+        workload: { policy: policy({ limits: { min: 1 } }) },
+        machines: [requested(1)],
+        pairs: [readyMachine(2)],
+      },
+      actions: [],
+      because: 'at-min',
+    },
+    {
       says: 'headroom keeps a machine',
       world: { workload: { policy: policy({ demand: { headroom: { tasks: 1 } } }) }, pairs: [readyMachine(1)] },
       actions: [],
@@ -89,6 +99,15 @@ describe('letting go', () => {
       },
       actions: [],
       because: 'cooldown-scale-down',
+    },
+    {
+      says: 'a launch does not start the cooldown of drains: where machines come all the time, none would ever go',
+      world: {
+        workload: { policy: policy({ cooldown: { scaleDownMs: 120_000 } }), lastLaunchAtMs: NOW - 1000 },
+        pairs: [readyMachine(1)],
+      },
+      actions: ['drain 1'],
+      because: 'unneeded',
     },
     {
       says: 'nothing goes while something is launched',

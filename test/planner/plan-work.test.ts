@@ -113,6 +113,14 @@ describe('where pending work goes', () => {
     });
   });
 
+  it('calls overdue work that only a busy local agent can hold unserved, not waiting within maxWait', () => {
+    const result = plan({
+      workload: { policy: policy({ maxWaitMs: 90_000 }), pending: [pending(cores(100), 3, 2)] },
+      agents: [agent(1, { capacity: cores(128), allocated: cores(128), runningTasks: 1 })],
+    });
+    expect(result.report.placement).toMatchObject({ waiting: 1, unserved: 2, impossible: 0 });
+  });
+
   it('gives room on shared local agents away once, to workloads in the order of their names', () => {
     const two = ['beta', 'alpha'].map((name) => workload({ policy: policy({ name }), pending: [pending(TASK, 3)] }));
     const { workloads } = planAll({ nowMs: NOW, workloads: two, agents: [agent(1)], machines: [] });

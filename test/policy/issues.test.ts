@@ -58,7 +58,7 @@ describe('one mistake gives one issue, at its place', () => {
     [
       ' hourly: 40 ',
       '',
-      '13:5 POLICY_MISSING spec.burst.budget.hourly | spec.burst.budget.hourly is required | add `hourly: 40` (Most that all live machines of this workload may cost per hour; null = no limit)',
+      '13:5 POLICY_MISSING spec.burst.budget.hourly | spec.burst.budget.hourly is required | add `hourly: 40` (Most that all live machines of this workload may cost per hour, by their prices at launch; null = no limit)',
     ],
     [
       ', identity: { file: /etc/spillway/id }',

@@ -182,6 +182,7 @@ describe('utilization', () => {
     expect(await utilization(db)).toEqual({
       cpu: (3000 + 1000) / 8000,
       memory: (600 + 1000) / 8000,
+      capacity: { cpuMilli: 8000, memoryMib: 8000 },
       oldestSampleAtMs: NOW_MS - 100_000,
       // Of the agent that has been silent longest.
       newestSampleAtMs: NOW_MS - 50_000,
@@ -195,6 +196,17 @@ describe('utilization', () => {
     await aSample(db, agentId, 10, null);
 
     expect(await utilization(db)).toBeNull();
+  });
+});
+
+describe('an agent that is never heard of again', () => {
+  test('is silent for a day, and then gone: it must not hold scale-in for ever', async ({ db }) => {
+    await stopClock(db);
+    const silent = await anAgent(db, { silentMs: 86_399_000 });
+    await anAgent(db, { silentMs: 86_400_000 });
+
+    const { agents } = await createPlanningStore(db).readFacts([]);
+    expect(agents.map(({ id }) => id)).toEqual([silent]);
   });
 });
 

@@ -1,15 +1,12 @@
 import type pg from 'pg';
-import { listPriceUsdPerHour } from '../../src/cost/catalogue.ts';
 import { assignTasks, recoverTasks } from '../../src/engine/assign.ts';
 import { AgentBell } from '../../src/engine/bell.ts';
 import { submitTasks } from '../../src/engine/intake.ts';
 import type { EnginePorts } from '../../src/engine/ports.ts';
 import { stepLaunch } from '../../src/jobs/launch.ts';
 import { stepMachine } from '../../src/jobs/machine.ts';
-import type { StepPorts } from '../../src/jobs/ports.ts';
 import { accountTick } from '../../src/loops/account.ts';
 import { planTick, type PlanTick } from '../../src/loops/plan.ts';
-import { CloudView, type LoopPorts } from '../../src/loops/ports.ts';
 import { pricesTick } from '../../src/loops/prices.ts';
 import { ringTick } from '../../src/loops/ring.ts';
 import { sweepTick } from '../../src/loops/sweep.ts';
@@ -20,9 +17,7 @@ import type { Resources } from '../../src/model/resources.ts';
 import type { WakeJob } from '../../src/ports/queue.ts';
 import { Region } from '../../src/simulator/region.ts';
 import type { RegionSettings } from '../../src/simulator/world.ts';
-import { createOfferingSource } from '../../src/sources/offerings.ts';
 import { createDatabase, type Db } from '../../src/store/database.ts';
-import { createCredentials } from '../../src/wiring/credentials.ts';
 import { buildStores, type Stores } from '../../src/wiring/stores.ts';
 import { SeededIds } from '../simulator/support.ts';
 import { recordingLog } from './log.ts';
@@ -30,13 +25,20 @@ import { sha256, WorldAgent } from './world-agents.ts';
 import { createRegionCloud } from './world-cloud.ts';
 import { InjectedCrash, Injector } from './world-faults.ts';
 import { WorldHosts } from './world-hosts.ts';
-import { loaded, worldPolicy } from './world-policy.ts';
+import { worldPolicy } from './world-policy.ts';
+import { buildProcess, type Process } from './world-process.ts';
 import { WorldTaskQueues, WorldWakeQueue } from './world-queues.ts';
 import { WorldTime } from './world-time.ts';
 import { WorldTruth } from './world-truth.ts';
 
 const LOOPS = { plan: 5, sweep: 10, ring: 5, assign: 2, recover: 7, account: 300, prices: 900 } as const;
 export type WorldLoop = keyof typeof LOOPS;
+
+/** For stories of many minutes: everything still happens, only later, and a simulated hour costs a second. */
+export const CALM = {
+  everyS: { plan: 20, sweep: 20, ring: 15, assign: 20, recover: 30, account: Infinity, prices: Infinity },
+  heartbeatS: 15,
+} as const;
 
 export interface WorldOptions {
   readonly policies?: readonly WorkloadPolicy[];
@@ -52,17 +54,6 @@ export interface WorldOptions {
   /** Every job is handled by two workers at the same time. */
   readonly twins?: boolean;
 }
-
-/** Everything one service process holds; a crash replaces all of it. */
-interface Process {
-  readonly steps: StepPorts;
-  readonly loops: LoopPorts;
-}
-
-/** Launches of this deployment key verify; any other key's do not. */
-export const WORLD_KEY = Buffer.alloc(32, 7);
-export const WORLD_OWNER = 'spillway-world';
-const LEASE_TTL_MS = 15_000;
 
 /**
  * The product in a simulated world: its own planner, loops, steps, engine and SQL on real Postgres; EC2, hosts, agents and the
@@ -200,59 +191,22 @@ export class World {
     });
   }
 
-  buildProcess(): Process {
+  private buildProcess(): Process {
     this.processes += 1;
-    const cloud = this.injector.wrap('cloud', this.buildCloud());
-    const wrap = <P extends object>(name: string, port: P): P => this.injector.wrap(name, port);
-    const { stores, time, ids } = this;
-    const log = { ...this.log, debug: () => undefined };
-    const credentials = {
-      ...createCredentials(WORLD_KEY),
-      loginPublicKey: async () => 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAQ',
-    };
-    const planning = wrap('planning', stores.planning);
-    const common = {
-      clock: time,
-      ids,
-      log,
-      cloud,
-      credentials,
-      machines: wrap('machines', stores.machines),
-      launches: wrap('launches', stores.launches),
-    };
-    const latestSpotPrices = async () => await stores.ledger.listLatestSpotPrices();
-    const loops: LoopPorts = {
-      ...common,
-      planning,
-      offerings: createOfferingSource({ cloud, clock: time, log, listPriceUsdPerHour, latestSpotPrices }),
-      policies: { current: () => this.policies.map(loaded) },
-      leadership: wrap('leadership', stores.leadership),
-      sweeping: wrap('sweeping', stores.sweeping),
-      ledger: wrap('ledger', stores.ledger),
-      wake: wrap('wake', this.wake),
-      owner: WORLD_OWNER,
+    return buildProcess({
+      time: this.time,
+      ids: this.ids,
+      stores: this.stores,
+      injector: this.injector,
+      hosts: this.hosts,
+      wake: this.wake,
+      log: { ...this.log, debug: () => undefined },
+      cloud: this.buildCloud(),
+      policies: () => this.policies,
       holder: `process-${this.processes}`,
-      leaseTtlMs: LEASE_TTL_MS,
-      view: new CloudView(),
-      decideFromMs: 0,
-      notifyAgents: (agentIds) => this.nudge(new Set(agentIds)),
-    };
-    const steps: StepPorts = {
-      ...common,
-      shell: wrap('shell', this.hosts),
-      meter: { launchAttempted: () => undefined, joined: () => undefined, drained: () => undefined },
-      readPolicy: async (workload) => (await planning.readPolicy(workload))?.policy ?? null,
       wakePlanner: () => this.wakePlanner(),
-      agent: {
-        script: '#!/bin/sh\n',
-        serviceUrl: 'http://127.0.0.1:1',
-        allowHttp: false,
-        renderEnv: (variables) => JSON.stringify(variables),
-        readRecipe: async (file) => `# ${file}\n`,
-      },
-      timings: { bootPollMs: 5000, joinPollMs: 5000, drainPollMs: 5000, terminatePollMs: 10_000 },
-    };
-    return { loops, steps };
+      notifyAgents: (agentIds) => this.nudge(new Set(agentIds)),
+    });
   }
 
   private buildCloud() {

@@ -44,7 +44,7 @@ spec:
 
 describe('policies', () => {
   test('are read at the start, by workload', async () => {
-    const book = await openPolicies(folder, fullLog);
+    const book = await openPolicies({ path: folder, heartbeatIntervalMs: 1000, log: fullLog });
     expect(book.current().map(({ policy }) => policy.name)).toEqual(['render']);
     expect(book.byWorkload().get('render')?.burst.limits.max).toBe(40);
     expect(book.current()[0]?.hash).toMatch(/^[0-9a-f]{64}$/);
@@ -52,18 +52,20 @@ describe('policies', () => {
 
   test('that are not valid stop the start, with file and line', async () => {
     await writeFile(join(folder, 'render.yaml'), text.replace('max: 40', 'max: many'));
-    await expect(openPolicies(folder, fullLog)).rejects.toMatchObject({
+    await expect(openPolicies({ path: folder, heartbeatIntervalMs: 1000, log: fullLog })).rejects.toMatchObject({
       code: 'POLICY_INVALID',
       message: expect.stringMatching(/render\.yaml:13:\d+/) as string,
     });
   });
 
   test('whose folder is missing stop the start', async () => {
-    await expect(openPolicies(join(folder, 'nowhere'), fullLog)).rejects.toMatchObject({ code: 'POLICY_UNREADABLE' });
+    await expect(
+      openPolicies({ path: join(folder, 'nowhere'), heartbeatIntervalMs: 1000, log: fullLog }),
+    ).rejects.toMatchObject({ code: 'POLICY_UNREADABLE' });
   });
 
   test('are replaced as a whole by a reload', async () => {
-    const book = await openPolicies(folder, fullLog);
+    const book = await openPolicies({ path: folder, heartbeatIntervalMs: 1000, log: fullLog });
     const before = book.current()[0]?.hash;
     await writeFile(join(folder, 'render.yaml'), text.replace('max: 40', 'max: 7'));
     await writeFile(join(folder, 'bake.yaml'), text.replaceAll('render', 'bake'));
@@ -77,7 +79,7 @@ describe('policies', () => {
     ['one of them is not valid', async () => await writeFile(join(folder, 'bake.yaml'), 'kind: Nonsense\n')],
     ['the folder is gone', async () => await rm(folder, { recursive: true })],
   ])('stay in force when %s at a reload, and the error is told', async (_when, change) => {
-    const book = await openPolicies(folder, fullLog);
+    const book = await openPolicies({ path: folder, heartbeatIntervalMs: 1000, log: fullLog });
     const before = book.current();
     await change();
     expect(await book.reload()).toBe(false);
@@ -87,10 +89,18 @@ describe('policies', () => {
   });
 
   test('are forgotten when their file is', async () => {
-    const book = await openPolicies(folder, fullLog);
+    const book = await openPolicies({ path: folder, heartbeatIntervalMs: 1000, log: fullLog });
     expect(await readFile(join(folder, 'render.yaml'), 'utf8')).toBe(text);
     await rm(join(folder, 'render.yaml'));
     expect(await book.reload()).toBe(true);
     expect(book.current()).toEqual([]);
+  });
+
+  test('are refused when their freshness is shorter than two heartbeats: every agent would look silent', async () => {
+    // The policy's own freshness is 30 s by default.
+    await expect(openPolicies({ path: folder, heartbeatIntervalMs: 20_000, log: fullLog })).rejects.toMatchObject({
+      code: 'POLICY_INVALID',
+      remedy: 'write at least 40s, or lower SPILLWAY_HEARTBEAT_INTERVAL',
+    });
   });
 });

@@ -39,7 +39,10 @@ function columns(nowMs: number): readonly Column<TaskDocument>[] {
 
 function whereOf(task: TaskDocument): string {
   if (task.agentName === null) return '';
-  return task.machineId === null ? task.agentName : `${task.agentName} (${task.machineId})`;
+  // Agents of the cloud are named after their machine: said once is enough.
+  return task.machineId === null || task.machineId === task.agentName
+    ? task.agentName
+    : `${task.agentName} (${task.machineId})`;
 }
 
 export const taskList: CommandSpec = {

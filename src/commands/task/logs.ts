@@ -28,6 +28,8 @@ export const taskLogs: CommandSpec = {
     const decoder = new TextDecoder();
     let attempt = options.integer('attempt', { min: 1, max: 1_000_000 });
     let offset = 0;
+    if (options.isSet('follow'))
+      signal.addEventListener('abort', () => output.hint('the task runs on without you; follow it again at any time'));
     // Bounded by the task: it ends, or its lease does, or Ctrl-C comes.
     for (;;) {
       const piece = await service.get<TaskLogDocument>('TaskLog', path, { attempt, offset });

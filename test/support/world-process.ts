@@ -1,0 +1,95 @@
+import { listPriceUsdPerHour } from '../../src/cost/catalogue.ts';
+import type { StepPorts } from '../../src/jobs/ports.ts';
+import { CloudView, type LoopPorts } from '../../src/loops/ports.ts';
+import type { WorkloadPolicy } from '../../src/model/policy.ts';
+import type { Cloud } from '../../src/ports/cloud.ts';
+import type { Ids } from '../../src/ports/ids.ts';
+import type { Log } from '../../src/ports/log.ts';
+import { createOfferingSource } from '../../src/sources/offerings.ts';
+import { createCredentials } from '../../src/wiring/credentials.ts';
+import type { Stores } from '../../src/wiring/stores.ts';
+import type { Injector } from './world-faults.ts';
+import type { WorldHosts } from './world-hosts.ts';
+import { loaded } from './world-policy.ts';
+import type { WorldWakeQueue } from './world-queues.ts';
+import type { WorldTime } from './world-time.ts';
+
+/** Launches of this deployment key verify; any other key's do not. */
+export const WORLD_KEY = Buffer.alloc(32, 7);
+export const WORLD_OWNER = 'spillway-world';
+const LEASE_TTL_MS = 15_000;
+
+/** Everything one service process holds; a crash replaces all of it. */
+export interface Process {
+  readonly steps: StepPorts;
+  readonly loops: LoopPorts;
+}
+
+interface Surroundings {
+  readonly time: WorldTime;
+  readonly ids: Ids;
+  readonly stores: Stores;
+  readonly injector: Injector;
+  readonly hosts: WorldHosts;
+  readonly wake: WorldWakeQueue;
+  readonly log: Log;
+  readonly cloud: Cloud;
+  readonly policies: () => readonly WorkloadPolicy[];
+  /** Its name in the leader's lease. */
+  readonly holder: string;
+  readonly wakePlanner: () => void;
+  readonly notifyAgents: LoopPorts['notifyAgents'];
+}
+
+/** A service process as `main.ts` wires it, on the world's ports; every call that leaves it passes the injector. */
+export function buildProcess(world: Surroundings): Process {
+  const { stores, time, ids, log, injector } = world;
+  const wrap = <P extends object>(name: string, port: P): P => injector.wrap(name, port);
+  const cloud = wrap('cloud', world.cloud);
+  const planning = wrap('planning', stores.planning);
+  const common = {
+    clock: time,
+    ids,
+    log,
+    cloud,
+    credentials: {
+      ...createCredentials(WORLD_KEY),
+      loginPublicKey: async () => 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAQ',
+    },
+    machines: wrap('machines', stores.machines),
+    launches: wrap('launches', stores.launches),
+  };
+  const latestSpotPrices = async () => await stores.ledger.listLatestSpotPrices();
+  const loops: LoopPorts = {
+    ...common,
+    planning,
+    offerings: createOfferingSource({ cloud, clock: time, log, listPriceUsdPerHour, latestSpotPrices }),
+    policies: { current: () => world.policies().map(loaded) },
+    leadership: wrap('leadership', stores.leadership),
+    sweeping: wrap('sweeping', stores.sweeping),
+    ledger: wrap('ledger', stores.ledger),
+    wake: wrap('wake', world.wake),
+    owner: WORLD_OWNER,
+    holder: world.holder,
+    leaseTtlMs: LEASE_TTL_MS,
+    view: new CloudView(),
+    decideFromMs: 0,
+    notifyAgents: world.notifyAgents,
+  };
+  const steps: StepPorts = {
+    ...common,
+    shell: wrap('shell', world.hosts),
+    meter: { launchAttempted: () => undefined, joined: () => undefined, drained: () => undefined },
+    readPolicy: async (workload) => (await planning.readPolicy(workload))?.policy ?? null,
+    wakePlanner: world.wakePlanner,
+    agent: {
+      script: '#!/bin/sh\n',
+      serviceUrl: 'http://127.0.0.1:1',
+      allowHttp: false,
+      renderEnv: (variables) => JSON.stringify(variables),
+      readRecipe: async (file) => `# ${file}\n`,
+    },
+    timings: { bootPollMs: 5000, joinPollMs: 5000, drainPollMs: 5000, terminatePollMs: 10_000 },
+  };
+  return { loops, steps };
+}
