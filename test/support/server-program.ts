@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 /** A server of the operating system that some suites need. */
@@ -41,11 +42,12 @@ function isExecutable(path: string): boolean {
 function installed(program: ServerProgram): string | null {
   if (process.getuid?.() !== 0 || !isExecutable('/usr/bin/apt-get')) return null;
   process.stderr.write(`installing ${program.debianPackage} with apt-get, because tests need ${program.name}\n`);
-  // The lock time-out makes two test workers take turns; the second finds the package installed.
+  // Two test workers take turns (apt's own lock on its lists does not wait); the second finds the package installed.
   const options = ['-o', 'DPkg::Lock::Timeout=180', '-qq', '-y', '--no-install-recommends'];
+  const inTurn = ['--wait', '240', join(tmpdir(), 'spillway-test-apt.lock'), 'apt-get'];
   try {
     for (const verb of [['update'], ['install', program.debianPackage]]) {
-      execFileSync('apt-get', [...options, ...verb], {
+      execFileSync('flock', [...inTurn, ...options, ...verb], {
         env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
         stdio: ['ignore', 'ignore', 'inherit'],
         timeout: 300_000,

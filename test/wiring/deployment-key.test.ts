@@ -63,7 +63,10 @@ describe('the deployment key', () => {
   test('that cannot be written is a clear error and no stack', async () => {
     const place = join(folder, 'file-in-the-way');
     await writeFile(place, '');
-    await expect(ensureDeploymentKey(join(place, 'key'))).rejects.toMatchObject({ code: 'CONFIG_KEY_FILE' });
+    await expect(ensureDeploymentKey(join(place, 'key'))).rejects.toMatchObject({
+      code: 'CONFIG_KEY_FILE',
+      remedy: expect.stringContaining('SPILLWAY_DATA_DIR'),
+    });
     // Nothing can be made there, not even by root.
     await expect(ensureDeploymentKey('/sys/spillway/key')).rejects.toMatchObject({ code: 'CONFIG_KEY_FILE' });
   });
