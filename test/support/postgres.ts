@@ -65,7 +65,10 @@ async function chooseRoot(): Promise<string> {
 async function sweepLeftovers(): Promise<void> {
   const folders: string[] = [];
   for (const root of new Set([MEMORY, tmpdir()].filter((path) => existsSync(path)))) {
-    folders.push(...(await readdir(root)).filter((name) => name.startsWith(PREFIX)).map((name) => join(root, name)));
+    const found = await readdir(root, { withFileTypes: true });
+    // Files of that prefix are locks of other helpers, not data of a run.
+    const ours = found.filter((entry) => entry.isDirectory() && entry.name.startsWith(PREFIX));
+    folders.push(...ours.map(({ name }) => join(root, name)));
   }
   for (const folder of folders) {
     const owner = Number.parseInt((await readOptional(join(folder, OWNER_FILE))) ?? '', 10);

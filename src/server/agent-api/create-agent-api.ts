@@ -8,6 +8,7 @@ import type { AgentGateway } from '../../ports/agent-gateway.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';
 import type { Ids } from '../../ports/ids.ts';
+import { closeWithin } from '../close-within.ts';
 import { Credentials, hashToken, readTokenHash } from './credentials.ts';
 import { FailureLimiter } from './failure-limiter.ts';
 import type { FailureLimits } from './failure-limiter.ts';
@@ -34,6 +35,8 @@ export interface AgentApiLimits {
   readonly headersMs: number;
   /** How often Node looks for requests that are over their time; its own 30 s would make 2 s act like 30. */
   readonly checkMs: number;
+  /** From the beginning of a stop until whoever is still connected is cut off. */
+  readonly closeMs: number;
   readonly failures: FailureLimits;
 }
 
@@ -45,6 +48,7 @@ export const AGENT_API_LIMITS: AgentApiLimits = Object.freeze({
   requestMs: 10_000,
   headersMs: 5_000,
   checkMs: 500,
+  closeMs: 5_000,
   failures: { burst: 20, perSecond: 0.5, addressesMax: 10_000 },
 });
 
@@ -265,6 +269,7 @@ export function createAgentApi(options: AgentApiOptions): FastifyInstance {
     exposeHeadRoutes: false,
   });
   server.server.maxConnections = limits.connectionsMax;
+  closeWithin(server, options.clock, limits.closeMs);
   new AgentApi(options, limits).addTo(server);
   return server;
 }

@@ -1,4 +1,5 @@
 import { fastify, type FastifyInstance } from 'fastify';
+import { closeWithin } from '../close-within.ts';
 import { sendError } from './error-response.ts';
 import { refuseForeignHost, refuseCrossSite } from './guards.ts';
 import { addHealthRoutes } from './health-routes.ts';
@@ -10,6 +11,8 @@ import { addWriteRoutes } from './write-routes.ts';
 const BODY_BYTES_MAX = 256 * 1024;
 const HEADER_BYTES_MAX = 16 * 1024;
 const CONNECTIONS_MAX = 256;
+/** For the answers under way when the service stops. */
+const CLOSE_MS = 5_000;
 
 /**
  * The API that operators and the CLI speak to, not listening yet: give it a Unix socket (0660) or loopback,
@@ -29,6 +32,7 @@ export function createOperatorApi(options: OperatorApiOptions): FastifyInstance 
     http: { headersTimeout: 3000, connectionsCheckingInterval: 500, maxHeaderSize: HEADER_BYTES_MAX },
   });
   app.server.maxConnections = CONNECTIONS_MAX;
+  closeWithin(app, options.clock, CLOSE_MS);
   // JSON only: a form or text of another page then cannot even be parsed.
   app.removeContentTypeParser('text/plain');
   app.addHook('onRequest', async (request) => {

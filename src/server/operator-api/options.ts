@@ -1,5 +1,6 @@
 import type { Metrics } from '../../observability/metrics.ts';
 import type { Logger } from '../../observability/log.ts';
+import type { Clock } from '../../ports/clock.ts';
 import type { OperatorActions } from '../../ports/operator.ts';
 import type { Reports } from '../../ports/reports.ts';
 
@@ -8,7 +9,7 @@ export interface OperatorApiOptions {
   readonly reports: Reports;
   readonly log: Logger;
   readonly metrics: Metrics;
-  readonly clock: { nowMs(): number };
+  readonly clock: Pick<Clock, 'nowMs' | 'sleep'>;
   /** Where agents reach the service; told with every enrolment. */
   readonly agentUrl: string;
   /** Names besides localhost, 127.0.0.1 and [::1] under which the API may be asked; without a port. */

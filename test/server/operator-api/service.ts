@@ -8,6 +8,7 @@ import { createOperatorApi } from '../../../src/server/operator-api/create-opera
 import { createReports } from '../../../src/store/reports.ts';
 import type { Db } from '../../../src/store/database.ts';
 import { NOW_MS } from '../../store/reports-fleet.ts';
+import { realClock } from '../../support/clock.ts';
 
 export const HEALTHY: ServiceHealth = {
   ready: true,
@@ -51,7 +52,7 @@ export function startableApi(db: Db, overrides: Partial<OperatorActions> = {}, h
     reports: createReports(db),
     log: createLogger({ level: 'debug', destination: { write: (line) => void logged.push(line) } }),
     metrics: createMetrics('1.2.3'),
-    clock: { nowMs: () => NOW_MS },
+    clock: { ...realClock, nowMs: () => NOW_MS },
     agentUrl: 'https://spillway.example:7778',
     handlerTimeoutMs,
   });
