@@ -103,6 +103,8 @@ create table spillway.agents (
   seq         bigint not null default 0,
   registered_at timestamptz not null default spillway.now(),
   last_seen_at timestamptz,
+  -- Its last report was a goodbye: it is not silent, it is away, until it reports again.
+  left_at     timestamptz,
   removed_at  timestamptz,
   constraint agents_machine_only_on_aws check ((site = 'aws') = (machine_id is not null))
 );

@@ -54,6 +54,7 @@ create table spillway.agents (
   seq bigint default 0 not null,
   registered_at timestamp with time zone default spillway.now() not null,
   last_seen_at timestamp with time zone,
+  left_at timestamp with time zone,
   removed_at timestamp with time zone,
   constraint agents_pkey PRIMARY KEY (id),
   constraint agents_token_hash_key UNIQUE (token_hash),

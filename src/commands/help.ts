@@ -133,7 +133,7 @@ export function programHelp(specs: readonly CommandSpec[]): string {
       '  # check the policies, start the service, give it work',
       '  $ spillway policy validate policies/*.yaml',
       '  $ spillway serve',
-      '  $ spillway task submit --workload transcode --count 20 -- ./encode.sh',
+      '  $ spillway task submit --workload transcode --count 20 -- /opt/encode.sh',
       '  $ spillway status',
     ]),
     ...section('COMMANDS', definitions(rows)),

@@ -33,7 +33,7 @@ export async function writeReports(
   reports: readonly ReportOf[],
   leaseMs: number,
 ): Promise<readonly ReportResult[]> {
-  const accepted = await updateAgents(tx, reports, leaseMs);
+  const accepted = await updateAgents(tx, reports);
   const heldByAgent = await readHeld(tx, [...accepted.keys()]);
   const writes: TaskWrites = { kept: [], ended: [], lost: [], busy: new Map() };
   const known = await findKnown(
@@ -83,11 +83,7 @@ function refusedResult(agentId: AgentId, kind: 'superseded' | 'unknown-agent'): 
 /** Earlier boots of an agent that are remembered. Boot ids are random: nothing else tells an old one from a new one. */
 const EARLIER_BOOTS_MAX = 8;
 
-async function updateAgents(
-  tx: Tx,
-  reports: readonly ReportOf[],
-  leaseMs: number,
-): Promise<ReadonlyMap<AgentId, AcceptedAgent>> {
+async function updateAgents(tx: Tx, reports: readonly ReportOf[]): Promise<ReadonlyMap<AgentId, AcceptedAgent>> {
   const said = reports.map(({ report }) => report);
   const rows = await sql<AcceptedAgent>`
     with report as (
@@ -109,8 +105,7 @@ async function updateAgents(
         when a.boot_id is null or a.boot_id = report.boot_id then a.earlier_boots
         else (array_prepend(a.boot_id, a.earlier_boots))[1:${EARLIER_BOOTS_MAX}] end,
       seq = report.seq,
-      -- Who said goodbye counts as silent for a lease at once, so that nothing new is given to nobody.
-      last_seen_at = case when report.leaving and not a.cordoned then spillway.now() - ${leaseMs} * interval '1 millisecond' else spillway.now() end,
+      last_seen_at = spillway.now(), left_at = case when report.leaving then spillway.now() end,
       capacity_cpu_milli = report.cpu, capacity_memory_mib = report.memory,
       used_cpu_milli = report.used_cpu, used_memory_mib = report.used_memory,
       running_tasks = report.running,

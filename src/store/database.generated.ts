@@ -33,6 +33,7 @@ export interface AgentsTable {
   seq: Generated<number>;
   registered_at: Generated<Timestamp>;
   last_seen_at: Timestamp | null;
+  left_at: Timestamp | null;
   removed_at: Timestamp | null;
 }
 

@@ -48,6 +48,7 @@ async function readAgents(tx: Tx): Promise<readonly AgentView[]> {
     .select(['a.id', 'a.site', 'a.labels', 'a.cordoned', 'a.last_seen_at', 'a.machine_id', 'a.running_tasks'])
     .select(['a.capacity_cpu_milli', 'a.capacity_memory_mib', 't.cpu', 't.memory', 't.held'])
     .where('a.removed_at', 'is', null)
+    .where('a.left_at', 'is', null)
     // One that has been silent for so long is not silent but gone: it must not hold scale-in for ever.
     .where(
       sql<boolean>`coalesce(a.last_seen_at, a.registered_at) > spillway.now() - ${GONE_AFTER_MS} * interval '1 millisecond'`,

@@ -176,6 +176,7 @@ async function listFreeAgents(
     ])
     .where('a.removed_at', 'is', null)
     .where('a.cordoned', '=', false)
+    .where('a.left_at', 'is', null)
     .where('a.last_seen_at', '>', sql<Date>`spillway.now() - ${silentAfterMs} * interval '1 millisecond'`)
     // A cloud agent works only while its machine is ready: not before its readiness command, not on its way out.
     .where((eb) => eb.or([eb('a.machine_id', 'is', null), eb('m.state', '=', 'ready')]))

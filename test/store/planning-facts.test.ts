@@ -4,6 +4,7 @@ import type { PlanningFacts } from '../../src/ports/planning.ts';
 import { createLaunchStore } from '../../src/store/launches.ts';
 import { createMachineStore } from '../../src/store/machines.ts';
 import type { Db } from '../../src/store/database.ts';
+import { createAgentStore } from '../../src/store/agents.ts';
 import { createPlanningStore } from '../../src/store/planning.ts';
 import { writeMachineEvent } from '../../src/store/machine-events.ts';
 import { inTransaction } from '../../src/store/database.ts';
@@ -18,6 +19,7 @@ import {
   stopClock,
   WORKLOAD,
   ZONE,
+  aReport,
 } from '../support/builders.ts';
 import { test } from '../support/database.ts';
 
@@ -199,8 +201,23 @@ describe('utilization', () => {
   });
 });
 
-describe('an agent that is never heard of again', () => {
-  test('is silent for a day, and then gone: it must not hold scale-in for ever', async ({ db }) => {
+describe('an agent that is not there', () => {
+  test('because it said goodbye is away, not silent, until it reports again', async ({ db }) => {
+    await stopClock(db);
+    const agentId = await anAgent(db);
+    const listed = async () => (await createPlanningStore(db).readFacts([])).agents.map(({ id }) => id);
+    const report = async (seq: number, leaving: boolean) =>
+      await createAgentStore(db).writeReports([{ agentId, report: { ...aReport(), seq, leaving } }], 60_000);
+
+    await report(1, true);
+    expect(await listed()).toEqual([]);
+    await report(2, false);
+    expect(await listed()).toEqual([agentId]);
+  });
+
+  test('and never heard of again is silent for a day, and then gone: it must not hold scale-in for ever', async ({
+    db,
+  }) => {
     await stopClock(db);
     const silent = await anAgent(db, { silentMs: 86_399_000 });
     await anAgent(db, { silentMs: 86_400_000 });

@@ -35,7 +35,7 @@ export const taskSubmit: CommandSpec = {
     },
   ],
   examples: [
-    { command: 'spillway task submit --workload transcode -- ./encode.sh input.mov', summary: 'one task' },
+    { command: 'spillway task submit --workload transcode -- /opt/encode.sh input.mov', summary: 'one task' },
     {
       command: "spillway task submit -w transcode --cpu 2 --memory 4GiB --count 20 -- sh -c 'sleep 5'",
       summary: 'twenty tasks of two cores',
