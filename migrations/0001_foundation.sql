@@ -80,6 +80,7 @@ create table spillway.launch_calls (
 );
 create index launch_calls_launch on spillway.launch_calls (launch_id);
 
+-- Every heartbeat rewrites the row: room on the page keeps that update off the indexes (HOT).
 create table spillway.agents (
   id          text primary key check (id ~ '^ag-[0-9a-z]{12}$'),
   name        text not null check (length(name) between 1 and 253),
@@ -107,9 +108,8 @@ create table spillway.agents (
   left_at     timestamptz,
   removed_at  timestamptz,
   constraint agents_machine_only_on_aws check ((site = 'aws') = (machine_id is not null))
-);
+) with (fillfactor = 50);
 create unique index agents_one_per_machine on spillway.agents (machine_id) where machine_id is not null and removed_at is null;
-create index agents_live on spillway.agents (last_seen_at) where removed_at is null;
 
 create table spillway.machines (
   id          text primary key check (id ~ '^mc-[0-9a-z]{12}$'),
@@ -239,6 +239,7 @@ create table spillway.samples (
 );
 create index samples_at on spillway.samples using brin (at);
 
+-- Every heartbeat renews the leases of running tasks; see agents.
 create table spillway.tasks (
   id          text primary key check (id ~ '^tk-[0-9a-z]{12}$'),
   workload    text not null,
@@ -259,7 +260,7 @@ create table spillway.tasks (
   exit_code   integer,
   -- What the task last wrote into its progress file, as base64: bytes come back as they were written.
   progress_base64 text check (octet_length(progress_base64) <= 4096)
-);
+) with (fillfactor = 50);
 create index tasks_pending on spillway.tasks (workload, cpu_milli, memory_mib, submitted_at) where state = 'pending';
 create index tasks_held on spillway.tasks (agent_id) where state in ('leased', 'running');
 create index tasks_recent on spillway.tasks (submitted_at);

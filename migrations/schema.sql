@@ -323,7 +323,6 @@ create table spillway.unavailable_offerings (
   constraint unavailable_offerings_pkey PRIMARY KEY (instance_type, zone, market)
 );
 
-CREATE INDEX agents_live ON spillway.agents USING btree (last_seen_at) WHERE (removed_at IS NULL);
 CREATE UNIQUE INDEX agents_one_per_machine ON spillway.agents USING btree (machine_id) WHERE ((machine_id IS NOT NULL) AND (removed_at IS NULL));
 CREATE INDEX charges_from ON spillway.charges USING btree (from_at);
 CREATE INDEX enrolments_machine ON spillway.enrolments USING btree (machine_id) WHERE (machine_id IS NOT NULL);

@@ -311,7 +311,7 @@ async function buildStepPorts(
       readRecipe,
     },
     timings: {
-      bootPollMs: SECOND_MS,
+      bootPollMs: SECOND_MS / 2,
       joinPollMs: SECOND_MS / 2,
       drainPollMs: SECOND_MS,
       terminatePollMs: 5 * SECOND_MS,

@@ -177,6 +177,9 @@ await() {
     wait "$child" 2>/dev/null
     client_rc=$?
   done
+  # It may have ended between a trap and the question above. bash tells of a killed child when it is next looked at: here,
+  # where nobody hears it.
+  if [ $client_rc -gt 128 ]; then wait "$child" 2>/dev/null; fi
   child='' idle=''
 }
 # nap MILLISECONDS, rounded up to whole seconds where sleep knows no fractions.

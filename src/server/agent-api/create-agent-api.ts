@@ -42,8 +42,8 @@ export interface AgentApiLimits {
 
 export const AGENT_API_LIMITS: AgentApiLimits = Object.freeze({
   connectionsMax: 20_000,
-  // At 1 ms per heartbeat in Postgres batches, 256 in flight are a quarter of a second of work: a queue worth waiting in.
-  inFlightMax: 256,
+  // At 80 µs per heartbeat in batches (bench/README.md), 2,500 in flight are a fifth of a second of work: a queue worth waiting in.
+  inFlightMax: 2500,
   heldMax: 16_000,
   requestMs: 10_000,
   headersMs: 5_000,

@@ -3,6 +3,9 @@ import type { AgentGateway, AgentOrders, AgentReport } from '../../ports/agent-g
 import type { Clock } from '../../ports/clock.ts';
 import { hasNews } from './protocol.ts';
 
+/** One reason for all: an error object of its own for each of thousands of answers costs a stack trace each. */
+const HOLD_IS_OVER = new Error('the answer is held no longer');
+
 export interface HoldRequest {
   readonly agentId: AgentId;
   readonly report: AgentReport;
@@ -34,7 +37,7 @@ export class LongPolls {
     if (this.#closed || this.#held.size >= this.#heldMax) return orders;
     const over = new AbortController();
     this.#held.add(over);
-    request.onGone(() => over.abort());
+    request.onGone(() => over.abort(HOLD_IS_OVER));
     const timer = this.#expire(over, request.waitMs);
     try {
       while (!over.signal.aborted && !hasNews(orders, request.report)) {
@@ -44,7 +47,7 @@ export class LongPolls {
       return orders;
     } finally {
       this.#held.delete(over);
-      over.abort();
+      over.abort(HOLD_IS_OVER);
       await timer;
     }
   }
@@ -52,13 +55,13 @@ export class LongPolls {
   /** Lets go of all that are held, and holds none from now on. */
   close(): void {
     this.#closed = true;
-    for (const over of this.#held) over.abort();
+    for (const over of this.#held) over.abort(HOLD_IS_OVER);
   }
 
   async #expire(over: AbortController, waitMs: number): Promise<void> {
     try {
       await this.#clock.sleep(waitMs, over.signal);
-      over.abort();
+      over.abort(HOLD_IS_OVER);
     } catch (error) {
       // The sleep rejects with the signal's reason when the answer left before the time was up.
       if (!over.signal.aborted) throw error;
