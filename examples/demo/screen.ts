@@ -49,7 +49,7 @@ export class Screen {
     this.drawnLines = 0;
   }
 
-  private headline({ status, machines }: Glance): string {
+  private headline({ status, machines, spentUsd }: Glance): string {
     const { tasks } = status;
     const at = ((performance.now() - this.startedMs) / 1000).toFixed(0).padStart(3);
     const cloud = Object.entries(Object.groupBy(machines, ({ state }) => state))
@@ -61,7 +61,7 @@ export class Screen {
     return (
       `${at} s  waiting ${(tasks.pending ?? 0) + (tasks.leased ?? 0)}  running ${tasks.running ?? 0}  done ${tasks.done ?? 0}` +
       `  local ${busy(local)} cpu  cloud ${busy(aws)} cpu  machines: ${cloud === '' ? 'none' : cloud}` +
-      `  $${costOf(machines).toFixed(4)} so far`
+      `  $${spentUsd.toFixed(4)} so far`
     );
   }
 
@@ -73,7 +73,7 @@ export class Screen {
       '',
       ...status.layers.map((layer) => bar(layer)),
       '',
-      styleText('dim', '  MACHINE          STATE        TYPE           MARKET     ZONE        $/H      COST'),
+      styleText('dim', '  MACHINE          STATE        TYPE           MARKET     ZONE        $/H      CHARGED'),
       ...shown.map((machine) => {
         const state = machine.state.padEnd(11);
         const painted =
@@ -94,10 +94,6 @@ function bar(layer: LayerStatus): string {
   const used = total === 0 ? 0 : Math.round((layer.allocated.cpuMilli / total) * BAR_WIDTH);
   const text = '█'.repeat(used) + '░'.repeat(BAR_WIDTH - used);
   return `  ${layer.layer.padEnd(6)} ${text}  ${layer.allocated.cpuMilli / 1000} of ${total / 1000} cpu busy, ${layer.agents} agents`;
-}
-
-function costOf(machines: Glance['machines']): number {
-  return machines.reduce((sum, { costUsd }) => sum + Number(costUsd), 0);
 }
 
 /** The summary as people read it. */

@@ -1,5 +1,6 @@
 import { nanoUsdFromDecimal, nanoUsdToNumber } from '../../src/model/money.ts';
-import type { MachineDocument, StatusDocument, TaskDocument } from '../../src/ports/reports.ts';
+import { DAY_MS } from '../../src/model/time.ts';
+import type { CostReportDocument, MachineDocument, StatusDocument, TaskDocument } from '../../src/ports/reports.ts';
 import { SCENARIO } from './scenario.ts';
 import type { Stack } from './stack.ts';
 
@@ -8,14 +9,19 @@ export interface Glance {
   readonly atMs: number;
   readonly status: StatusDocument;
   readonly machines: readonly MachineDocument[];
+  /** The ledger, and what living machines have cost since their last charge. */
+  readonly spentUsd: number;
 }
 
 export async function glance(stack: Stack): Promise<Glance> {
-  const [status, machines] = await Promise.all([
+  // A day on either side: the 60 s minimum of a short life reaches into the future.
+  const [from, to] = [-DAY_MS, DAY_MS].map((ms) => new Date(Date.now() + ms).toISOString());
+  const [status, machines, costs] = await Promise.all([
     stack.client.get<StatusDocument>('Status', '/v1/status'),
     stack.client.list<MachineDocument>('MachineList', '/v1/machines', { limit: 1000, all: true }),
+    stack.client.get<CostReportDocument>('CostReport', '/v1/costs', { from, to, by: 'workload' }),
   ]);
-  return { atMs: performance.now(), status, machines: machines.items };
+  return { atMs: performance.now(), status, machines: machines.items, spentUsd: Number(costs.total.totalUsd) };
 }
 
 /** True when the wave is through and every machine it brought is gone again. */
