@@ -84,8 +84,10 @@ describe.each(STORES)('task queues on $kind', ({ test, missing }) => {
 
       expect(await tasks.release({ ...first, token: 'of-somebody-else' })).toBe(false);
       expect(await tasks.release(first)).toBe(true);
-      expect(await tasks.release(first)).toBe(false);
+      // Nothing refused may come right before a take: Postgres tells of an error before it lets go of the row that the refused call
+      // had locked, and for that moment a taker skips the row.
       expect(idsOf(await tasks.take(QUEUE, 5, LEASE_MS))).toEqual([a, c]);
+      expect(await tasks.release(first)).toBe(false);
     });
 
     test('keeps a lease that is renewed and tells which are lost', async ({ queues: { tasks } }) => {
