@@ -4,12 +4,6 @@ import { createEc2Cloud, type Ec2Cloud } from './cloud/ec2.ts';
 import { formatListen } from './config/parsers.ts';
 import type { Config } from './config/types.ts';
 import { AgentBell } from './engine/bell.ts';
-import { createAgentGateway } from './engine/gateway.ts';
-import type { EnginePorts } from './engine/ports.ts';
-import { stepLaunch } from './jobs/launch.ts';
-import { stepMachine } from './jobs/machine.ts';
-import type { StepPorts } from './jobs/ports.ts';
-import { CloudView, type LoopPorts } from './loops/ports.ts';
 import { AppError } from './model/errors.ts';
 import { SECOND_MS } from './model/time.ts';
 import { createLogger } from './observability/log.ts';
@@ -26,15 +20,14 @@ import { listPriceUsdPerHour } from './cost/catalogue.ts';
 import { createCredentials } from './wiring/credentials.ts';
 import { ensureDeploymentKey } from './wiring/deployment-key.ts';
 import { listenOnSocket, listenOnTcp } from './wiring/listeners.ts';
-import { startLoops, type Loops } from './wiring/loops.ts';
+import { loopIntervals, startLoops, type Loops } from './wiring/loops.ts';
 import { createOperatorActions } from './wiring/operator-actions.ts';
 import { openPolicies, type PolicyBook } from './wiring/policies.ts';
+import { assembleService, LEASE_TTL_MS, type ServiceOutside, type ServiceParts } from './wiring/service.ts';
 import { openDatabase, openStores, type OpenDatabase, type Stores } from './wiring/stores.ts';
 import { systemClock, systemIds } from './wiring/system.ts';
 import { startWatchdog } from './wiring/watchdog.ts';
 
-/** Three missed renewals at the default plan interval; a crashed leader is replaced after this long. */
-const LEASE_TTL_MS = 15 * SECOND_MS;
 /** A loop that stands still for a third of the lease ends the process, long before another one leads. */
 const STALL_MS_MAX = LEASE_TTL_MS / 3;
 /** Machine steps at a time: they mostly wait for SSH and EC2. */
@@ -111,12 +104,13 @@ interface Foundation {
 async function startService(config: Config, log: ReturnType<typeof createLogger>, opened: Opened): Promise<PolicyBook> {
   const foundation = await openFoundation(config, log, opened);
   const { policies, stores, queues } = foundation;
-  const bell = new AgentBell();
   let running: Loops | null = null;
-  const wake = (name: 'plan' | 'assign'): void => running?.[name].wake();
-  const engine = buildEnginePorts(foundation, bell, wake);
-  const loops = buildLoopPorts(foundation, bell);
   const metrics = createMetrics(await readVersion());
+  const agentUrl = new LateText();
+  const parts = assembleService(
+    await reachOutside(foundation, { metrics, agentUrl, wake: (name) => running?.[name].wake() }),
+  );
+  const { loops, engine, gateway } = parts;
   const actions = createOperatorActions({
     loops,
     engine,
@@ -127,11 +121,18 @@ async function startService(config: Config, log: ReturnType<typeof createLogger>
   });
 
   // Ports first: a second service on the same ports must fail before it decides anything.
-  const agentApi = createAgentApi({ gateway: createAgentGateway(engine), clock: systemClock, ids: systemIds, log });
+  const agentApi = createAgentApi({ gateway, clock: systemClock, ids: systemIds, log });
   opened.add('agent API', async () => await agentApi.close());
   const agentPort = await listenOnTcp(agentApi, config.agentListen, 'SPILLWAY_AGENT_LISTEN');
-  const agentUrl = agentUrlOf(config, agentPort);
-  const operatorOptions = { actions, reports: stores.reports, log, metrics, clock: systemClock, agentUrl };
+  agentUrl.set(agentUrlOf(config, agentPort));
+  const operatorOptions = {
+    actions,
+    reports: stores.reports,
+    log,
+    metrics,
+    clock: systemClock,
+    agentUrl: agentUrl.get(),
+  };
   const overSocket = createOperatorApi(operatorOptions);
   opened.add('operator API on the socket', async () => await overSocket.close());
   const overTcp = createOperatorApi(operatorOptions);
@@ -139,9 +140,9 @@ async function startService(config: Config, log: ReturnType<typeof createLogger>
 
   await listenOnSocket(overSocket, config.socketPath);
   const operatorPort = await listenOnTcp(overTcp, config.listen, 'SPILLWAY_LISTEN');
-  running = await startWork(foundation, { engine, loops, metrics, wake, opened, agentUrl });
+  running = await startWork(foundation, { parts, metrics, opened });
   log.info(
-    { operator: `http://${config.listen.host}:${operatorPort}`, agents: agentUrl, socket: config.socketPath },
+    { operator: `http://${config.listen.host}:${operatorPort}`, agents: agentUrl.get(), socket: config.socketPath },
     policies.current().length === 0 ? 'serving, but there is no policy: nothing will be launched' : 'serving',
   );
   return policies;
@@ -181,68 +182,10 @@ async function openFoundation(
   return { config, log, policies, stores, queues, cloud, owner, deploymentKey };
 }
 
-function buildEnginePorts(
-  foundation: Foundation,
-  bell: AgentBell,
-  wake: (name: 'plan' | 'assign') => void,
-): EnginePorts {
-  const { config, log, policies, stores, queues } = foundation;
-  return {
-    clock: systemClock,
-    ids: systemIds,
-    log,
-    tasks: stores.tasks,
-    agents: stores.agents,
-    queues: queues.tasks,
-    wake: queues.wake,
-    bell,
-    timing: { intervalS: config.heartbeatIntervalMs / SECOND_MS, leaseS: config.taskLeaseMs / SECOND_MS },
-    policies: () => policies.byWorkload(),
-    wakeAssigner: () => wake('assign'),
-    wakePlanner: () => wake('plan'),
-  };
-}
-
-function buildLoopPorts(foundation: Foundation, bell: AgentBell): LoopPorts {
-  const { config, log, policies, stores, queues, cloud, owner, deploymentKey } = foundation;
-  return {
-    clock: systemClock,
-    ids: systemIds,
-    log,
-    cloud,
-    offerings: createOfferingSource({
-      cloud,
-      clock: systemClock,
-      log,
-      listPriceUsdPerHour,
-      latestSpotPrices: async () => await stores.ledger.listLatestSpotPrices(),
-    }),
-    policies,
-    credentials: createCredentials(deploymentKey),
-    leadership: stores.leadership,
-    planning: stores.planning,
-    machines: stores.machines,
-    launches: stores.launches,
-    sweeping: stores.sweeping,
-    ledger: stores.ledger,
-    wake: queues.wake,
-    owner,
-    holder: `${process.pid}-${systemIds.hex(8)}`,
-    leaseTtlMs: LEASE_TTL_MS,
-    view: new CloudView(),
-    decideFromMs: systemClock.monotonicMs() + config.heartbeatIntervalMs + SECOND_MS,
-    notifyAgents: (agentIds) => bell.ring(agentIds),
-  };
-}
-
 interface WorkParts {
-  readonly engine: EnginePorts;
-  readonly loops: LoopPorts;
+  readonly parts: ServiceParts;
   readonly metrics: ReturnType<typeof createMetrics>;
-  readonly wake: (name: 'plan' | 'assign') => void;
   readonly opened: Opened;
-  /** Where agents reach this service. */
-  readonly agentUrl: string;
 }
 
 /** The configured address, with the port that was really bound where the system chose it. */
@@ -252,70 +195,93 @@ function agentUrlOf(config: Config, port: number): string {
 }
 
 /** Starts deciding and doing. What it opens is closed first, so that nothing acts while the rest goes down. */
-async function startWork(foundation: Foundation, parts: WorkParts): Promise<Loops> {
+async function startWork(foundation: Foundation, { parts, metrics, opened }: WorkParts): Promise<Loops> {
   const { config, stores, queues } = foundation;
-  const { loops, engine, metrics, opened } = parts;
+  const { loops, engine } = parts;
   const watchdog = startWatchdog(STALL_MS_MAX);
   opened.add('watchdog', watchdog.stop);
   opened.add('leadership', async () => {
     const lease = await loops.leadership.acquire(loops.holder, LEASE_TTL_MS);
     if (lease !== null) await loops.leadership.release(lease);
   });
-  const steps = await buildStepPorts(foundation, parts);
-  const consumer = await queues.wake.consume(
-    async (job) => {
-      const outcome = job.kind === 'launch' ? await stepLaunch(steps, job.id) : await stepMachine(steps, job.id);
-      // The row keeps its own time beside the queue's: whichever rings first, the other finds nothing to do.
-      if (outcome.kind === 'again') await wakeRow(stores, job, outcome.afterMs);
-      return outcome;
-    },
-    { concurrency: STEP_CONCURRENCY },
-  );
+  const consumer = await queues.wake.consume(async (job) => await parts.handle(job), {
+    concurrency: STEP_CONCURRENCY,
+  });
   opened.add('machine steps', async () => await consumer.stop(STOP_STEPS_MS));
-  const running = startLoops({ config, loops, engine, retention: stores.retention, metrics });
+  const running = startLoops({
+    intervals: loopIntervals(config),
+    retentionMs: config.retentionMs,
+    loops,
+    engine,
+    retention: stores.retention,
+    metrics,
+  });
   opened.add('loops', async () => await Promise.all(Object.values(running).map(async (loop) => await loop.stop())));
   return running;
 }
 
-async function wakeRow(
-  stores: Stores,
-  job: Parameters<Parameters<Queues['wake']['consume']>[0]>[0],
-  afterMs: number,
-): Promise<void> {
-  if (job.kind === 'launch') await stores.launches.wakeAfter(job.id, afterMs);
-  else await stores.machines.wakeAfter(job.id, afterMs);
+/** A text that is known a little later than those who will ask for it. */
+class LateText {
+  private text: string | null = null;
+
+  set(text: string): void {
+    this.text = text;
+  }
+
+  get(): string {
+    if (this.text === null) throw new Error('bug: asked for before it was known');
+    return this.text;
+  }
 }
 
-async function buildStepPorts(
-  foundation: Foundation,
-  { loops, metrics, wake, agentUrl }: WorkParts,
-): Promise<StepPorts> {
-  const { config, stores } = foundation;
+interface LateParts {
+  readonly metrics: ReturnType<typeof createMetrics>;
+  /** Where agents reach this service: known once its port is bound. */
+  readonly agentUrl: LateText;
+  readonly wake: (name: 'plan' | 'assign') => void;
+}
+
+async function reachOutside(foundation: Foundation, { metrics, agentUrl, wake }: LateParts): Promise<ServiceOutside> {
+  const { config, log, policies, stores, queues, cloud, owner, deploymentKey } = foundation;
   return {
     clock: systemClock,
     ids: systemIds,
-    cloud: foundation.cloud,
+    log,
+    stores,
+    cloud,
+    offerings: createOfferingSource({
+      cloud,
+      clock: systemClock,
+      log,
+      listPriceUsdPerHour,
+      latestSpotPrices: async () => await stores.ledger.listLatestSpotPrices(),
+    }),
     shell: createShell(),
-    machines: stores.machines,
-    launches: stores.launches,
-    credentials: loops.credentials,
-    log: foundation.log,
+    queues,
+    policies,
+    credentials: createCredentials(deploymentKey),
+    bell: new AgentBell(),
     meter: metrics,
-    readPolicy: async (workload) => (await stores.planning.readPolicy(workload))?.policy ?? null,
-    wakePlanner: () => wake('plan'),
     agent: {
       script: await readFile(new URL('./agent/spillway-agent.sh', import.meta.url), 'utf8'),
-      serviceUrl: agentUrl,
+      get serviceUrl() {
+        return agentUrl.get();
+      },
       allowHttp: config.agentAllowHttp,
       renderEnv: renderEnvFile,
       readRecipe,
     },
-    timings: {
+    owner,
+    holder: `${process.pid}-${systemIds.hex(8)}`,
+    leaseTtlMs: LEASE_TTL_MS,
+    agentTiming: { intervalS: config.heartbeatIntervalMs / SECOND_MS, leaseS: config.taskLeaseMs / SECOND_MS },
+    stepTimings: {
       bootPollMs: SECOND_MS / 2,
       joinPollMs: SECOND_MS / 2,
       drainPollMs: SECOND_MS,
       terminatePollMs: 5 * SECOND_MS,
     },
+    wake,
   };
 }
 

@@ -16,59 +16,74 @@ import type { RetentionStore } from '../ports/retention.ts';
 export type LoopName = 'plan' | 'sweep' | 'ring' | 'assign' | 'recover' | 'account' | 'prices' | 'retain';
 export type Loops = Readonly<Record<LoopName, RunningLoop>>;
 
-interface LoopOptions {
-  readonly config: Config;
+/** Milliseconds from the end of one turn of a loop to the beginning of its next. */
+export type LoopIntervals = Readonly<Record<LoopName, number>>;
+
+/** As a service runs them. Four looks per lease: a silent agent's tasks start elsewhere at most a quarter of a lease late. */
+export function loopIntervals(
+  config: Pick<Config, 'planIntervalMs' | 'observeIntervalMs' | 'taskLeaseMs'>,
+): LoopIntervals {
+  return {
+    plan: config.planIntervalMs,
+    sweep: config.observeIntervalMs,
+    ring: SECOND_MS,
+    assign: SECOND_MS,
+    recover: Math.min(15 * SECOND_MS, Math.max(SECOND_MS, config.taskLeaseMs / 4)),
+    account: 5 * SECOND_MS,
+    prices: 15 * MINUTE_MS,
+    retain: HOUR_MS,
+  };
+}
+
+/**
+ * After a wake-up, turns come no closer than this: a wave of a thousand submissions is planned once or twice, not a
+ * thousand times.
+ */
+const GATHER_MS: LoopIntervals = {
+  plan: 200,
+  sweep: 200,
+  ring: 100,
+  assign: 10,
+  recover: 100,
+  account: 100,
+  prices: SECOND_MS,
+  retain: SECOND_MS,
+};
+
+export interface LoopOptions {
+  readonly intervals: LoopIntervals;
+  /** Age from which samples, plans and the like are forgotten. */
+  readonly retentionMs: number;
   readonly loops: LoopPorts;
   readonly engine: EnginePorts;
   readonly retention: RetentionStore;
-  readonly metrics: Metrics;
+  readonly metrics: Pick<Metrics, 'leading' | 'planned' | 'orphansSeen'>;
 }
 
 /** Starts every loop; each goes on by itself through outages. */
 export function startLoops(options: LoopOptions): Loops {
-  const { config, loops, engine, retention } = options;
-  const start = (spec: LoopSpec): RunningLoop => startLoop(spec, { clock: loops.clock, log: loops.log });
+  const { intervals, loops, engine, retention, retentionMs } = options;
+  const turns: Readonly<Record<LoopName, LoopSpec['turn']>> = {
+    plan: async () => await plan(options),
+    sweep: async () => await sweep(options),
+    ring: async () => await ringTick(loops),
+    assign: async () => await assignTasks(engine),
+    recover: async () => await recoverTasks(engine),
+    account: async () => await accountTick(loops),
+    prices: async () => await pricesTick(loops),
+    retain: async () => await retainTick(retention, retentionMs),
+  };
+  const start = (name: LoopName): RunningLoop =>
+    startLoop({ name, intervalMs: intervals[name], gatherMs: GATHER_MS[name], turn: turns[name] }, loops);
   return {
-    plan: start({
-      name: 'plan',
-      intervalMs: config.planIntervalMs,
-      // A wave of a thousand submissions is planned once or twice, not a thousand times.
-      gatherMs: 200,
-      turn: async () => await plan(options),
-    }),
-    sweep: start({
-      name: 'sweep',
-      intervalMs: config.observeIntervalMs,
-      gatherMs: 200,
-      turn: async () => await sweep(options),
-    }),
-    ring: start({ name: 'ring', intervalMs: SECOND_MS, gatherMs: 100, turn: async () => await ringTick(loops) }),
-    assign: start({ name: 'assign', intervalMs: SECOND_MS, gatherMs: 10, turn: async () => await assignTasks(engine) }),
-    recover: start({
-      name: 'recover',
-      // Four looks per lease: a silent agent's tasks start elsewhere at most a quarter of a lease late.
-      intervalMs: Math.min(15 * SECOND_MS, Math.max(SECOND_MS, config.taskLeaseMs / 4)),
-      gatherMs: 100,
-      turn: async () => await recoverTasks(engine),
-    }),
-    account: start({
-      name: 'account',
-      intervalMs: 5 * SECOND_MS,
-      gatherMs: 100,
-      turn: async () => await accountTick(loops),
-    }),
-    prices: start({
-      name: 'prices',
-      intervalMs: 15 * MINUTE_MS,
-      gatherMs: SECOND_MS,
-      turn: async () => await pricesTick(loops),
-    }),
-    retain: start({
-      name: 'retain',
-      intervalMs: HOUR_MS,
-      gatherMs: SECOND_MS,
-      turn: async () => await retainTick(retention, config.retentionMs),
-    }),
+    plan: start('plan'),
+    sweep: start('sweep'),
+    ring: start('ring'),
+    assign: start('assign'),
+    recover: start('recover'),
+    account: start('account'),
+    prices: start('prices'),
+    retain: start('retain'),
   };
 }
 

@@ -1,0 +1,145 @@
+import type { AgentBell } from '../engine/bell.ts';
+import { createAgentGateway } from '../engine/gateway.ts';
+import type { EnginePorts } from '../engine/ports.ts';
+import { stepLaunch } from '../jobs/launch.ts';
+import { stepMachine } from '../jobs/machine.ts';
+import type { AgentDelivery, StepOutcome, StepPorts, StepTimings } from '../jobs/ports.ts';
+import { CloudView, type LoopPorts } from '../loops/ports.ts';
+import type { WorkloadPolicy } from '../model/policy.ts';
+import { SECOND_MS } from '../model/time.ts';
+import type { AgentGateway, AgentTiming } from '../ports/agent-gateway.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Cloud } from '../ports/cloud.ts';
+import type { LaunchCredentials } from '../ports/credentials.ts';
+import type { Ids } from '../ports/ids.ts';
+import type { Log } from '../ports/log.ts';
+import type { StepMeter } from '../ports/meter.ts';
+import type { OfferingSource } from '../ports/offerings.ts';
+import type { PolicySource } from '../ports/policies.ts';
+import type { TaskQueues, WakeJob, WakeQueue } from '../ports/queue.ts';
+import type { Shell } from '../ports/shell.ts';
+import type { Stores } from './stores.ts';
+
+/** Three missed renewals at the default plan interval; a crashed leader is replaced after this long. */
+export const LEASE_TTL_MS = 15 * SECOND_MS;
+
+/** Everything one service process reaches the outside with. `main.ts` gives the real ones, the simulation its own. */
+export interface ServiceOutside {
+  readonly clock: Clock;
+  readonly ids: Ids;
+  readonly log: Log;
+  readonly stores: Stores;
+  readonly cloud: Cloud;
+  readonly offerings: OfferingSource;
+  readonly shell: Shell;
+  readonly queues: { readonly wake: WakeQueue; readonly tasks: TaskQueues };
+  readonly policies: PolicySource & { byWorkload(): ReadonlyMap<string, WorkloadPolicy> };
+  readonly credentials: LaunchCredentials;
+  readonly bell: AgentBell;
+  readonly meter: StepMeter;
+  readonly agent: AgentDelivery;
+  /** Value of the owner tag on everything of ours. */
+  readonly owner: string;
+  /** Name of this process in the lease; new with every start. */
+  readonly holder: string;
+  readonly leaseTtlMs: number;
+  readonly agentTiming: AgentTiming;
+  readonly stepTimings: StepTimings;
+  /** Wakes a loop of this process, once they run. */
+  readonly wake: (name: 'plan' | 'assign') => void;
+}
+
+/** What a service process is made of, before anything of it runs. */
+export interface ServiceParts {
+  readonly engine: EnginePorts;
+  readonly gateway: AgentGateway;
+  readonly loops: LoopPorts;
+  readonly steps: StepPorts;
+  /** What a worker does with a job of the wake queue. */
+  handle(job: WakeJob): Promise<StepOutcome>;
+}
+
+/** Puts a service process together; nothing is opened, started or asked here. */
+export function assembleService(outside: ServiceOutside): ServiceParts {
+  const engine = buildEngine(outside);
+  const steps = buildSteps(outside);
+  return {
+    engine,
+    gateway: createAgentGateway(engine),
+    loops: buildLoops(outside),
+    steps,
+    async handle(job) {
+      const outcome = job.kind === 'launch' ? await stepLaunch(steps, job.id) : await stepMachine(steps, job.id);
+      // The row keeps its own time beside the queue's: whichever rings first, the other finds nothing to do.
+      if (outcome.kind === 'again') {
+        if (job.kind === 'launch') await steps.launches.wakeAfter(job.id, outcome.afterMs);
+        else await steps.machines.wakeAfter(job.id, outcome.afterMs);
+      }
+      return outcome;
+    },
+  };
+}
+
+function buildEngine(outside: ServiceOutside): EnginePorts {
+  const { clock, ids, log, stores, queues, bell, agentTiming, policies, wake } = outside;
+  return {
+    clock,
+    ids,
+    log,
+    tasks: stores.tasks,
+    agents: stores.agents,
+    queues: queues.tasks,
+    wake: queues.wake,
+    bell,
+    timing: agentTiming,
+    policies: () => policies.byWorkload(),
+    wakeAssigner: () => wake('assign'),
+    wakePlanner: () => wake('plan'),
+  };
+}
+
+function buildLoops(outside: ServiceOutside): LoopPorts {
+  const { clock, ids, log, cloud, offerings, policies, credentials, stores, queues, owner, holder } = outside;
+  return {
+    clock,
+    ids,
+    log,
+    cloud,
+    offerings,
+    policies,
+    credentials,
+    leadership: stores.leadership,
+    planning: stores.planning,
+    machines: stores.machines,
+    launches: stores.launches,
+    sweeping: stores.sweeping,
+    ledger: stores.ledger,
+    wake: queues.wake,
+    owner,
+    holder,
+    leaseTtlMs: outside.leaseTtlMs,
+    view: new CloudView(),
+    // Every agent must have had the time to report once.
+    decideFromMs: clock.monotonicMs() + (outside.agentTiming.intervalS + 1) * SECOND_MS,
+    notifyAgents: (agentIds) => outside.bell.ring(agentIds),
+  };
+}
+
+function buildSteps(outside: ServiceOutside): StepPorts {
+  const { clock, ids, log, cloud, shell, stores, credentials, meter, agent, wake } = outside;
+  return {
+    clock,
+    ids,
+    log,
+    cloud,
+    shell,
+    machines: stores.machines,
+    launches: stores.launches,
+    credentials,
+    meter,
+    readPolicy: async (workload) => (await stores.planning.readPolicy(workload))?.policy ?? null,
+    wakePlanner: () => wake('plan'),
+    agent,
+    timings: outside.stepTimings,
+  };
+}
