@@ -21,6 +21,8 @@ const wiring: CliWiring = {
     await runRegionUntilSignal(options);
     return 0;
   },
+  simulateChaos: async (request, hooks) =>
+    await (await import('./chaos/campaign.ts')).runCampaign({ ...request, ...hooks }),
 };
 
 /** Migrates the database of DATABASE_URL, or embedded Postgres, which is started for it and stopped again. */

@@ -24,10 +24,10 @@ const ROWS: readonly (readonly string[])[] = [
   ['engine'],
   ['simulator'],
   // The only places that wire adapters in.
-  ['wiring', 'main.ts', 'cli.ts'],
+  ['wiring', 'chaos', 'main.ts', 'cli.ts'],
 ];
 /** Folders that may wire see each other. */
-const WIRING: readonly string[] = ['wiring', 'main.ts', 'cli.ts'];
+const WIRING: readonly string[] = ['wiring', 'chaos', 'main.ts', 'cli.ts'];
 /** These see adapters only through `ports/`. */
 const WITHOUT_ADAPTERS: readonly string[] = ['jobs', 'loops', 'server', 'engine'];
 const ADAPTERS: readonly string[] = ['store', 'queue', 'cloud', 'ssh', 'sources'];
@@ -234,6 +234,7 @@ const ALLOWED: Readonly<Record<string, string>> = {
   'src/store/generate-types.ts': 'a tool for developers, not part of the service',
   'src/server/': 'deadlines of long polls',
   'src/commands/': 'the CLI waits for the service in real time',
+  'src/chaos/': 'its processes, real sessions and the tripwire itself; what it runs inside is watched by that wire',
   'src/main.ts': 'wires',
   'src/cli.ts': 'wires',
 };

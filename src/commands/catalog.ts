@@ -11,6 +11,7 @@ import { policyList } from './policy/list.ts';
 import { policySchema } from './policy/schema.ts';
 import { policyValidate } from './policy/validate.ts';
 import { serve } from './serve.ts';
+import { simulateChaos } from './simulate/chaos.ts';
 import { simulateRegion } from './simulate/region.ts';
 import { status } from './status.ts';
 import { taskList } from './task/list.ts';
@@ -37,6 +38,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   policySchema,
   serve,
   migrate,
+  simulateChaos,
   simulateRegion,
   configShow,
   completion,

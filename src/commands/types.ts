@@ -89,6 +89,58 @@ export interface SimulatedRegionOptions {
   readonly dataDir?: string;
 }
 
+/** What to simulate; see `simulate chaos`. */
+export interface ChaosRequest {
+  readonly seeds: { readonly first: number; readonly last: number };
+  /** Simulated hours with faults, per seed. */
+  readonly hours: number;
+  /** Only these faults; null = all that a seed has. */
+  readonly only: readonly string[] | null;
+  readonly repeat: number;
+  readonly shrink: boolean;
+  readonly untilViolation: boolean;
+  /** Real milliseconds after which no further seed is begun; null = never. */
+  readonly budgetMs: number | null;
+  readonly shards?: number;
+  readonly adminUrls?: readonly string[];
+}
+
+export interface ChaosSeedResult {
+  readonly seed: number;
+  readonly digest: string;
+  readonly simulatedMs: number;
+  readonly faults: readonly string[];
+  readonly violation: { readonly rule: string; readonly message: string } | null;
+}
+
+/** The first six keys are the promise to scripts. */
+export interface ChaosReport {
+  readonly simulatedHours: number;
+  readonly faultsInjected: number;
+  readonly transitionsCovered: number;
+  readonly transitionsTotal: number;
+  readonly violations: number;
+  readonly digest: string;
+  readonly seeds: number;
+  readonly failures: readonly {
+    readonly seed: number;
+    readonly rule: string;
+    readonly message: string;
+    readonly faults: readonly string[];
+  }[];
+  readonly slowestRecoveryMinutes: number;
+  readonly tookS: number;
+}
+
+export interface ChaosHooks {
+  readonly signal: AbortSignal;
+  readonly onSeed: (done: {
+    readonly result: ChaosSeedResult;
+    readonly finished: number;
+    readonly wanted: number;
+  }) => void;
+}
+
 /**
  * What only `cli.ts` may reach: the composition root, adapters, the environment. Each is loaded when it is called,
  * so that a command pays for nothing it does not use.
@@ -100,4 +152,5 @@ export interface CliWiring {
   runService(config: Config): Promise<number>;
   migrate(config: Config, mode: 'apply' | 'check'): Promise<MigrationReport>;
   simulateRegion(options: SimulatedRegionOptions): Promise<number>;
+  simulateChaos(request: ChaosRequest, hooks: ChaosHooks): Promise<ChaosReport>;
 }

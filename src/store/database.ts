@@ -1,5 +1,4 @@
-import { Kysely, PostgresDialect, sql, type RawBuilder, type Transaction } from 'kysely';
-import type { Pool } from 'pg';
+import { Kysely, PostgresDialect, type PostgresPool, sql, type RawBuilder, type Transaction } from 'kysely';
 
 import type { Database } from './database.generated.ts';
 
@@ -7,7 +6,7 @@ export type Db = Kysely<Database>;
 export type Tx = Transaction<Database>;
 
 /** Kysely over a pool of ours; every table is looked for in schema `spillway`. */
-export function createDatabase(pool: Pool): Db {
+export function createDatabase(pool: PostgresPool): Db {
   return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) }).withSchema('spillway');
 }
 

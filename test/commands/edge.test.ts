@@ -30,6 +30,7 @@ async function cli(
       runService: refuse,
       migrate: refuse,
       simulateRegion: refuse,
+      simulateChaos: refuse,
       ...wiring,
     },
     nowMs: () => 0,

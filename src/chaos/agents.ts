@@ -1,0 +1,264 @@
+import { createHash } from 'node:crypto';
+import type { AgentId, TaskId } from '../model/ids.ts';
+import type { Resources } from '../model/resources.ts';
+import type {
+  AgentGateway,
+  AgentOrders,
+  AgentReport,
+  AgentTiming,
+  CordonState,
+  RunOrder,
+} from '../ports/agent-gateway.ts';
+import type { Ids } from '../ports/ids.ts';
+import { type AgentNetwork, NO_ANSWER } from './network.ts';
+import type { Sim } from './sim.ts';
+
+const RETRY_MS = 4_000;
+/** Between two looks at whether work ended. */
+const NUDGE_MS = 50;
+
+/** What all agents of a run share. */
+export interface AgentWorld {
+  readonly sim: Sim;
+  readonly ids: Ids;
+  readonly network: AgentNetwork;
+  /** An agent begins a task: the truth looks whether another one still runs it. */
+  onStart(agent: ChaosAgent, taskId: TaskId): void;
+  /** A task ran to its end, whether or not anybody hears of it. */
+  onEnd(taskId: TaskId): void;
+}
+
+export interface AgentBirth {
+  readonly name: string;
+  readonly enrolmentToken: string;
+  readonly capacity: Resources;
+  readonly labels?: Readonly<Record<string, string>>;
+  /** False once the machine under it is gone. */
+  readonly isPowered: () => boolean;
+  /** What the agent before it on this machine left running. */
+  readonly inherited?: ReadonlyMap<TaskId, RunningTask>;
+}
+
+export interface RunningTask {
+  readonly attempt: number;
+  readonly endsAtMs: number;
+}
+
+interface EndedTask {
+  readonly taskId: TaskId;
+  readonly attempt: number;
+}
+
+/**
+ * An agent as the `sh` one behaves (PROTOCOL.md), at the level of reports and orders: registers, reports, obeys the cordon, runs
+ * each attempt once, for as long as its command says, and ends its work itself when its reports go unanswered for two thirds of a lease.
+ */
+export class ChaosAgent {
+  readonly name: string;
+  /** Cut off until then: nothing of it arrives, nothing reaches it. */
+  silentUntilMs = 0;
+  /** What it says it uses beyond the truth; a lie. */
+  lies = false;
+  id: AgentId | null = null;
+  private readonly world: AgentWorld;
+  private readonly birth: AgentBirth;
+  private readonly running = new Map<TaskId, RunningTask>();
+  private bootId: string;
+  private token = '';
+  private ended: EndedTask[] = [];
+  private cordon: CordonState = { cordoned: false, generation: 0 };
+  private timing: AgentTiming = { intervalS: 10, leaseS: 60 };
+  private seq = 0;
+  private lastAcceptedMs = 0;
+  private stopped = false;
+  private asking = false;
+
+  constructor(world: AgentWorld, birth: AgentBirth) {
+    this.world = world;
+    this.birth = birth;
+    this.name = birth.name;
+    this.bootId = world.ids.hex(8);
+    for (const [taskId, task] of birth.inherited ?? []) this.running.set(taskId, task);
+    this.lastAcceptedMs = world.sim.nowMs;
+    world.sim.launch(200, async () => await this.register());
+    this.fence();
+  }
+
+  /** The truth about its work, whatever it reports. */
+  runningTasks(): ReadonlyMap<TaskId, RunningTask> {
+    this.endDue();
+    return this.isAlive() ? this.running : new Map();
+  }
+
+  isAlive(): boolean {
+    return !this.stopped && this.birth.isPowered();
+  }
+
+  /** The process is gone, its tasks with it. */
+  stop(): void {
+    this.stopped = true;
+    this.running.clear();
+  }
+
+  /** The process goes, its tasks stay for the next agent of the machine. */
+  handOver(): ReadonlyMap<TaskId, RunningTask> {
+    const left = new Map(this.runningTasks());
+    this.stop();
+    return left;
+  }
+
+  /** The agent process starts again under a new boot; the tasks of the one before are gone. */
+  restart(): void {
+    if (!this.isAlive() || this.id === null) return;
+    this.running.clear();
+    this.ended = [];
+    this.bootId = this.world.ids.hex(8);
+    this.seq = 0;
+  }
+
+  /** Word from the service that orders changed. */
+  nudge(): void {
+    this.world.sim.launch(NUDGE_MS, async () => await this.report());
+  }
+
+  private async register(): Promise<void> {
+    if (!this.isAlive() || this.id !== null) return;
+    const { ids, sim } = this.world;
+    this.token = ids.hex(32);
+    const answer = await this.ask(
+      async (gateway) =>
+        await gateway.register({
+          enrolmentTokenHash: sha256(this.birth.enrolmentToken),
+          agentTokenHash: sha256(this.token),
+          registration: {
+            name: this.name,
+            bootId: this.bootId,
+            capacity: this.birth.capacity,
+            labels: this.birth.labels ?? {},
+          },
+        }),
+    );
+    if (answer === NO_ANSWER) return sim.launch(RETRY_MS, async () => await this.register());
+    if (answer.kind === 'refused') return this.stop();
+    this.id = answer.agentId;
+    this.timing = answer.timing;
+    this.lastAcceptedMs = sim.nowMs;
+    await this.beat();
+  }
+
+  private async beat(): Promise<void> {
+    if (!this.isAlive()) return;
+    await this.report();
+    this.world.sim.launch(this.timing.intervalS * 1000, async () => await this.beat());
+  }
+
+  private async report(): Promise<void> {
+    if (!this.isAlive() || this.id === null || this.asking) return;
+    const agentId = this.id;
+    this.asking = true;
+    this.endDue();
+    this.seq += 1;
+    const said = this.render();
+    const answer = await this.ask(async (gateway) => {
+      // As the API does: whose token is it?
+      const known = await gateway.authenticate(sha256(this.token));
+      return known === agentId ? await gateway.heartbeat(agentId, said) : ({ kind: 'unknown-agent' } as const);
+    });
+    this.asking = false;
+    if (!this.isAlive() || answer === NO_ANSWER || said.bootId !== this.bootId) return;
+    if (answer.kind !== 'accepted') return this.stop();
+    this.lastAcceptedMs = this.world.sim.nowMs;
+    this.timing = answer.orders.timing;
+    this.obey(answer.orders, said);
+  }
+
+  private render(): AgentReport {
+    const running = [...this.running].map(([taskId, { attempt }]) => {
+      return { taskId, attempt, state: 'running' as const, progressBase64: null };
+    });
+    const ended = this.ended.map((task) => {
+      return { ...task, state: 'exited' as const, exitCode: 0, progressBase64: null };
+    });
+    const { capacity } = this.birth;
+    return {
+      bootId: this.bootId,
+      seq: this.seq,
+      capacity,
+      used: this.lies ? capacity : { cpuMilli: running.length * 1000, memoryMib: running.length * 512 },
+      cordon: this.cordon,
+      tasks: [...running, ...ended],
+      leaving: false,
+    };
+  }
+
+  private obey(orders: AgentOrders, said: AgentReport): void {
+    for (const { taskId, attempt } of orders.stop) {
+      if (this.running.get(taskId)?.attempt === attempt) this.running.delete(taskId);
+    }
+    this.ended = this.ended.filter(
+      (task) => !orders.ack.some(({ taskId, attempt }) => taskId === task.taskId && attempt === task.attempt),
+    );
+    const changed = orders.cordon.generation !== this.cordon.generation;
+    this.cordon = orders.cordon;
+    const begun = orders.run.filter((order) => this.isNew(order, said));
+    for (const order of begun) this.start(order);
+    if (orders.leave && this.running.size === 0 && this.ended.length === 0) return this.leave();
+    // An agent tells at once what it obeys now.
+    if (changed || begun.length > 0 || orders.stop.length + orders.ack.length > 0) this.nudge();
+  }
+
+  private isNew({ taskId, attempt }: RunOrder, said: AgentReport): boolean {
+    if (this.running.has(taskId) || this.ended.some((task) => task.taskId === taskId)) return false;
+    return !said.tasks.some((task) => task.taskId === taskId && task.attempt === attempt);
+  }
+
+  private start({ taskId, attempt, script }: RunOrder): void {
+    this.world.onStart(this, taskId);
+    const seconds = Number(/'sleep' '(\d+)'/.exec(script)?.[1] ?? 0);
+    const endsAtMs = this.world.sim.nowMs + seconds * 1000;
+    this.running.set(taskId, { attempt, endsAtMs });
+    this.world.sim.launch(seconds * 1000 + 1, async () => await this.report());
+  }
+
+  private endDue(): void {
+    for (const [taskId, { attempt, endsAtMs }] of this.running) {
+      if (endsAtMs > this.world.sim.nowMs) continue;
+      this.running.delete(taskId);
+      this.ended.push({ taskId, attempt });
+      this.world.onEnd(taskId);
+    }
+  }
+
+  /** The goodbye, heard or not. */
+  private leave(): void {
+    const { id } = this;
+    if (id === null) return this.stop();
+    this.seq += 1;
+    const said = { ...this.render(), leaving: true };
+    void this.ask(async (gateway) => await gateway.heartbeat(id, said));
+    this.stop();
+  }
+
+  /** Looked at by its own clock, answered or not. */
+  private fence(): void {
+    const { sim } = this.world;
+    sim.at(1_000, () => {
+      if (!this.isAlive()) return;
+      this.endDue();
+      if (sim.nowMs - this.lastAcceptedMs >= (this.timing.leaseS * 2000) / 3) this.running.clear();
+      this.fence();
+    });
+  }
+
+  private async ask<T>(request: (gateway: AgentGateway) => Promise<T>): Promise<T | typeof NO_ANSWER> {
+    if (this.silentUntilMs > this.world.sim.nowMs) {
+      await new Promise<void>((resolve) => this.world.sim.at(RETRY_MS, resolve));
+      return NO_ANSWER;
+    }
+    return await this.world.network.ask(this.name, request);
+  }
+}
+
+export function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}

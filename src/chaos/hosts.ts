@@ -1,0 +1,164 @@
+import { AppError, type ErrorCode } from '../model/errors.ts';
+import type { CommandResult, Shell, ShellSession, ShellTarget, UploadFile } from '../ports/shell.ts';
+import type { InstanceView, Region } from '../simulator/region.ts';
+import { type AgentWorld, ChaosAgent } from './agents.ts';
+import { type FaultRates, performing, type Proc, type Sim } from './sim.ts';
+
+const LATENCY_MS = 300;
+/** What the join script waits for the agent it replaces. */
+const JOIN_MS = 1_500;
+const REMEMBERED_COMMANDS_MAX = 1_000;
+
+interface Host {
+  readonly files: Map<string, string>;
+  agent: ChaosAgent | null;
+  /** A join that runs; a second one is told to come back. */
+  joining: boolean;
+  /** Its SSH answers with another key than the one it was given. */
+  readonly foreignKey: boolean;
+}
+
+/** How some hosts are, by chance. */
+export interface HostRates {
+  readonly foreignKey: number;
+  readonly joinFails: number;
+  readonly agentMute: number;
+}
+
+/** Machines as SSH shows them: one host per instance of the regions, and what a join does there. */
+export class ChaosHosts {
+  private readonly sim: Sim;
+  private readonly regions: readonly Region[];
+  private readonly agents: AgentWorld;
+  private readonly rates: HostRates;
+  private readonly hosts = new Map<string, Host>();
+
+  constructor(sim: Sim, options: { regions: readonly Region[]; agents: AgentWorld; rates: HostRates }) {
+    this.sim = sim;
+    this.regions = options.regions;
+    this.agents = options.agents;
+    this.rates = options.rates;
+  }
+
+  agentOn(instanceId: string): ChaosAgent | null {
+    return this.hosts.get(instanceId)?.agent ?? null;
+  }
+
+  listAgents(): readonly ChaosAgent[] {
+    return [...this.hosts.values()].flatMap(({ agent }) => (agent === null ? [] : [agent]));
+  }
+
+  /** SSH as one process has it. */
+  of(proc: Proc, rates: FaultRates): Shell {
+    const call = async <T>(site: string, target: { readonly host: string }, effect: () => T | Promise<T>): Promise<T> =>
+      await this.sim.call<T>(proc, {
+        site: `ssh.${site}`,
+        rates,
+        latencyMs: LATENCY_MS,
+        perform: performing(effect),
+        lost: () => sshError('SSH_UNREACHABLE', target.host),
+      });
+    return {
+      isOpen: async (host) => await call('open', { host }, () => this.instanceAt(host) !== null),
+      withSession: async (target, _deadlineMs, use) => {
+        const instance = await call('connect', target, () => this.logIn(target));
+        const session: ShellSession = {
+          upload: async (files) => await call('upload', target, () => this.upload(instance, target, files)),
+          runScript: async (script) => await call('run', target, () => this.run(instance, target, script)),
+        };
+        return await use(session);
+      },
+    };
+  }
+
+  private logIn(target: ShellTarget): InstanceView {
+    const instance = this.instanceAt(target.host);
+    if (instance === null) throw sshError('SSH_UNREACHABLE', target.host);
+    if (this.hostOf(instance.instanceId).foreignKey || !hasHostKey(instance, target.hostKey)) {
+      throw sshError('SSH_HOST_KEY', target.host);
+    }
+    return instance;
+  }
+
+  private upload(instance: InstanceView, target: ShellTarget, files: readonly UploadFile[]): void {
+    if (this.instanceAt(target.host)?.instanceId !== instance.instanceId)
+      throw sshError('SSH_UNREACHABLE', target.host);
+    const host = this.hostOf(instance.instanceId);
+    for (const { path, content } of files.slice(0, REMEMBERED_COMMANDS_MAX)) host.files.set(path, content);
+  }
+
+  private run(instance: InstanceView, target: ShellTarget, script: string): CommandResult {
+    if (this.instanceAt(target.host)?.instanceId !== instance.instanceId)
+      throw sshError('SSH_UNREACHABLE', target.host);
+    if (!script.includes('agent.pid')) return result(0);
+    return this.join(this.hostOf(instance.instanceId), instance);
+  }
+
+  private join(host: Host, instance: InstanceView): CommandResult {
+    if (host.joining) return result(75);
+    if (this.sim.strikes('host', 'join-fails', this.rates.joinFails)) return result(1);
+    const token = /^SPILLWAY_ENROL_TOKEN=(.+)$/m.exec(host.files.get('.spillway/agent.settings') ?? '')?.[1];
+    if (token === undefined) return result(66);
+    // As the script does: the token is read once.
+    host.files.delete('.spillway/agent.settings');
+    const inherited = host.agent?.handOver() ?? new Map();
+    host.agent = null;
+    if (this.sim.strikes('host', 'agent-mute', this.rates.agentMute)) return result(0);
+    host.joining = true;
+    this.sim.at(JOIN_MS, () => {
+      host.joining = false;
+    });
+    host.agent = new ChaosAgent(this.agents, {
+      name: `agent-on-${instance.instanceId}`,
+      enrolmentToken: token,
+      capacity: { cpuMilli: instance.vcpus * 1000, memoryMib: instance.memoryMib - 512 },
+      isPowered: () => this.stateOf(instance.instanceId) === 'running',
+      inherited,
+    });
+    return result(0);
+  }
+
+  private hostOf(instanceId: string): Host {
+    const found = this.hosts.get(instanceId);
+    if (found !== undefined) return found;
+    const foreignKey = this.sim.strikes('host', 'foreign-key', this.rates.foreignKey);
+    const host: Host = { files: new Map(), agent: null, joining: false, foreignKey };
+    this.hosts.set(instanceId, host);
+    return host;
+  }
+
+  private stateOf(instanceId: string): string | undefined {
+    for (const region of this.regions) {
+      const found = region.findInstance(instanceId);
+      if (found !== null) return found.state;
+    }
+    return undefined;
+  }
+
+  private instanceAt(address: string): InstanceView | null {
+    for (const region of this.regions) {
+      const found = region
+        .instances()
+        .find(
+          ({ privateIp, state, bootedAtMs }) => privateIp === address && state === 'running' && bootedAtMs !== null,
+        );
+      if (found !== undefined) return found;
+    }
+    return null;
+  }
+}
+
+/** The key reached the host through user-data, as cloud-init would install it. */
+function hasHostKey({ userData }: InstanceView, hostKey: string): boolean {
+  return Buffer.from(userData ?? '', 'base64')
+    .toString('utf8')
+    .includes(hostKey);
+}
+
+function result(exitCode: number): CommandResult {
+  return { exitCode, signal: null, output: exitCode === 0 ? '' : `exit ${exitCode}`, truncated: false };
+}
+
+function sshError(code: Extract<ErrorCode, `SSH_${string}`>, host: string): AppError {
+  return new AppError(code, `no session with ${host}`, { remedy: 'none: it was injected' });
+}

@@ -1,0 +1,145 @@
+import { readAwsFailure, toCloudError, toRunOutcome } from '../cloud/aws-errors.ts';
+import {
+  toCloudInstance,
+  toImageFacts,
+  toInstanceType,
+  toLaunchedInstance,
+  toSpotPrice,
+  toSubnetFacts,
+} from '../cloud/facts.ts';
+import { type Page, readPages } from '../cloud/pages.ts';
+import { toRunInput } from '../cloud/run-input.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Cloud, InstanceListing, RunOutcome, RunRequest } from '../ports/cloud.ts';
+import { Ec2Error } from '../simulator/ec2-error.ts';
+import type { Ec2Action, Ec2Input, Ec2Output, Region } from '../simulator/region.ts';
+
+export interface RegionCloudOptions {
+  readonly regions: ReadonlyMap<string, Region>;
+  readonly clock: Clock;
+  /** Instance types that are shown; the whole catalogue would only make each plan slow. */
+  readonly types: readonly string[];
+  /** Instances on one page of a listing; EC2's least is 5. */
+  readonly pageSize: number;
+  /** Called before EC2 hears of a launch. */
+  readonly onRun: (request: RunRequest) => void;
+  /** Called with each id before EC2 hears of it. */
+  readonly onTerminate: (instanceId: string) => void;
+}
+
+/** The simulated region as the product's `Cloud`, in process: the adapter's own mapping, without the wire. */
+export function createRegionCloud(options: RegionCloudOptions): Cloud {
+  const { clock } = options;
+  const call = <A extends Ec2Action>(regionName: string, action: A, input: Ec2Input<A>): Ec2Output<A> => {
+    const region = options.regions.get(regionName);
+    if (region === undefined) throw sdkError('TimeoutError', `no such region: ${regionName}`);
+    try {
+      const answer = region.perform(action, input);
+      if (region.faults.takeLostReply(action)) throw sdkError('TimeoutError', 'the answer was lost');
+      return answer;
+    } catch (error) {
+      throw error instanceof Ec2Error ? sdkError(error.code, error.message, error.httpStatus) : error;
+    }
+  };
+  const asking = <T>(doing: string, ask: () => T): T => {
+    try {
+      return ask();
+    } catch (error) {
+      throw toCloudError(error, doing);
+    }
+  };
+  return {
+    async runInstances(request) {
+      options.onRun(request);
+      return run(request, clock, call);
+    },
+    listInstances: async (region, owner) => await list(options, { region, owner, call }),
+
+    async terminateInstances(region, instanceIds) {
+      for (const id of instanceIds) options.onTerminate(id);
+      try {
+        call(region, 'TerminateInstances', { InstanceIds: [...instanceIds] });
+        return { kind: 'accepted' };
+      } catch (error) {
+        if (readAwsFailure(error).code === 'InvalidInstanceID.NotFound') return { kind: 'not-found', instanceIds };
+        throw toCloudError(error, 'terminate instances');
+      }
+    },
+
+    async listInstanceTypes(region) {
+      const named = { InstanceTypes: [...options.types] as never };
+      const answer = asking('list types', () => call(region, 'DescribeInstanceTypes', named));
+      return (answer.InstanceTypes ?? []).map(toInstanceType).filter((type) => type !== null);
+    },
+
+    async describeImages(region, imageIds) {
+      const answer = asking('describe images', () => call(region, 'DescribeImages', { ImageIds: [...imageIds] }));
+      return (answer.Images ?? []).map(toImageFacts).filter((image) => image !== null);
+    },
+
+    async describeSubnets(region, subnetIds) {
+      const answer = asking('describe subnets', () => call(region, 'DescribeSubnets', { SubnetIds: [...subnetIds] }));
+      return (answer.Subnets ?? []).map(toSubnetFacts).filter((subnet) => subnet !== null);
+    },
+
+    async listSpotPrices(region, instanceTypes, sinceMs) {
+      const question = { InstanceTypes: [...instanceTypes] as never, StartTime: new Date(sinceMs) };
+      const read = async (NextToken: string | undefined): Promise<Page<object>> => {
+        const answer = asking('list prices', () =>
+          call(region, 'DescribeSpotPriceHistory', { ...question, NextToken }),
+        );
+        return { items: answer.SpotPriceHistory ?? [], nextToken: answer.NextToken };
+      };
+      const { items } = await readPages(read, { pagesMax: 100, deadlineMonotonicMs: Infinity, monotonicMs: () => 0 });
+      return items.map(toSpotPrice).filter((price) => price !== null);
+    },
+
+    consoleOutput: async () => null,
+  };
+}
+
+type Call = <A extends Ec2Action>(region: string, action: A, input: Ec2Input<A>) => Ec2Output<A>;
+
+function run(request: RunRequest, clock: Clock, call: Call): RunOutcome {
+  if (clock.nowMs() > request.signBeforeMs) {
+    return { kind: 'refused', errorClass: 'ended', code: 'SignDeadlinePassed', message: 'too late to be signed' };
+  }
+  try {
+    const answer = call(request.region, 'RunInstances', toRunInput(request));
+    const instances = (answer.Instances ?? []).map(toLaunchedInstance).filter((instance) => instance !== null);
+    return { kind: 'launched', instances };
+  } catch (error) {
+    return toRunOutcome(error);
+  }
+}
+
+async function list(
+  { clock, pageSize }: RegionCloudOptions,
+  { region, owner, call }: { readonly region: string; readonly owner: string; readonly call: Call },
+): Promise<InstanceListing> {
+  const startedAtMs = clock.nowMs();
+  const filters = [{ Name: 'tag:spillway:owner', Values: [owner] }];
+  const readPage = async (NextToken: string | undefined): Promise<Page<object>> => {
+    const answer = call(region, 'DescribeInstances', { Filters: filters, MaxResults: pageSize, NextToken });
+    return {
+      items: (answer.Reservations ?? []).flatMap(({ Instances = [] }) => Instances),
+      nextToken: answer.NextToken,
+    };
+  };
+  try {
+    const bounds = { pagesMax: 100, deadlineMonotonicMs: Infinity, monotonicMs: () => 0 };
+    const pages = await readPages(readPage, bounds);
+    const instances = pages.items.map(toCloudInstance).filter((instance) => instance !== null);
+    return { instances, complete: pages.stoppedBy === null, startedAtMs };
+  } catch (error) {
+    throw toCloudError(error, `list instances in ${region}`);
+  }
+}
+
+/** An exception as the SDK throws it: the code is its name, the status is beside it. */
+function sdkError(code: string, message: string, httpStatusCode?: number): Error {
+  return Object.assign(new Error(message), {
+    name: code,
+    ...(httpStatusCode === undefined ? {} : { $metadata: { httpStatusCode } }),
+  });
+}

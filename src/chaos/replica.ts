@@ -1,0 +1,190 @@
+import { AgentBell } from '../engine/bell.ts';
+import type { AgentId } from '../model/ids.ts';
+import type { AgentGateway } from '../ports/agent-gateway.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Cloud } from '../ports/cloud.ts';
+import type { LaunchCredentials } from '../ports/credentials.ts';
+import type { Log } from '../ports/log.ts';
+import { listPriceUsdPerHour } from '../cost/catalogue.ts';
+import { createOfferingSource } from '../sources/offerings.ts';
+import { createDatabase } from '../store/database.ts';
+import { type Loops, startLoops } from '../wiring/loops.ts';
+import { assembleService, type ServiceOutside, type ServiceParts } from '../wiring/service.ts';
+import { buildStores, type Stores } from '../wiring/stores.ts';
+import { ChanceIds } from './chance.ts';
+import type { ChaosHosts } from './hosts.ts';
+import type { Endpoint } from './network.ts';
+import { createProcessCloud } from './process-cloud.ts';
+import type { ChaosTaskQueues, ChaosWakeQueue } from './queues.ts';
+import { CALL_RATES, type Scenario } from './scenario.ts';
+import { InjectedThrow, type Proc, type Sim } from './sim.ts';
+import { SimPool } from './sql-pool.ts';
+import type { SqlWorld } from './sql.ts';
+
+const RETENTION_MS = 14 * 24 * 3_600_000;
+
+/** What the processes of one installation share. */
+export interface Datacenter {
+  readonly sim: Sim;
+  readonly scenario: Scenario;
+  readonly sql: SqlWorld;
+  readonly hosts: ChaosHosts;
+  readonly wake: ChaosWakeQueue;
+  readonly tasks: ChaosTaskQueues;
+  readonly credentials: LaunchCredentials;
+  readonly owner: string;
+  readonly policies: ServiceOutside['policies'];
+  /** EC2 as seen with a clock; the process adds its own travels and troubles. */
+  cloud(clock: Clock): Cloud;
+  /** Orders of these agents changed: whoever waits at a process of ours is told. */
+  nudge(agentIds: ReadonlySet<AgentId>): void;
+}
+
+/** One service process: the product's own parts, on the simulation's adapters. */
+export class Replica implements Endpoint {
+  readonly proc: Proc;
+  /** Added to true time on its wall clock. */
+  skewMs: number;
+  private readonly world: Datacenter;
+  private parts: ServiceParts | null = null;
+  private loops: Loops | null = null;
+
+  constructor(world: Datacenter, name: string, skewMs: number) {
+    this.world = world;
+    this.skewMs = skewMs;
+    this.proc = world.sim.createProc(name, () => this.main());
+  }
+
+  gateway(): AgentGateway | null {
+    return this.loops === null ? null : (this.parts?.gateway ?? null);
+  }
+
+  /** For what a user does through the operator API; null while it starts. */
+  service(): ServiceParts | null {
+    return this.loops === null ? null : this.parts;
+  }
+
+  private main(): void {
+    const { sim } = this.world;
+    this.parts = null;
+    this.loops = null;
+    const { incarnation } = this.proc;
+    this.boot().catch(() => {
+      // A service that cannot start ends; whoever runs it starts it again.
+      if (this.proc.incarnation === incarnation) sim.crash(this.proc);
+    });
+  }
+
+  private async boot(): Promise<void> {
+    const { scenario } = this.world;
+    const stores = this.openStores();
+    const outside = this.reachOutside(stores);
+    const parts = assembleService(outside);
+    this.parts = parts;
+    // The leader's seat is asked for first, as proof that the database answers.
+    await stores.ledger.databaseNowMs();
+    await outside.queues.wake.consume(async (job) => await parts.handle(job), { concurrency: 50 });
+    this.loops = startLoops({
+      intervals: scenario.intervals,
+      retentionMs: RETENTION_MS,
+      loops: parts.loops,
+      engine: parts.engine,
+      retention: stores.retention,
+      metrics: { leading: () => undefined, planned: () => undefined, orphansSeen: () => undefined },
+    });
+  }
+
+  private openStores(): Stores {
+    const { sim, sql, scenario } = this.world;
+    const pool = (connectionsMax: number): SimPool =>
+      new SimPool(sim, sql, { proc: this.proc, connectionsMax, rates: CALL_RATES.sql });
+    const { decider, ingest, reports } = scenario.connections;
+    return buildStores(createDatabase(pool(decider)), createDatabase(pool(ingest)), createDatabase(pool(reports)));
+  }
+
+  private reachOutside(stores: Stores): ServiceOutside {
+    const { sim, scenario, hosts, wake, tasks, credentials, owner, policies } = this.world;
+    const { proc } = this;
+    const clock = this.clock();
+    const log = this.log();
+    const ids = new ChanceIds(sim.chance, `${proc.name}.${proc.incarnation}`);
+    const cloud = createProcessCloud(sim, { proc, clock, rates: CALL_RATES.cloud, cloud: this.world.cloud(clock) });
+    return {
+      clock,
+      ids,
+      log,
+      stores,
+      cloud,
+      offerings: createOfferingSource({
+        cloud,
+        clock,
+        log,
+        listPriceUsdPerHour,
+        latestSpotPrices: async () => await stores.ledger.listLatestSpotPrices(),
+      }),
+      shell: hosts.of(proc, CALL_RATES.ssh),
+      queues: { wake: wake.of(proc, CALL_RATES.queue), tasks: tasks.of(proc, CALL_RATES.queue) },
+      policies,
+      credentials,
+      bell: new NudgingBell((agentIds) => this.world.nudge(agentIds)),
+      meter: { launchAttempted: () => undefined, joined: () => undefined, drained: () => undefined },
+      agent: {
+        script: '#!/bin/sh\n',
+        serviceUrl: 'http://127.0.0.1:1',
+        allowHttp: false,
+        renderEnv: (variables) =>
+          Object.entries(variables)
+            .map(([name, value]) => `${name}=${value}\n`)
+            .join(''),
+        readRecipe: async (file) => `# ${file}\n`,
+      },
+      owner,
+      holder: `${proc.name}-${ids.hex(4)}`,
+      leaseTtlMs: scenario.leaseTtlMs,
+      agentTiming: scenario.agentTiming,
+      stepTimings: scenario.stepTimings,
+      wake: (name) => this.loops?.[name].wake(),
+    };
+  }
+
+  private clock(): Clock {
+    const { sim } = this.world;
+    const { proc } = this;
+    return {
+      nowMs: () => sim.nowMs + this.skewMs,
+      monotonicMs: () => sim.nowMs,
+      sleep: async (ms, signal) => await sim.sleep(proc, ms, signal),
+    };
+  }
+
+  /** A bug that the product only logs is found here all the same. */
+  private log(): Log {
+    const ignore = (): void => undefined;
+    return {
+      debug: ignore,
+      info: ignore,
+      warn: ignore,
+      error: (facts, message) => {
+        const { stack } = facts;
+        if (typeof stack !== 'string' || stack.includes(InjectedThrow.name)) return;
+        this.world.sim.fail(new Error(`${this.proc.name}: ${message}: ${stack}`));
+      },
+    };
+  }
+}
+
+/** Half of the agents hold their request open at this process, and hear of changes at once. */
+class NudgingBell extends AgentBell {
+  private readonly tell: (agentIds: ReadonlySet<AgentId>) => void;
+
+  constructor(tell: (agentIds: ReadonlySet<AgentId>) => void) {
+    super();
+    this.tell = tell;
+  }
+
+  override ring(agentIds: Iterable<AgentId>): void {
+    const all = new Set(agentIds);
+    super.ring(all);
+    this.tell(all);
+  }
+}

@@ -1,0 +1,347 @@
+import { submitTasks } from '../engine/intake.ts';
+import type { TaskId } from '../model/ids.ts';
+import type { WorkloadPolicy } from '../model/policy.ts';
+import { HOUR_MS, MINUTE_MS, SECOND_MS } from '../model/time.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { LoadedPolicy } from '../ports/policies.ts';
+import { Region } from '../simulator/region.ts';
+import { fingerprint } from '../simulator/listing.ts';
+import { createCredentials } from '../wiring/credentials.ts';
+import { type AgentWorld, ChaosAgent, sha256 } from './agents.ts';
+import { Chance, ChanceIds } from './chance.ts';
+import type { ChaosServer } from './database.ts';
+import { EndChecks } from './end-checks.ts';
+import { ChaosHosts } from './hosts.ts';
+import { AgentNetwork } from './network.ts';
+import { ChaosTaskQueues, ChaosWakeQueue } from './queues.ts';
+import { createRegionCloud } from './region-cloud.ts';
+import { Replica } from './replica.ts';
+import { CALL_RATES, chooseScenario, chooseSwarm, type Scenario } from './scenario.ts';
+import { Sim } from './sim.ts';
+import { SqlWorld } from './sql.ts';
+import { startStorms } from './storms.ts';
+import { runInside } from './tripwire.ts';
+import { Truth, Violation } from './truth.ts';
+
+const START_MS = Date.UTC(2026, 6, 20, 12, 7);
+const OWNER = 'spillway-chaos';
+const KEY = Buffer.alloc(32, 7);
+const TYPES = ['c5.large', 'c5.xlarge', 'm5.large', 'm5.xlarge'];
+/** Agents report a few hundred instances at most; EC2's least page makes many of few. */
+const PAGE_SIZE = 5;
+/** Before the end no more faults, then no more work: what is left must come to rest. */
+const QUIET_MS = 15 * MINUTE_MS;
+/** After the last fault everything is done and gone within this, or it is stuck. */
+const REST_MS_MAX = 6 * HOUR_MS;
+const KEEP_EVERY_MS = 3 * MINUTE_MS;
+export interface SeedOptions {
+  readonly seed: number;
+  /** Virtual time with faults and new work. */
+  readonly hours: number;
+  /** Only these faults; null = as the seed says. */
+  readonly only: ReadonlySet<string> | null;
+}
+
+export interface SeedResult {
+  readonly seed: number;
+  readonly digest: string;
+  readonly simulatedMs: number;
+  readonly faults: readonly string[];
+  readonly faultsByKind: Readonly<Record<string, number>>;
+  /** As `from>to`, with `>requested` for a birth. */
+  readonly transitions: readonly string[];
+  readonly statements: number;
+  /** From the last fault until everything was done and gone. */
+  readonly restMs: number;
+  readonly violation: { readonly rule: string; readonly message: string } | null;
+}
+
+/** Runs one seed from an empty database to rest. A violation is a result; anything else that goes wrong is thrown. */
+export async function runSeed(server: ChaosServer, options: SeedOptions): Promise<SeedResult> {
+  await server.renew();
+  const run = new SeedRun(server, options);
+  try {
+    return await run.live();
+  } finally {
+    await run.end();
+  }
+}
+
+class SeedRun {
+  private readonly options: SeedOptions;
+  private readonly sim: Sim;
+  private readonly scenario: Scenario;
+  private readonly sql: SqlWorld;
+  private readonly region: Region;
+  private readonly hosts: ChaosHosts;
+  private readonly truth: Truth;
+  private readonly atEnd: EndChecks;
+  private readonly replicas: readonly Replica[];
+  private readonly agents: AgentWorld;
+  private readonly locals: ChaosAgent[] = [];
+  private readonly ids: ChanceIds;
+  private readonly wake: ChaosWakeQueue;
+  private readonly tasks: ChaosTaskQueues;
+  private policies: readonly LoadedPolicy[];
+  /** Tasks whose submission was confirmed to the user. */
+  private readonly promised = new Set<TaskId>();
+  private hasCopy = false;
+  private failedOver = false;
+
+  constructor(server: ChaosServer, options: SeedOptions) {
+    this.options = options;
+    const choices = new Chance(options.seed);
+    this.scenario = chooseScenario(choices);
+    const stormMs = options.hours * HOUR_MS;
+    this.sim = new Sim({
+      seed: options.seed,
+      only: options.only,
+      startMs: START_MS,
+      without: chooseSwarm(choices),
+      quietAfterMs: Math.max(0, stormMs - QUIET_MS),
+    });
+    const { sim } = this;
+    this.ids = new ChanceIds(sim.chance, 'world');
+    this.sql = new SqlWorld(sim, server);
+    this.region = new Region({ clock: this.trueClock(), ids: this.ids, settings: this.scenario.region });
+    this.wake = new ChaosWakeQueue(sim, CALL_RATES.ring);
+    this.tasks = new ChaosTaskQueues(sim);
+    const network = new AgentNetwork(sim, CALL_RATES.net);
+    this.agents = {
+      sim,
+      ids: this.ids,
+      network,
+      onStart: (agent, taskId) => this.guarding(() => this.truth.noteStart(agent, taskId)),
+      onEnd: () => undefined,
+    };
+    this.hosts = new ChaosHosts(sim, { regions: [this.region], agents: this.agents, rates: CALL_RATES.host });
+    const credentials = {
+      ...createCredentials(KEY),
+      loginPublicKey: async () => 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAQ',
+    };
+    this.truth = new Truth({
+      region: this.region,
+      hosts: this.hosts,
+      localAgents: this.locals,
+      credentials,
+      policies: this.scenario.policies,
+    });
+    this.atEnd = new EndChecks(this.sql, this.region, this.truth);
+    this.policies = this.scenario.policies.map(loaded);
+    this.replicas = this.scenario.skewMs.map(
+      (skewMs, index) =>
+        new Replica(
+          {
+            sim,
+            scenario: this.scenario,
+            sql: this.sql,
+            hosts: this.hosts,
+            wake: this.wake,
+            tasks: this.tasks,
+            credentials,
+            owner: OWNER,
+            policies: {
+              current: () => this.policies,
+              byWorkload: () => new Map(this.policies.map(({ policy }) => [policy.name, policy])),
+            },
+            cloud: (clock) => this.cloud(clock),
+            nudge: (agentIds) => this.nudge(agentIds),
+          },
+          `P${index}`,
+          skewMs,
+        ),
+    );
+    for (const replica of this.replicas) network.add(replica);
+  }
+
+  async live(): Promise<SeedResult> {
+    const { sim } = this;
+    const stormEndMs = START_MS + this.options.hours * HOUR_MS;
+    let violation: SeedResult['violation'] = null;
+    let restMs = 0;
+    try {
+      for (const [index, cpus] of this.scenario.localCpus.entries()) await this.addLocal(index, cpus);
+      for (const replica of this.replicas) sim.start(replica.proc);
+      this.startWorld();
+      await sim.run(stormEndMs, () => this.look());
+      const rested = await this.rest(stormEndMs + REST_MS_MAX);
+      restMs = sim.nowMs - stormEndMs;
+      if (!rested)
+        throw new Violation(
+          'liveness',
+          `not at rest after ${REST_MS_MAX / HOUR_MS} h without a fault: ${await this.atEnd.describeRest()}`,
+        );
+      await this.atEnd.check(this.promised, this.failedOver);
+    } catch (error) {
+      if (!(error instanceof Violation)) throw error;
+      violation = { rule: error.rule, message: error.message };
+    }
+    return {
+      seed: this.options.seed,
+      digest: sim.digest(),
+      simulatedMs: sim.nowMs - START_MS,
+      faults: sim.faults,
+      faultsByKind: Object.fromEntries(sim.faultsByKind),
+      transitions: await this.atEnd.transitionsSeen(),
+      statements: this.sql.statements,
+      restMs,
+      violation,
+    };
+  }
+
+  async end(): Promise<void> {
+    await this.sql.end();
+  }
+
+  private look(): boolean {
+    this.truth.check();
+    return false;
+  }
+
+  private guarding(check: () => void): void {
+    try {
+      check();
+    } catch (error) {
+      this.sim.fail(error);
+    }
+  }
+
+  private startWorld(): void {
+    const { sim } = this;
+    this.scheduleWave();
+    sim.every(KEEP_EVERY_MS, async () => await this.keepCopy());
+    startStorms({
+      sim,
+      region: this.region,
+      replicas: this.replicas,
+      wake: this.wake,
+      tasks: this.tasks,
+      owner: OWNER,
+      agents: () => [...this.locals, ...this.hosts.listAgents()],
+      someInstance: (site) => {
+        const living = this.truth.living().filter(({ state }) => state === 'running');
+        return living[sim.chance.integer(site, 0, Math.max(0, living.length - 1))]?.instanceId ?? null;
+      },
+      addForeign: (instanceId) => this.truth.addForeign(instanceId),
+      failOver: async () => await this.failOver(),
+      removePolicy: (ms) => this.removePolicy(ms),
+      silence: (ms) => {
+        for (const agent of [...this.locals, ...this.hosts.listAgents()]) agent.silentUntilMs = sim.nowMs + ms;
+      },
+    });
+  }
+
+  private scheduleWave(): void {
+    const { sim, scenario } = this;
+    const waitMs = sim.chance.integer('demand:wait', scenario.demandEveryMs / 2, scenario.demandEveryMs * 1.5);
+    sim.at(waitMs, () => {
+      if (!sim.isStormy()) return;
+      void this.submitWave();
+      this.scheduleWave();
+    });
+  }
+
+  /** A user's command at whichever process answers; when it does not confirm, nothing is promised. */
+  private async submitWave(): Promise<void> {
+    const { sim, scenario } = this;
+    const count = sim.chance.integer('demand:count', 1, scenario.tasksPerWaveMax);
+    const seconds = sim.chance.integer('demand:seconds', 5, scenario.taskSecondsMax);
+    const { name: workload } = sim.chance.pick('demand:workload', scenario.policies);
+    const replica = this.replicas.find(({ proc }) => proc.up && proc.stoppedUntilMs <= sim.nowMs);
+    const parts = replica?.service() ?? null;
+    if (parts === null) return;
+    try {
+      const ids = await runInside(
+        async () =>
+          await submitTasks(parts.engine, { workload, command: ['sleep', String(seconds)], shape: null, count }),
+      );
+      for (const id of ids) this.promised.add(id);
+    } catch (error) {
+      sim.note(`submission failed: ${String(error)}`);
+    }
+  }
+
+  private async addLocal(index: number, cpus: number): Promise<void> {
+    const token = this.ids.hex(32);
+    await this.sql.query(
+      `insert into spillway.enrolments (token_hash, site, labels, expires_at)
+       values ($1, 'on-prem', '{"pool":"local"}', spillway.now() + interval '1 hour')`,
+      [sha256(token)],
+    );
+    const capacity = { cpuMilli: cpus * 1000, memoryMib: cpus * 4096 };
+    const birth = { name: `local-${index}`, enrolmentToken: token, capacity, isPowered: () => true };
+    this.locals.push(new ChaosAgent(this.agents, birth));
+  }
+
+  private cloud(clock: Clock) {
+    return createRegionCloud({
+      regions: new Map([[this.region.settings.region, this.region]]),
+      clock,
+      types: TYPES,
+      pageSize: PAGE_SIZE,
+      onRun: (request) => this.guarding(() => this.truth.noteRun(request)),
+      onTerminate: (instanceId) => this.guarding(() => this.truth.noteTerminate(instanceId)),
+    });
+  }
+
+  private nudge(agentIds: ReadonlySet<string>): void {
+    for (const agent of [...this.hosts.listAgents(), ...this.locals]) {
+      if (agent.id === null || !agentIds.has(agent.id)) continue;
+      if (this.sim.chance.roll('nudge').value < 0.5) agent.nudge();
+    }
+  }
+
+  private removePolicy(ms: number): void {
+    const [first] = this.scenario.policies;
+    this.policies = this.policies.filter(({ policy }) => policy.name !== first.name);
+    this.sim.at(ms, () => {
+      this.policies = this.scenario.policies.map(loaded);
+    });
+  }
+
+  private async keepCopy(): Promise<void> {
+    if (this.sim.options.without.has('failover') || !this.sim.isStormy() || !this.sql.isQuiet()) return;
+    await this.sql.keepCopy();
+    this.hasCopy = true;
+  }
+
+  private async failOver(): Promise<void> {
+    if (!this.hasCopy) return;
+    this.hasCopy = false;
+    this.failedOver = true;
+    await this.sql.fallBack();
+    this.sim.note('failed over');
+  }
+
+  /** Lets time pass without faults and new work until everything is done and gone; false = it never was. */
+  private async rest(untilMs: number): Promise<boolean> {
+    let lookAtMs = this.sim.nowMs;
+    // Headroom would keep a machine for ever; from here on nobody asks for it.
+    this.policies = this.scenario.policies.map((policy) => loaded(withoutHeadroom(policy)));
+    return await this.sim.run(untilMs, async () => {
+      this.truth.check();
+      if (this.sim.nowMs < lookAtMs) return false;
+      lookAtMs = this.sim.nowMs + 10 * SECOND_MS;
+      return (await this.atEnd.countOpen()) === 0;
+    });
+  }
+
+  private trueClock(): Clock {
+    const { sim } = this;
+    return {
+      nowMs: () => sim.nowMs,
+      monotonicMs: () => sim.nowMs,
+      sleep: async () => {
+        throw new Error('bug: nothing in the region sleeps');
+      },
+    };
+  }
+}
+
+function withoutHeadroom(policy: WorkloadPolicy): WorkloadPolicy {
+  return { ...policy, demand: { ...policy.demand, headroom: null } };
+}
+
+function loaded(policy: WorkloadPolicy): LoadedPolicy {
+  return { policy, hash: fingerprint(policy) };
+}

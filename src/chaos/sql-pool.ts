@@ -1,0 +1,122 @@
+import type { PostgresPool, PostgresPoolClient } from 'kysely';
+import type { FaultRates, Proc, Sim } from './sim.ts';
+import { connectionLost, type Rows, type Session, type SqlWorld } from './sql.ts';
+
+/** As in the product's pools; virtual milliseconds. */
+const CONNECT_MS = 5_000;
+const SQL_LATENCY_MS = 3;
+/** SQLSTATEs with which Postgres asks for a transaction to be run again. */
+const RERUN_STATES: Readonly<Record<string, string>> = { serialization: '40001', deadlock: '40P01' };
+
+interface PoolOptions {
+  readonly proc: Proc;
+  readonly connectionsMax: number;
+  /** Per statement; `serialization` and `deadlock` only befall statements of a transaction. */
+  readonly rates: FaultRates;
+}
+
+/** A pool of connections of one process, as Kysely uses one; a new incarnation of the process has a new pool. */
+export class SimPool implements PostgresPool {
+  readonly options = {};
+  private readonly sim: Sim;
+  private readonly sql: SqlWorld;
+  private readonly settings: PoolOptions;
+  private readonly idle: Session[] = [];
+  private open = 0;
+  private queue: ((session: Session) => void)[] = [];
+
+  constructor(sim: Sim, sql: SqlWorld, settings: PoolOptions) {
+    this.sim = sim;
+    this.sql = sql;
+    this.settings = settings;
+  }
+
+  async connect(): Promise<PostgresPoolClient> {
+    const session = await this.acquire();
+    return {
+      query: (async (text: string, values: readonly unknown[] = []) =>
+        await this.query(session, text, values)) as never,
+      release: () => this.release(session),
+    };
+  }
+
+  async end(): Promise<void> {
+    for (const session of this.idle.splice(0)) await this.sql.close(session);
+  }
+
+  private async acquire(): Promise<Session> {
+    const idle = this.idle.pop();
+    if (idle !== undefined) return idle;
+    if (this.open < this.settings.connectionsMax) {
+      this.open += 1;
+      return await new Promise<Session>((resolve) => this.openFor(resolve));
+    }
+    const { proc } = this.settings;
+    return await new Promise<Session>((resolve, reject) => {
+      this.queue.push(resolve);
+      const { incarnation } = proc;
+      this.sim.at(CONNECT_MS, () =>
+        this.sim.into(proc, incarnation, () => {
+          if (!this.queue.includes(resolve)) return;
+          this.queue = this.queue.filter((one) => one !== resolve);
+          reject(Object.assign(new Error('timeout exceeded when trying to connect'), { code: 'ETIMEDOUT' }));
+        }),
+      );
+    });
+  }
+
+  private openFor(resolve: (session: Session) => void): void {
+    const { proc } = this.settings;
+    const { incarnation } = proc;
+    this.sim.at(SQL_LATENCY_MS, async () => {
+      if (proc.incarnation !== incarnation) return;
+      const session = await this.sql.open(proc);
+      this.sim.into(proc, incarnation, () => resolve(session));
+    });
+  }
+
+  private release(session: Session): void {
+    if (session.broken) {
+      this.open -= 1;
+      this.sim.at(0, async () => await this.sql.close(session));
+      this.refill();
+      return;
+    }
+    const next = this.queue.shift();
+    if (next === undefined) this.idle.push(session);
+    else next(session);
+  }
+
+  /** Someone may wait for the place that a broken connection left. */
+  private refill(): void {
+    const next = this.queue.shift();
+    if (next === undefined) return;
+    this.open += 1;
+    this.openFor(next);
+  }
+
+  private async query(session: Session, text: string, values: readonly unknown[]): Promise<Rows> {
+    const isEnd = /^(?:commit|rollback)\b/i.test(text);
+    const isWithin = session.inTransaction && !isEnd;
+    return await this.sim.call<Rows>(this.settings.proc, {
+      site: isEnd ? 'sql.commit' : isWithin ? 'sql.in-transaction' : 'sql',
+      rates: isWithin ? this.settings.rates : withoutRerun(this.settings.rates),
+      latencyMs: SQL_LATENCY_MS,
+      diesWithProcess: true,
+      perform: async (deliver, fault) => {
+        const state = RERUN_STATES[fault ?? ''];
+        if (state === undefined) await this.sql.send(session, text, values, deliver);
+        else await this.sql.send(session, 'select spillway.chaos_fail($1)', [state], deliver);
+      },
+      lost: () => {
+        this.sim.at(0, async () => await this.sql.cut(session));
+        session.broken = true;
+        return connectionLost();
+      },
+    });
+  }
+}
+
+function withoutRerun(rates: FaultRates): FaultRates {
+  return Object.fromEntries(Object.entries(rates).filter(([kind]) => RERUN_STATES[kind] === undefined));
+}

@@ -1,0 +1,181 @@
+import type { Region } from '../simulator/region.ts';
+import type { Ec2ErrorCode } from '../simulator/ec2-error.ts';
+import { SIMULATED_IMAGES, SIMULATED_SUBNETS } from '../simulator/world.ts';
+import { MINUTE_MS, SECOND_MS } from '../model/time.ts';
+import type { ChaosAgent } from './agents.ts';
+import type { ChaosTaskQueues, ChaosWakeQueue } from './queues.ts';
+import type { Replica } from './replica.ts';
+import type { Sim } from './sim.ts';
+
+/** What the storms can reach. */
+export interface StormWorld {
+  readonly sim: Sim;
+  readonly region: Region;
+  readonly replicas: readonly Replica[];
+  readonly wake: ChaosWakeQueue;
+  readonly tasks: ChaosTaskQueues;
+  readonly owner: string;
+  agents(): readonly ChaosAgent[];
+  /** An instance of ours, by the name of the choice; null when none lives. */
+  someInstance(site: string): string | null;
+  addForeign(instanceId: string): void;
+  /** The database falls back to what it was a while ago. */
+  failOver(): Promise<void>;
+  /** The policy of one workload is away for a while. */
+  removePolicy(ms: number): void;
+  /** No agent is heard of for a while. */
+  silence(ms: number): void;
+}
+
+/** Each storm looks once a virtual minute; the figure is its probability then. */
+const STORMS: Readonly<Record<string, number>> = {
+  'ec2-error': 0.05,
+  'no-capacity': 0.02,
+  partial: 0.02,
+  'start-fails': 0.02,
+  'page-fails': 0.04,
+  'spot-taken': 0.02,
+  'host-dies': 0.01,
+  'agent-silent': 0.02,
+  'agent-restarts': 0.01,
+  'agent-lies': 0.005,
+  'all-silent': 0.004,
+  'queue-emptied': 0.01,
+  'clock-jumps': 0.01,
+  failover: 0.004,
+  'foreign-instance': 0.005,
+  'policy-removed': 0.003,
+  'process-killed': 0.03,
+};
+
+/** One code of every class, those that EC2 answers launches with. */
+const LAUNCH_ERRORS: readonly [Ec2ErrorCode, ...Ec2ErrorCode[]] = [
+  'InsufficientInstanceCapacity',
+  'InsufficientFreeAddressesInSubnet',
+  'Unsupported',
+  'VcpuLimitExceeded',
+  'MaxSpotInstanceCountExceeded',
+  'RequestLimitExceeded',
+  'UnauthorizedOperation',
+  'InvalidParameterValue',
+  'InternalError',
+  'ServiceUnavailable',
+  'Unavailable',
+  'IdempotentInstanceTerminated',
+  'RequestExpired',
+];
+const ANY_ERRORS: readonly [Ec2ErrorCode, ...Ec2ErrorCode[]] = [
+  'RequestLimitExceeded',
+  'InternalError',
+  'ServiceUnavailable',
+  'UnauthorizedOperation',
+];
+const ACTIONS: readonly [string, ...string[]] = [
+  'RunInstances',
+  'RunInstances',
+  'RunInstances',
+  'DescribeInstances',
+  'TerminateInstances',
+  'DescribeInstanceTypes',
+  'DescribeSubnets',
+];
+const START_FAILURES: readonly [string, ...string[]] = [
+  'Server.InsufficientInstanceCapacity',
+  'Server.InternalError',
+  'Client.InternalError',
+  'Client.VolumeLimitExceeded',
+];
+
+/** Sets the weather going: what happens to the world by itself, whoever is calling. */
+export function startStorms(world: StormWorld): void {
+  const { sim } = world;
+  sim.every(MINUTE_MS, async () => {
+    for (const [kind, rate] of Object.entries(STORMS)) {
+      if (sim.strikes('storm', kind, rate)) await STRIKE[kind]?.(world);
+    }
+  });
+}
+
+const pickAgent = ({ sim, agents }: StormWorld): ChaosAgent | undefined => {
+  const alive = agents().filter((agent) => agent.isAlive());
+  return alive[sim.chance.integer('storm:agent', 0, Math.max(0, alive.length - 1))];
+};
+
+const pickReplica = ({ sim, replicas }: StormWorld): Replica | undefined =>
+  replicas[sim.chance.integer('storm:replica', 0, replicas.length - 1)];
+
+const STRIKE: Readonly<Record<string, (world: StormWorld) => void | Promise<void>>> = {
+  'ec2-error': ({ sim, region }) => {
+    const action = sim.chance.pick('storm:action', ACTIONS);
+    const codes = action === 'RunInstances' ? LAUNCH_ERRORS : ANY_ERRORS;
+    region.faults.failNext(action, {
+      code: sim.chance.pick('storm:code', codes),
+      times: sim.chance.integer('storm:times', 1, 4),
+    });
+  },
+  'no-capacity': ({ sim, region }) => {
+    region.faults.setCapacity([
+      {
+        instanceType: sim.chance.pick('storm:type', ['c5.*', 'm5.*', '*.large', '*']),
+        zone: '*',
+        market: '*',
+        instancesMax: 0,
+        fromMs: sim.nowMs,
+        untilMs: sim.nowMs + sim.chance.integer('storm:for', 1, 20) * MINUTE_MS,
+      },
+    ]);
+  },
+  partial: ({ region }) => region.faults.fulfilPartially(1),
+  'start-fails': ({ sim, region }) => region.faults.failStart(sim.chance.pick('storm:reason', START_FAILURES)),
+  'page-fails': ({ sim, region }) =>
+    region.faults.failNext('DescribeInstances', {
+      code: 'InternalError',
+      times: sim.chance.integer('storm:pages', 1, 6),
+      after: sim.chance.integer('storm:after', 0, 2),
+    }),
+  'spot-taken': (world) => {
+    const instanceId = world.someInstance('storm:spot');
+    if (instanceId !== null) world.region.interrupt(instanceId);
+  },
+  'host-dies': (world) => {
+    const instanceId = world.someInstance('storm:host');
+    if (instanceId !== null) world.region.shutDownFromInside(instanceId);
+  },
+  'agent-silent': (world) => {
+    const agent = pickAgent(world);
+    if (agent !== undefined) {
+      agent.silentUntilMs = world.sim.nowMs + world.sim.chance.integer('storm:silent', 10, 900) * SECOND_MS;
+    }
+  },
+  'agent-restarts': (world) => pickAgent(world)?.restart(),
+  'agent-lies': (world) => {
+    const agent = pickAgent(world);
+    if (agent !== undefined) agent.lies = !agent.lies;
+  },
+  'all-silent': (world) => world.silence(world.sim.chance.integer('storm:all-silent', 1, 15) * MINUTE_MS),
+  'queue-emptied': ({ wake, tasks }) => {
+    wake.empty();
+    tasks.empty();
+  },
+  'clock-jumps': (world) => {
+    const replica = pickReplica(world);
+    if (replica !== undefined) replica.skewMs += world.sim.chance.integer('storm:jump', -60, 60) * MINUTE_MS;
+  },
+  failover: async (world) => await world.failOver(),
+  'foreign-instance': ({ region, owner, addForeign }) => {
+    const { Instances = [] } = region.perform('RunInstances', {
+      ImageId: SIMULATED_IMAGES.x86_64,
+      InstanceType: 'm5.large',
+      SubnetId: SIMULATED_SUBNETS.a,
+      MinCount: 1,
+      MaxCount: 1,
+      TagSpecifications: [{ ResourceType: 'instance', Tags: [{ Key: 'spillway:owner', Value: owner }] }],
+    });
+    for (const { InstanceId } of Instances) if (InstanceId !== undefined) addForeign(InstanceId);
+  },
+  'policy-removed': (world) => world.removePolicy(world.sim.chance.integer('storm:policy', 2, 20) * MINUTE_MS),
+  'process-killed': (world) => {
+    const replica = pickReplica(world);
+    if (replica !== undefined) world.sim.crash(replica.proc);
+  },
+};
