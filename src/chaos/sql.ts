@@ -197,7 +197,7 @@ export class SqlWorld {
   }
 
   private async lookAtWaiting(): Promise<void> {
-    for (const entry of [...this.waiting]) {
+    for (const entry of this.waiting.slice()) {
       if (!this.waiting.includes(entry)) continue;
       await this.settleOrKeep(entry);
     }
