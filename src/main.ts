@@ -25,10 +25,12 @@ import { ensureInstallationValue } from './store/installation.ts';
 import { listPriceUsdPerHour } from './cost/catalogue.ts';
 import { createCredentials } from './wiring/credentials.ts';
 import { ensureDeploymentKey } from './wiring/deployment-key.ts';
+import { nameHolder } from './wiring/holder.ts';
 import { listenOnSocket, listenOnTcp } from './wiring/listeners.ts';
 import { startLoops, type Loops } from './wiring/loops.ts';
 import { createOperatorActions } from './wiring/operator-actions.ts';
 import { openPolicies, type PolicyBook } from './wiring/policies.ts';
+import { settlingMs } from './wiring/settling.ts';
 import { openDatabase, openStores, type OpenDatabase, type Stores } from './wiring/stores.ts';
 import { systemClock, systemIds } from './wiring/system.ts';
 import { startWatchdog } from './wiring/watchdog.ts';
@@ -106,6 +108,8 @@ interface Foundation {
   readonly cloud: Ec2Cloud;
   readonly owner: string;
   readonly deploymentKey: Buffer;
+  /** How long this process looks before it decides. */
+  readonly settleMs: number;
 }
 
 async function startService(config: Config, log: ReturnType<typeof createLogger>, opened: Opened): Promise<PolicyBook> {
@@ -178,7 +182,12 @@ async function openFoundation(
     logger: log,
   });
   opened.add('EC2 connections', async () => cloud.close());
-  return { config, log, policies, stores, queues, cloud, owner, deploymentKey };
+  const settleMs = settlingMs({
+    silentMs: await stores.leadership.silenceMs(LEASE_TTL_MS),
+    heartbeatMs: config.heartbeatIntervalMs,
+    freshnessMs: policies.current().map(({ policy }) => policy.demand.freshnessMs),
+  });
+  return { config, log, policies, stores, queues, cloud, owner, deploymentKey, settleMs };
 }
 
 function buildEnginePorts(
@@ -204,7 +213,7 @@ function buildEnginePorts(
 }
 
 function buildLoopPorts(foundation: Foundation, bell: AgentBell): LoopPorts {
-  const { config, log, policies, stores, queues, cloud, owner, deploymentKey } = foundation;
+  const { log, policies, stores, queues, cloud, owner, deploymentKey, settleMs } = foundation;
   return {
     clock: systemClock,
     ids: systemIds,
@@ -227,10 +236,10 @@ function buildLoopPorts(foundation: Foundation, bell: AgentBell): LoopPorts {
     ledger: stores.ledger,
     wake: queues.wake,
     owner,
-    holder: `${process.pid}-${systemIds.hex(8)}`,
+    holder: nameHolder(systemIds),
     leaseTtlMs: LEASE_TTL_MS,
     view: new CloudView(),
-    decideFromMs: systemClock.monotonicMs() + config.heartbeatIntervalMs + SECOND_MS,
+    decideFromMs: systemClock.monotonicMs() + settleMs,
     notifyAgents: (agentIds) => bell.ring(agentIds),
   };
 }
