@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { readlinkSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { readdirSync, readlinkSync } from 'node:fs';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -47,12 +47,14 @@ export class Datacenter {
   private redis: TestRedis | null = null;
   private balancer: Balancer | null = null;
   private endpoint = '';
+  private readonly lastResort = (): void => endStragglers(this.folder);
 
   private constructor(folder: string, postgres: PostgresServer) {
     this.folder = folder;
     this.traces = join(folder, 'traces');
     this.postgres = postgres;
     this.environment = { PATH: process.env['PATH'] ?? '/usr/bin:/bin', HOME: folder, LANG: 'C.UTF-8' };
+    process.once('exit', this.lastResort);
   }
 
   /** Starts all of it and waits until every agent reports. What was started before a failure is ended. */
@@ -151,7 +153,8 @@ export class Datacenter {
     await this.balancer?.stop();
     await this.redis?.stop();
     await this.postgres.stop();
-    await endStragglers(this.folder);
+    process.off('exit', this.lastResort);
+    endStragglers(this.folder);
     if (!keep) await rm(this.folder, { recursive: true, force: true, maxRetries: 5 });
   }
 
@@ -274,11 +277,15 @@ export class Datacenter {
   }
 }
 
-/** Tasks and agents lead sessions of their own: whatever still works in the run's folder is ended, one by one. */
-async function endStragglers(folder: string): Promise<void> {
-  for (const name of (await readdir('/proc')).filter((entry) => /^\d+$/.test(entry))) {
+/**
+ * Tasks, agents and servers lead sessions of their own: whatever still works in the run's folder is ended, one by one. Without
+ * waiting for anything, because it is also the last thing that a run does which ends unexpectedly.
+ */
+function endStragglers(folder: string): void {
+  for (const name of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry))) {
     try {
-      if (readlinkSync(`/proc/${name}/cwd`).startsWith(`${folder}/`)) process.kill(Number(name), 'SIGKILL');
+      const cwd = readlinkSync(`/proc/${name}/cwd`);
+      if (cwd === folder || cwd.startsWith(`${folder}/`)) process.kill(Number(name), 'SIGKILL');
     } catch {
       // It ended meanwhile, or is another user's.
     }

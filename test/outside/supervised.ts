@@ -27,11 +27,9 @@ export class Supervised {
   #child: ChildProcess | null = null;
   #wanted = true;
   #timer: NodeJS.Timeout | null = null;
-  readonly #onExit = (): void => void this.#child?.kill('SIGKILL');
 
   constructor(program: Program) {
     this.program = program;
-    process.once('exit', this.#onExit);
     this.#start();
   }
 
@@ -53,7 +51,6 @@ export class Supervised {
     this.#wanted = false;
     if (this.#timer !== null) clearTimeout(this.#timer);
     const child = this.#child;
-    process.off('exit', this.#onExit);
     if (child === null) return;
     child.kill('SIGCONT');
     child.kill('SIGTERM');
