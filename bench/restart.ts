@@ -18,7 +18,7 @@ import {
 import { makeFigure, type Bench, type BenchContext, type Figure } from './support/bench.ts';
 import { openBenchDatabase, type BenchDatabase } from './support/database.ts';
 import { seedFleet } from './support/fleet.ts';
-import { describeMachine } from './support/machine.ts';
+import { describeMachine, readCpuMs } from './support/machine.ts';
 import { freePort } from './support/processes.ts';
 import { startService, type RunningService } from './support/service.ts';
 import { quantile } from './support/stats.ts';
@@ -90,6 +90,8 @@ interface Restart {
   readonly servingMs: number;
   readonly sweptMs: number;
   readonly plannedMs: number;
+  /** CPU of the new process until then: what the machine's other work cannot lengthen. */
+  readonly cpuMs: number;
 }
 
 async function measure(context: BenchContext, database: BenchDatabase, world: World): Promise<Figure[]> {
@@ -108,7 +110,8 @@ async function measure(context: BenchContext, database: BenchDatabase, world: Wo
       await service.process.kill();
       service = await start();
       const servingMs = performance.now() - killedMs;
-      restarts.push({ servingMs, ...(await untilReconciling(world, signal, killedMs)) });
+      const reconciling = await untilReconciling(world, signal, killedMs);
+      restarts.push({ servingMs, ...reconciling, cpuMs: await readCpuMs(service.process.pid) });
     }
   } finally {
     await service.process.stop();
@@ -122,7 +125,7 @@ async function untilReconciling(
   world: World,
   signal: AbortSignal,
   fromMs: number,
-): Promise<Omit<Restart, 'servingMs'>> {
+): Promise<Pick<Restart, 'sweptMs' | 'plannedMs'>> {
   const ask = async (path: string): Promise<string> => {
     const response = await fetch(`http://127.0.0.1:${world.operatorPort}${path}`, {
       signal: AbortSignal.any([signal, AbortSignal.timeout(ROUND_MS)]),
@@ -161,6 +164,16 @@ function figuresOf(restarts: readonly Restart[], database: BenchDatabase): Figur
   return [
     makeFigure('restart', 'reconciling-p50', quantile(seconds, 0.5), 's', detail),
     makeFigure('restart', 'reconciling-max', Math.max(...seconds), 's', detail),
+    makeFigure(
+      'restart',
+      'reconciling-cpu',
+      quantile(
+        restarts.map(({ cpuMs }) => cpuMs / 1000),
+        0.5,
+      ),
+      's',
+      `CPU of the new process until then, median; ${about}`,
+    ),
   ];
 }
 

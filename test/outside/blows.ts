@@ -60,10 +60,10 @@ function times(count: number, blow: Blow): Blow[] {
   return Array.from({ length: count }, () => blow);
 }
 
-function shuffle<T>(items: T[], random: () => number): void {
+function shuffle(items: unknown[], random: () => number): void {
   for (let last = items.length - 1; last > 0; last -= 1) {
     const other = Math.floor(random() * (last + 1));
-    [items[last], items[other]] = [items[other]!, items[last]!];
+    [items[last], items[other]] = [items[other], items[last]];
   }
 }
 

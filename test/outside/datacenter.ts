@@ -163,11 +163,11 @@ export class Datacenter {
     await mkdir(join(this.folder, 'policies'));
     this.redis = await startRedis();
     const sshPort = await freePort();
-    const region = this.spawn('region', SPILLWAY, [
-      ...['simulate', 'region', '--port', '0', '--ssh-port', String(sshPort), '--boot', '2s'],
-      // The region enforces infra/iam-policy.json for this owner.
-      ...['--owner', OWNER, '--data-dir', join(this.folder, 'hosts')],
-    ]);
+    // With --owner the region enforces infra/iam-policy.json for it.
+    const regionArgs = `simulate region --port 0 --ssh-port ${sshPort} --boot 2s --owner ${OWNER} --data-dir`.split(
+      ' ',
+    );
+    const region = this.spawn('region', SPILLWAY, [...regionArgs, join(this.folder, 'hosts')]);
     const [, endpoint = ''] = await region.firstLine(/AWS_ENDPOINT_URL_EC2=(\S+)/, START_MS);
     this.endpoint = endpoint;
     const identityFile = join(this.folder, 'id_ed25519');

@@ -37,6 +37,11 @@ export interface Rows {
   /** `from>to` */
   readonly legalSteps: ReadonlySet<string>;
   readonly tasks: readonly { readonly id: string; readonly state: string }[];
+  /**
+   * What nobody can know: EC2 does not tell when an instance began to run, so the ledger takes the middle between two looks,
+   * which lie far apart while the services are down. Half of each such span, and a second, at the machine's price.
+   */
+  readonly doubtUsd: number;
 }
 
 export async function gatherEvidence(datacenter: Datacenter): Promise<Evidence> {
@@ -60,13 +65,18 @@ async function readReport(datacenter: Datacenter): Promise<string> {
   return (JSON.parse(report) as { readonly total: { readonly totalUsd: string } }).total.totalUsd;
 }
 
-async function readRows(client: Client): Promise<Rows> {
+export async function readRows(client: Client): Promise<Rows> {
   const read = async <T extends object>(sql: string): Promise<readonly T[]> => (await client.query<T>(sql)).rows;
   const epochs = await read<{ epoch: string }>('select epoch from spillway.plans order by decided_at, id');
   const steps = await read<{ step: string }>(
     `select from_state || '>' || to_state as step from spillway.machine_transitions`,
   );
+  const doubts = await read<{ usd: number | null }>(
+    `select sum((extract(epoch from running_seen_at - coalesce(pending_seen_at, launch_time)) / 2 + 1) / 3600 * price_usd_per_hour)::float8 as usd
+     from spillway.machines`,
+  );
   return {
+    doubtUsd: doubts[0]?.usd ?? 0,
     launches: await read('select nonce, instance_count as count from spillway.launches order by id'),
     planEpochs: epochs.map(({ epoch }) => Number(epoch)),
     machineEvents: await read(

@@ -96,6 +96,21 @@ export class PostgresServer {
     await until('the standby streams', async () => (await this.#senders()).length === 1, { deadlineMs: START_MS });
   }
 
+  /** The standby knows all that is committed now. */
+  async untilReplayed(): Promise<void> {
+    await withClient(this.url, async (client) => {
+      const { rows } = await client.query<{ lsn: string }>('select pg_current_wal_lsn()::text as lsn');
+      const isThere = async (): Promise<boolean> => {
+        const sent = await client.query<{ there: boolean }>(
+          `select coalesce(bool_and(replay_lsn >= $1::pg_lsn), false) as there from pg_stat_replication`,
+          [rows[0]?.lsn],
+        );
+        return sent.rows[0]?.there ?? false;
+      };
+      await until('the standby has replayed all of it', isThere, { deadlineMs: START_MS });
+    });
+  }
+
   /** From here on commits reach the primary only: the sender of its log stands still. */
   async holdBackCommits(): Promise<void> {
     for (const pid of await this.#senders()) process.kill(pid, 'SIGSTOP');

@@ -87,12 +87,15 @@ function undone({ rows, runs }: Evidence, { acknowledged }: Terms): readonly str
   ];
 }
 
-/** A run costs a few cents, so that the cent alone would say little: rounding may make up a hundredth of one. */
-const TOLERANCE_USD = 0.000_1;
+const HALF_A_CENT_USD = 0.005;
+/** Amounts are rounded to the nano-dollar, a few hundred of them. */
+const ROUNDING_USD = 0.000_001;
 
-function wrongMoney({ billUsd, reportUsd }: Evidence): readonly string[] {
+/** To the cent; and, because a run costs only a few, within what nobody can know. */
+function wrongMoney({ billUsd, reportUsd, rows }: Evidence): readonly string[] {
   const difference = Math.abs(Number(billUsd) - Number(reportUsd));
-  return difference < TOLERANCE_USD ? [] : [`the region bills ${billUsd} USD, the cost report says ${reportUsd}`];
+  if (difference < HALF_A_CENT_USD && difference <= rows.doubtUsd + ROUNDING_USD) return [];
+  return [`the region bills ${billUsd} USD, the cost report says ${reportUsd}; ${rows.doubtUsd} could be in doubt`];
 }
 
 function illegalSteps({ rows: { machineEvents, legalSteps } }: Evidence): readonly string[] {

@@ -101,7 +101,7 @@ describe('a pool whose server cuts a connection that is in use', () => {
     await pool.query('select pg_terminate_backend($1)', [rows[0]?.pid]);
     await ended;
 
-    await expect(used.query('select 1')).rejects.toThrow();
+    await expect(used.query('select 1')).rejects.toThrow('not queryable');
     used.release(true);
     expect((await pool.query('select 1 as one')).rows).toEqual([{ one: 1 }]);
   });

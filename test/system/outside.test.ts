@@ -44,6 +44,7 @@ const GOOD: Evidence = {
     ],
     legalSteps: new Set(['requested>launching']),
     tasks: [{ id: 'tk-1', state: 'done' }],
+    doubtUsd: 0.0001,
   },
 };
 const [RUN] = GOOD.runs as [Evidence['runs'][number]];
@@ -87,7 +88,8 @@ describe('the verdict', () => {
     ['a task that was lost', {}, { tasks: [] }, /acknowledged and is not known/],
     ['a task that is not done', {}, { tasks: [{ id: 'tk-1', state: 'failed' }] }, /is failed/],
     ['a task that is done on paper only', { runs: [] }, {}, /no run of it came to its end/],
-    ['money that is not the bill', { reportUsd: '0.123356789' }, {}, /bills 0\.123456789 USD/],
+    ['money that is not the bill', { reportUsd: '0.123156789' }, {}, /bills 0\.123456789 USD/],
+    ['a cent too many, whatever is in doubt', { reportUsd: '0.129' }, { doubtUsd: 1 }, /bills 0\.123456789 USD/],
     ['a step that no machine may take', {}, { legalSteps: new Set() }, /from requested to launching/],
     ['an epoch that goes back', {}, { planEpochs: [1, 2, 1] }, /epoch 1 came after one of epoch 2/],
   ])('sees %s', (_, evidence, rows, sentence) => {

@@ -19,7 +19,7 @@ describe.skipIf(redisProgram === null)('two services that are killed at random m
     {
       timeout: DEADLINE_MS + 60_000,
     },
-    async () => {
+    async ({ onTestFailed }) => {
       const orders = {
         seed: SEED,
         kills: 30,
@@ -31,11 +31,12 @@ describe.skipIf(redisProgram === null)('two services that are killed at random m
       };
       process.stderr.write(`survive: seed ${SEED} (SPILLWAY_TEST_SEED repeats it)\n`);
       const told: string[] = [];
+      onTestFailed(() => void process.stderr.write(`${told.join('\n')}\n`));
       const survived = await survive(orders, {
         signal: AbortSignal.timeout(DEADLINE_MS),
         progress: (text) => told.push(text),
       });
-      expect(survived.violations, told.join('\n')).toEqual([]);
+      expect(survived.violations).toEqual([]);
       expect(survived.blows).toMatchObject({ stops: 1, redisRestarts: 2, postgresRestarts: 2 });
       expect(survived.blows.kills).toBeGreaterThanOrEqual(30);
       // Else the blows fell on nothing.
