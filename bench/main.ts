@@ -8,9 +8,11 @@ import { heartbeatsHttp } from './heartbeats-http.ts';
 import { heartbeats } from './heartbeats.ts';
 import { planner } from './planner.ts';
 import type { Bench } from './support/bench.ts';
+import { restart } from './restart.ts';
+import { survive } from './survive.ts';
 import { timeToReady } from './time-to-ready.ts';
 
-const BENCHES: readonly Bench[] = [planner, heartbeats, heartbeatsHttp, timeToReady];
+const BENCHES: readonly Bench[] = [planner, heartbeats, heartbeatsHttp, timeToReady, restart, survive];
 const USAGE = 'usage: npm run bench -- [--list] [NAME...]';
 
 const interrupted = new AbortController();

@@ -19,11 +19,13 @@ import { ensureInstallationValue } from './store/installation.ts';
 import { listPriceUsdPerHour } from './cost/catalogue.ts';
 import { createCredentials } from './wiring/credentials.ts';
 import { ensureDeploymentKey } from './wiring/deployment-key.ts';
+import { nameHolder } from './wiring/holder.ts';
 import { listenOnSocket, listenOnTcp } from './wiring/listeners.ts';
 import { loopIntervals, startLoops, type Loops } from './wiring/loops.ts';
 import { createOperatorActions } from './wiring/operator-actions.ts';
 import { openPolicies, type PolicyBook } from './wiring/policies.ts';
 import { assembleService, LEASE_TTL_MS, type ServiceOutside, type ServiceParts } from './wiring/service.ts';
+import { settlingMs } from './wiring/settling.ts';
 import { openDatabase, openStores, type OpenDatabase, type Stores } from './wiring/stores.ts';
 import { systemClock, systemIds } from './wiring/system.ts';
 import { startWatchdog } from './wiring/watchdog.ts';
@@ -99,6 +101,8 @@ interface Foundation {
   readonly cloud: Ec2Cloud;
   readonly owner: string;
   readonly deploymentKey: Buffer;
+  /** How long this process looks before it decides. */
+  readonly settleMs: number;
 }
 
 async function startService(config: Config, log: ReturnType<typeof createLogger>, opened: Opened): Promise<PolicyBook> {
@@ -179,7 +183,12 @@ async function openFoundation(
     logger: log,
   });
   opened.add('EC2 connections', async () => cloud.close());
-  return { config, log, policies, stores, queues, cloud, owner, deploymentKey };
+  const settleMs = settlingMs({
+    silentMs: await stores.leadership.silenceMs(LEASE_TTL_MS),
+    heartbeatMs: config.heartbeatIntervalMs,
+    freshnessMs: policies.current().map(({ policy }) => policy.demand.freshnessMs),
+  });
+  return { config, log, policies, stores, queues, cloud, owner, deploymentKey, settleMs };
 }
 
 interface WorkParts {
@@ -272,8 +281,9 @@ async function reachOutside(foundation: Foundation, { metrics, agentUrl, wake }:
       readRecipe,
     },
     owner,
-    holder: `${process.pid}-${systemIds.hex(8)}`,
+    holder: nameHolder(systemIds),
     leaseTtlMs: LEASE_TTL_MS,
+    settleMs: foundation.settleMs,
     agentTiming: { intervalS: config.heartbeatIntervalMs / SECOND_MS, leaseS: config.taskLeaseMs / SECOND_MS },
     stepTimings: {
       bootPollMs: SECOND_MS / 2,

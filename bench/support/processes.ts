@@ -84,6 +84,12 @@ export class BenchProcess {
     clearTimeout(timer);
   }
 
+  /** SIGKILL at once, to this process alone; resolves when it is gone. */
+  async kill(): Promise<void> {
+    this.#child.kill('SIGKILL');
+    await this.#exited;
+  }
+
   #hear(line: string): void {
     this.#lines.push(line);
     if (this.#lines.length > LINES_KEPT) this.#lines.shift();

@@ -196,7 +196,8 @@ nap() {
   child=$!
   await
 }
-# Waits before the next try: 1, 2, 4, 8, 16 s, times 0.5 to 1.5, at least what the service asked for.
+# Waits before the next try: 1, 2, 4, 8, 16 s, times 0.5 to 1.5, at least what the service asked for. Whoever holds tasks, or
+# an exit that is not told, waits an eighth of the lease at most: work that is not heard of within the lease runs again.
 back_off() {
   failures=$((failures + 1))
   base=1
@@ -204,6 +205,11 @@ back_off() {
   [ $failures -lt 3 ] || base=4
   [ $failures -lt 4 ] || base=8
   [ $failures -lt 5 ] || base=16
+  if [ $((live + exits)) -gt 0 ]; then
+    most=$((lease / 8))
+    [ $most -ge 1 ] || most=1
+    [ $base -le $most ] || base=$most
+  fi
   [ "$retry_after" -le 300 ] || retry_after=300
   draw
   pause=$((base * (500 + random)))

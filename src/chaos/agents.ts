@@ -24,8 +24,8 @@ export interface AgentWorld {
   readonly network: AgentNetwork;
   /** An agent begins a task: the truth looks whether another one still runs it. */
   onStart(agent: ChaosAgent, taskId: TaskId): void;
-  /** A task ran to its end, whether or not anybody hears of it. */
-  onEnd(taskId: TaskId): void;
+  /** A report reached a process of the service, whatever becomes of it there. */
+  onHeard(agentId: AgentId): void;
 }
 
 export interface AgentBirth {
@@ -162,7 +162,9 @@ export class ChaosAgent {
     const answer = await this.ask(async (gateway) => {
       // As the API does: whose token is it?
       const known = await gateway.authenticate(sha256(this.token));
-      return known === agentId ? await gateway.heartbeat(agentId, said) : ({ kind: 'unknown-agent' } as const);
+      if (known !== agentId) return { kind: 'unknown-agent' } as const;
+      this.world.onHeard(agentId);
+      return await gateway.heartbeat(agentId, said);
     });
     this.asking = false;
     if (!this.isAlive() || answer === NO_ANSWER || said.bootId !== this.bootId) return;
@@ -225,7 +227,6 @@ export class ChaosAgent {
       if (endsAtMs > this.world.sim.nowMs) continue;
       this.running.delete(taskId);
       this.ended.push({ taskId, attempt });
-      this.world.onEnd(taskId);
     }
   }
 

@@ -10,6 +10,11 @@ function hash32(text: string, basis: number): number {
   return (hash ^ (hash >>> 16)) >>> 0;
 }
 
+/** A short name for a text, the same in every run. */
+export function nameText(text: string): string {
+  return hash32(text, 0x811c9dc5).toString(36);
+}
+
 /**
  * Every choice of a run. Each depends on the seed, the place that asks, and how often it asked before, and on nothing else:
  * leaving one fault out leaves all other choices where they are, which is what makes a failing run shrink.
@@ -23,11 +28,11 @@ export class Chance {
   }
 
   /** In [0, 1), and the name of this choice: `site#visit`. */
-  roll(site: string): { readonly value: number; readonly id: string } {
+  roll(site: string): { readonly value: number; readonly id: string; readonly visit: number } {
     const visit = (this.visits.get(site) ?? 0) + 1;
     this.visits.set(site, visit);
     const id = `${site}#${visit}`;
-    return { value: hash32(id, this.basis) / 2 ** 32, id };
+    return { value: hash32(id, this.basis) / 2 ** 32, id, visit };
   }
 
   /** A whole number from `low` to `high`, both included. */

@@ -9,6 +9,18 @@ import { type Truth, Violation } from './truth.ts';
 const CENT = 0.01;
 const MINUTES_PER_HOUR = 60;
 
+/** A report may be recorded late, by a process that was slow or stopped, and a decision a little after what it is based on. */
+const HEARD_SLACK_MS = 90_000;
+
+export interface Circumstances {
+  /** Tasks whose submission was confirmed. */
+  readonly promised: ReadonlySet<TaskId>;
+  /** Commits were lost on the way. */
+  readonly failedOver: boolean;
+  /** The longest that any policy calls a report fresh. */
+  readonly freshnessMs: number;
+}
+
 /** What must hold when everything has come to rest. */
 export class EndChecks {
   private readonly sql: SqlWorld;
@@ -45,8 +57,7 @@ export class EndChecks {
     return JSON.stringify({ rows, living });
   }
 
-  /** @param promised tasks whose submission was confirmed @param failedOver commits were lost on the way */
-  async check(promised: ReadonlySet<TaskId>, failedOver: boolean): Promise<void> {
+  async check({ promised, failedOver, freshnessMs }: Circumstances): Promise<void> {
     const rows = await this.sql.query<{ id: TaskId; state: string }>(
       'select id, state from spillway.tasks order by id',
     );
@@ -57,7 +68,41 @@ export class EndChecks {
       if (state === 'done' || (state === undefined && failedOver)) continue;
       throw new Violation('task-lost', `${id} was accepted and is ${state ?? 'gone'}`);
     }
+    if (!failedOver) await this.checkDeciders();
+    await this.checkScaleDowns(freshnessMs);
     await this.checkLedger();
+  }
+
+  /** Whoever decided under an older epoch decided before the newer one began to. */
+  private async checkDeciders(): Promise<void> {
+    const [late] = await this.sql.query<{ id: string; epoch: number; newest: number }>(
+      `select id, epoch, newest from (
+         select id, epoch, decided_at, max(epoch) over (order by decided_at, epoch rows unbounded preceding) as newest
+         from spillway.plans) as p
+       where epoch < newest order by decided_at limit 1`,
+    );
+    if (late !== undefined) {
+      throw new Violation(
+        'one-decider',
+        `plan ${late.id} of epoch ${late.epoch} was committed after epoch ${late.newest} began`,
+      );
+    }
+  }
+
+  /** Nobody is let go of whom nothing was heard lately. */
+  private async checkScaleDowns(freshnessMs: number): Promise<void> {
+    const rows = await this.sql.query<{ at: Date; machine_id: string; agents: string[] }>(
+      `select e.at, e.machine_id, array(select a.id from spillway.agents a where a.machine_id = e.machine_id) as agents
+       from spillway.machine_events e
+       where e.to_state = 'draining' and e.actor = 'planner' and e.reason not like 'policy%' order by e.id`,
+    );
+    for (const { at, agents, machine_id: machineId } of rows) {
+      const atMs = at.getTime();
+      const heardMs = Math.max(...agents.map((agentId) => this.truth.lastHeardBefore(agentId, atMs) ?? 0));
+      if (atMs - heardMs <= freshnessMs + HEARD_SLACK_MS) continue;
+      const when = new Date(heardMs).toISOString();
+      throw new Violation('unknown-is-hold', `${machineId} was drained though its agent was last heard of at ${when}`);
+    }
   }
 
   /** Distinct `from>to`; a birth has no `from`. */

@@ -141,6 +141,7 @@ export class Replica implements Endpoint {
       owner,
       holder: `${proc.name}-${ids.hex(4)}`,
       leaseTtlMs: scenario.leaseTtlMs,
+      settleMs: (scenario.agentTiming.intervalS + 1) * 1_000,
       agentTiming: scenario.agentTiming,
       stepTimings: scenario.stepTimings,
       wake: (name) => this.loops?.[name].wake(),

@@ -68,7 +68,7 @@ export function chooseSwarm(chance: Chance): ReadonlySet<string> {
 /** The circumstances of a seed: limits, intervals and delays far from the defaults included. */
 export function chooseScenario(chance: Chance): Scenario {
   const between = (name: string, low: number, high: number): number => chance.integer(`knob:${name}`, low, high);
-  const intervalS = between('heartbeat', 8, 20);
+  const intervalS = between('heartbeat', 15, 40);
   const replicas = 2;
   const two = chance.roll('knob:workloads').value < 0.3;
   return {
@@ -82,7 +82,7 @@ export function chooseScenario(chance: Chance): Scenario {
       seed: `chaos-${between('prices', 1, 1_000)}`,
     },
     localCpus: Array.from({ length: between('locals', 1, 2) }, (_unused, index) => between(`cpus-${index}`, 1, 3)),
-    leaseTtlMs: between('lease', 10, 20) * SECOND_MS,
+    leaseTtlMs: between('lease', 20, 60) * SECOND_MS,
     agentTiming: { intervalS, leaseS: intervalS * between('agent-lease', 4, 8) },
     stepTimings: {
       bootPollMs: between('boot-poll', 3, 15) * SECOND_MS,
@@ -91,12 +91,12 @@ export function chooseScenario(chance: Chance): Scenario {
       terminatePollMs: between('terminate-poll', 5, 30) * SECOND_MS,
     },
     intervals: {
-      plan: between('plan', 10, 40) * SECOND_MS,
-      sweep: between('sweep', 15, 60) * SECOND_MS,
-      ring: between('ring', 10, 30) * SECOND_MS,
-      assign: between('assign', 10, 30) * SECOND_MS,
-      recover: between('recover', 10, 40) * SECOND_MS,
-      account: between('account', 1, 10) * MINUTE_MS,
+      plan: between('plan', 20, 60) * SECOND_MS,
+      sweep: between('sweep', 30, 90) * SECOND_MS,
+      ring: between('ring', 20, 60) * SECOND_MS,
+      assign: between('assign', 20, 60) * SECOND_MS,
+      recover: between('recover', 30, 60) * SECOND_MS,
+      account: between('account', 2, 10) * MINUTE_MS,
       prices: 15 * MINUTE_MS,
       retain: HOUR_MS,
     },
@@ -129,7 +129,7 @@ function choosePolicy(chance: Chance, name: string): WorkloadPolicy {
         maxWaitMs: between('wait', 0, 60) * SECOND_MS,
       },
       headroom: chance.roll(`knob:${name}:headroom`).value < 0.2 ? { tasks: 1 } : null,
-      freshnessMs: between('freshness', 45, 120) * SECOND_MS,
+      freshnessMs: between('freshness', 90, 240) * SECOND_MS,
     },
     burst: {
       region: 'us-east-1',

@@ -112,7 +112,7 @@ class SeedRun {
       ids: this.ids,
       network,
       onStart: (agent, taskId) => this.guarding(() => this.truth.noteStart(agent, taskId)),
-      onEnd: () => undefined,
+      onHeard: (agentId) => this.truth.noteHeard(agentId, sim.nowMs),
     };
     this.hosts = new ChaosHosts(sim, { regions: [this.region], agents: this.agents, rates: CALL_RATES.host });
     const credentials = {
@@ -171,7 +171,11 @@ class SeedRun {
           'liveness',
           `not at rest after ${REST_MS_MAX / HOUR_MS} h without a fault: ${await this.atEnd.describeRest()}`,
         );
-      await this.atEnd.check(this.promised, this.failedOver);
+      await this.atEnd.check({
+        promised: this.promised,
+        failedOver: this.failedOver,
+        freshnessMs: Math.max(...this.scenario.policies.map(({ demand }) => demand.freshnessMs)),
+      });
     } catch (error) {
       if (!(error instanceof Violation)) throw error;
       violation = { rule: error.rule, message: error.message };

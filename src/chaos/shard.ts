@@ -95,16 +95,13 @@ process.on('unhandledRejection', (error) => {
   if (error instanceof InjectedThrow) return;
   throw error;
 });
-let last: Promise<void> = Promise.resolve();
 const end = async (): Promise<void> => {
-  await last;
   await open.close();
   process.exit(0);
 };
+// The parent is gone or wants no more: whatever runs is of no use to anybody.
 process.on('disconnect', () => void end());
-process.on('message', (order: ShardOrder) => {
-  if (order.kind === 'end') void end();
-  else last = last.then(async () => await obey(open.server, order));
-});
+process.on('message', (order: ShardOrder) => void (order.kind === 'end' ? end() : obey(open.server, order)));
+// Ctrl-C reaches the parent as well, which knows what to do.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, ignore);
 tell({ kind: 'ready' });

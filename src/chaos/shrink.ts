@@ -1,7 +1,9 @@
 import type { SeedResult } from './seed.ts';
 
 /** Runs at most; a run of a failing seed ends at its violation, so it is short. */
-const RUNS_MAX = 120;
+const RUNS_MAX = 60;
+/** Real time after which what is left is good enough. */
+const SHRINK_MS_MAX = 120_000;
 
 /**
  * The few faults that a violation needs, by halving: leaves out ever smaller parts and keeps what still fails by the same
@@ -14,8 +16,9 @@ export async function shrinkFaults(
 ): Promise<readonly string[]> {
   const rule = failed.violation?.rule;
   const budget = { runs: RUNS_MAX };
+  const endMs = performance.now() + SHRINK_MS_MAX;
   const stillFails = async (faults: readonly string[]): Promise<boolean> => {
-    budget.runs -= 1;
+    budget.runs = performance.now() > endMs ? 0 : budget.runs - 1;
     const result = await attempt(new Set(faults));
     return result.violation?.rule === rule;
   };

@@ -76,6 +76,12 @@ const STOP_MS = { low: 5_000, high: 60_000 } as const;
 const SLOW_MS = { low: 1_000, high: 60_000 } as const;
 const RESTART_MS = { low: 200, high: 15_000 } as const;
 const DYING_MS = 50;
+/** A place visited for the first time fails so many times as often as one visited for ever. */
+const RARE_WEIGHT = 40;
+/** Visits after which half of that is gone. */
+const RARE_VISITS = 5;
+/** No kind befalls more than every thirtieth call. */
+const RATE_MAX = 1 / 30;
 
 /** The unexpected: no `AppError`, no code, nothing a handler could know. */
 export class InjectedThrow extends Error {
@@ -130,12 +136,16 @@ export class Sim {
     return this.decide(id, kind, value < rate);
   }
 
-  /** At most one of several kinds, by one throw of the dice. */
+  /**
+   * At most one of several kinds, by one throw of the dice. What is seldom done fails more often than what is always done: the
+   * first visits to a place count for many, or the rare steps, which matter most, would hardly ever fail.
+   */
   strikesOneOf(site: string, rates: FaultRates): string | null {
-    const { value, id } = this.chance.roll(`${site}!`);
+    const { value, id, visit } = this.chance.roll(`${site}!`);
+    const weight = 1 + RARE_WEIGHT / (1 + visit / RARE_VISITS);
     let sum = 0;
     for (const [kind, rate = 0] of Object.entries(rates)) {
-      sum += rate;
+      sum += Math.min(RATE_MAX, rate * weight);
       if (value < sum) return this.decide(`${id}:${kind}`, kind, true) ? kind : null;
     }
     return null;

@@ -1,4 +1,5 @@
 import type { PostgresPool, PostgresPoolClient } from 'kysely';
+import { nameText } from './chance.ts';
 import type { FaultRates, Proc, Sim } from './sim.ts';
 import { connectionLost, type Rows, type Session, type SqlWorld } from './sql.ts';
 
@@ -99,7 +100,8 @@ export class SimPool implements PostgresPool {
     const isEnd = /^(?:commit|rollback)\b/i.test(text);
     const isWithin = session.inTransaction && !isEnd;
     return await this.sim.call<Rows>(this.settings.proc, {
-      site: isEnd ? 'sql.commit' : isWithin ? 'sql.in-transaction' : 'sql',
+      // Each statement is a place of its own.
+      site: `sql.${nameText(text)}`,
       rates: isWithin ? this.settings.rates : withoutRerun(this.settings.rates),
       latencyMs: SQL_LATENCY_MS,
       diesWithProcess: true,

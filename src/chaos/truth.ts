@@ -35,6 +35,7 @@ export class Truth {
   /** Instances that each intent may own, by the nonce in its tokens. */
   private readonly countByNonce = new Map<string, number>();
   private readonly foreign = new Set<string>();
+  private readonly heard = new Map<string, number[]>();
   private seenEvents = 0;
   /** Requests to terminate, by instance. */
   readonly terminated = new Set<string>();
@@ -74,6 +75,17 @@ export class Truth {
     if (running.size > 0) {
       throw new Violation('never-kill', `${instanceId} is terminated while it runs ${[...running.keys()].join(', ')}`);
     }
+  }
+
+  /** A report of this agent reached the service. */
+  noteHeard(agentId: string, atMs: number): void {
+    const heard = this.heard.get(agentId) ?? [];
+    heard.push(atMs);
+    this.heard.set(agentId, heard);
+  }
+
+  lastHeardBefore(agentId: string, atMs: number): number | null {
+    return this.heard.get(agentId)?.findLast((heardMs) => heardMs <= atMs) ?? null;
   }
 
   noteStart(agent: ChaosAgent, taskId: TaskId): void {

@@ -10,8 +10,13 @@ export interface Lease {
 
 /** The leader's lease: a row in Postgres, timed by Postgres. */
 export interface Leadership {
-  /** Takes the lease when it is free, expired, or already ours (then it is renewed and keeps its epoch); null = someone else leads. */
+  /**
+   * Takes the lease when it is free, expired, already ours (then it is renewed and keeps its epoch), or of a process that
+   * provably exists no more; null = someone else leads.
+   */
   acquire(holder: string, ttlMs: number): Promise<Lease | null>;
   /** Gives the lease up at once, so that a clean stop does not cost the others a time-out. */
   release(lease: Lease): Promise<void>;
+  /** At most for how long nobody has led: since the last renewal, of a lease of `ttlMs`; null = nobody ever led. */
+  silenceMs(ttlMs: number): Promise<number | null>;
 }

@@ -29,12 +29,14 @@ export async function openPostgresStore(url: string, log: Log): Promise<QueueSto
     statement_timeout: STATEMENT_MS,
     query_timeout: STATEMENT_MS + 1_000,
     lock_timeout: STATEMENT_MS / 2,
-    idle_in_transaction_session_timeout: STATEMENT_MS,
+    idle_in_transaction_session_timeout: STATEMENT_MS / 2,
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
     idleTimeoutMillis: 30_000,
   });
   pool.on('error', onError);
+  // The pool hears only of idle connections; one lost in use would end this process.
+  pool.on('connect', (client) => void client.on('error', onError));
   // BullMQ describes a pool in its own words, which TypeScript cannot match with pg's overloads.
   const connection = pool as unknown as PostgresConnection;
   const root = createPostgresBackend('spillway-root', { ...BACKEND_OPTIONS, connection });

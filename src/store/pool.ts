@@ -13,7 +13,10 @@ export interface PoolOptions {
   readonly statementMs?: number;
   /** For one lock. Default 10,000 ms. */
   readonly lockMs?: number;
-  /** A transaction that does nothing for so long is ended by the server. Default 15,000 ms. */
+  /**
+   * A transaction that does nothing for so long is ended by the server. Default 5,000 ms: a process whose event loop stands still
+   * for so long ends itself (see the watchdog), so only one that was stopped is cut off, and others wait for its rows no longer.
+   */
   readonly idleInTransactionMs?: number;
   /** Put first in every connection's search path; `public` stays out. Default: the server's. */
   readonly schema?: string;
@@ -30,8 +33,12 @@ const INT8 = 20;
  */
 export function createPool(url: string, options: PoolOptions): Pool {
   const pool = new Pool({ ...clientConfig(url, options), max: options.max ?? 10, idleTimeoutMillis: 30_000 });
-  // Without a listener, a server restart would end this process: pg emits `error` for every idle connection it loses.
+  // Without listeners, a server restart would end this process: pg emits `error` for every connection it loses, and the pool
+  // hears it only of those that are idle. Of one in use the work on it fails as well, and tells what that means.
   pool.on('error', (error) => options.log.warn({ error: describeError(error) }, 'lost an idle database connection'));
+  pool.on('connect', (client) => {
+    client.on('error', (error) => options.log.debug({ error: describeError(error) }, 'lost a database connection'));
+  });
   return pool;
 }
 
@@ -46,7 +53,7 @@ export function clientConfig(url: string, options: Omit<PoolOptions, 'max' | 'lo
     // The server's answer to the time-out should win; this one is for a server that cannot answer any more.
     query_timeout: statementMs + 1_000,
     lock_timeout: options.lockMs ?? 10_000,
-    idle_in_transaction_session_timeout: options.idleInTransactionMs ?? 15_000,
+    idle_in_transaction_session_timeout: options.idleInTransactionMs ?? 5_000,
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
     types: { getTypeParser },

@@ -43,6 +43,8 @@ export interface ServiceOutside {
   /** Name of this process in the lease; new with every start. */
   readonly holder: string;
   readonly leaseTtlMs: number;
+  /** Nothing is decided before this time has passed since the start: agents must have had the time to report. */
+  readonly settleMs: number;
   readonly agentTiming: AgentTiming;
   readonly stepTimings: StepTimings;
   /** Wakes a loop of this process, once they run. */
@@ -119,8 +121,7 @@ function buildLoops(outside: ServiceOutside): LoopPorts {
     holder,
     leaseTtlMs: outside.leaseTtlMs,
     view: new CloudView(),
-    // Every agent must have had the time to report once.
-    decideFromMs: clock.monotonicMs() + (outside.agentTiming.intervalS + 1) * SECOND_MS,
+    decideFromMs: clock.monotonicMs() + outside.settleMs,
     notifyAgents: (agentIds) => outside.bell.ring(agentIds),
   };
 }

@@ -18,6 +18,7 @@ import { createReports } from '../store/reports.ts';
 import { createRetentionStore } from '../store/retention.ts';
 import { createSweepStore } from '../store/sweeping.ts';
 import { createTaskStore } from '../store/tasks.ts';
+import { isHolderGone } from './holder.ts';
 import { systemClock, systemIds } from './system.ts';
 import { translatingErrors } from './translate-errors.ts';
 
@@ -84,7 +85,7 @@ export function openStores(
 /** The stores on their pools, with errors that say what an operator can do. */
 export function buildStores(decider: Db, ingest: Db, reports: Db) {
   return {
-    leadership: translatingErrors(createLeadership(decider)),
+    leadership: translatingErrors(createLeadership(decider, isHolderGone)),
     planning: translatingErrors(createPlanningStore(decider)),
     machines: translatingErrors(createMachineStore(decider)),
     launches: translatingErrors(createLaunchStore(decider)),

@@ -2,6 +2,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe } from 'vitest';
+import { AppError } from '../../src/model/errors.ts';
 import type { TaskId } from '../../src/model/ids.ts';
 import { until } from '../support/wait.ts';
 import type { AgentMachine } from './agent-process.ts';
@@ -141,6 +142,26 @@ describe.concurrent.each([...SHELL_BOXES])('on $shell', (toolbox) => {
       world.gateway.beforeHeartbeat = async () => undefined;
       release();
       await until('it runs again', () => hasProcess(machine, taskId), { deadlineMs: 15_000 });
+    },
+  );
+
+  test(
+    'an exit that it cannot tell is told again at least eight times per lease, so that the task does not run anew',
+    { timeout: 60_000 },
+    async ({ world, expect }) => {
+      world.gateway.timing = { intervalS: 1, leaseS: 8 };
+      const { machine, agent } = await world.startMachine(toolbox);
+      const taskId = world.gateway.assign(agent, { ...PLAIN, script: WAIT });
+      await until('the task runs', () => isRunning(agent, taskId));
+      world.gateway.beforeHeartbeat = () =>
+        Promise.reject(new AppError('DATABASE_UNREACHABLE', 'away', { remedy: 'wait' }));
+      goOn(machine, taskId);
+      const before = world.gateway.heartbeats;
+      // Twelve steps of the usual back-off, 1 to 16 s, would take two minutes.
+      await until('it has asked often', () => world.gateway.heartbeats >= before + 12, { deadlineMs: 45_000 });
+      world.gateway.beforeHeartbeat = async () => undefined;
+      await until('the exit is told', () => exitOf(agent, taskId) === 0);
+      expect(machine.processes()).not.toEqual([]);
     },
   );
 

@@ -1,6 +1,6 @@
+import type { Log } from '../../src/ports/log.ts';
 import { createQueues, type Queues } from '../../src/queue/queues.ts';
 import { randomIds, realClock } from '../support/clock.ts';
-import { recordingLog } from '../support/log.ts';
 
 /** A consumer that died is noticed after one to two times this; 30 s would make a test of a crash take a minute. */
 const WAKE_LOCK_MS = 500;
@@ -12,6 +12,6 @@ export interface StoreAddress {
 }
 
 /** Apart from the fixtures, because the processes that tests start cannot load vitest. */
-export async function openQueues(address: StoreAddress, log = recordingLog()): Promise<Queues> {
+export async function openQueues(address: StoreAddress, log: Log): Promise<Queues> {
   return createQueues({ ...address, clock: realClock, ids: randomIds, log, wakeLockMs: WAKE_LOCK_MS });
 }

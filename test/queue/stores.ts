@@ -4,11 +4,12 @@ import { test as databaseTest } from '../support/database.ts';
 import { recordingLog } from '../support/log.ts';
 import { withClient } from '../support/postgres.ts';
 import { redisProgram, startRedis, type TestRedis } from '../support/redis.ts';
+import { Consumer } from './consumer.ts';
 import { openQueues, type StoreAddress } from './open-queues.ts';
 
 interface TestStore {
   readonly address: StoreAddress;
-  /** All jobs of all queues are lost, as by FLUSHALL or a restored backup. */
+  /** Everything in the store is lost, as by FLUSHALL or a restored backup; on Postgres its tables stay, empty. */
   empty(): Promise<void>;
 }
 
@@ -17,6 +18,8 @@ interface QueueFixtures {
   /** Opens queues on the store, closed after the test; each call is like another process. */
   readonly open: () => Promise<Queues>;
   readonly queues: Queues;
+  /** Starts a real process on the store, ended after the test; its clock may be ahead (or behind, below 0). */
+  readonly startConsumer: (clockShiftMs?: number) => Promise<Consumer>;
 }
 
 let redis: TestRedis | null = null;
@@ -26,7 +29,14 @@ const postgresTest = databaseTest.extend<{ store: TestStore }>({
     await use({
       address: { queueUrl: null, databaseUrl },
       empty: async () => {
-        await withClient(databaseUrl, (client) => client.query('delete from bullmq.job'));
+        await withClient(databaseUrl, async (client) => {
+          const { rows } = await client.query<{ tables: string }>(
+            // What tells the version of the tables is part of the schema.
+            `select string_agg(format('bullmq.%I', relname), ', ') as tables from pg_class
+             where relnamespace = 'bullmq'::regnamespace and relkind in ('r', 'p') and relname not in ('migration', 'meta')`,
+          );
+          await client.query(`truncate ${rows[0]?.tables}`);
+        });
       },
     });
   },
@@ -61,6 +71,15 @@ function withQueues(test: typeof postgresTest) {
       await Promise.all(opened.map((queues) => queues.close()));
     },
     queues: async ({ open }, use) => use(await open()),
+    startConsumer: async ({ store }, use) => {
+      const started: Consumer[] = [];
+      await use(async (clockShiftMs = 0) => {
+        const consumer = await Consumer.start({ address: store.address, clockShiftMs });
+        started.push(consumer);
+        return consumer;
+      });
+      await Promise.all(started.map(async (consumer) => consumer.kill()));
+    },
   });
 }
 

@@ -3,7 +3,7 @@
  * lost lease is told, and no crash, no stall and no emptied store loses a task that is added again.
  */
 import { afterAll, describe, expect } from 'vitest';
-import type { TaskLease } from '../../src/ports/queue.ts';
+import type { TaskLease, TaskQueues } from '../../src/ports/queue.ts';
 import type { TaskId } from '../../src/model/ids.ts';
 import { randomIds } from '../support/clock.ts';
 import { until } from '../support/wait.ts';
@@ -16,6 +16,13 @@ const SHORT_LEASE_MS = 60;
 
 const newTasks = (count: number): TaskId[] => Array.from({ length: count }, () => randomIds.next('tk'));
 const idsOf = (leases: readonly TaskLease[]): TaskId[] => leases.map((lease) => lease.taskId);
+
+/** Takes the task that somebody else took and fell silent with, once the queue has noticed. */
+const takeBack = async (tasks: TaskQueues): Promise<TaskLease> =>
+  until('the task comes back', async () => {
+    await tasks.recoverStalled();
+    return (await tasks.take(QUEUE, 1, LEASE_MS))[0];
+  });
 
 afterAll(stopStores);
 
@@ -163,6 +170,68 @@ describe.each(STORES)('task queues on $kind', ({ test, missing }) => {
       });
       expect(lease.taskId).toBe(task);
     });
+
+    test('recovers the task of a process that was killed while it held it', async ({
+      startConsumer,
+      queues: { tasks },
+    }) => {
+      const [task] = newTasks(1) as [TaskId];
+      const victim = await startConsumer();
+      await victim.add(QUEUE, [task]);
+      const [held] = (await victim.take(QUEUE, 1, SHORT_LEASE_MS)) as [TaskLease];
+      await victim.kill();
+
+      await tasks.add(QUEUE, [task]);
+      const lease = await takeBack(tasks);
+      expect(lease.taskId).toBe(task);
+      expect(await tasks.complete(held)).toBe(false);
+      expect(await tasks.complete(lease)).toBe(true);
+    });
+
+    test('tells a process that stood still past its lease that it lost the task, which ends once', async ({
+      startConsumer,
+      queues: { tasks },
+    }) => {
+      const [task] = newTasks(1) as [TaskId];
+      const sleeper = await startConsumer();
+      await sleeper.add(QUEUE, [task]);
+      const [held] = (await sleeper.take(QUEUE, 1, SHORT_LEASE_MS)) as [TaskLease];
+      sleeper.stop();
+      await tasks.add(QUEUE, [task]);
+      const lease = await takeBack(tasks);
+      expect(lease.taskId).toBe(task);
+      sleeper.goOn();
+
+      expect(await sleeper.renew([held], LEASE_MS)).toEqual([task]);
+      expect(await sleeper.complete(held)).toBe(false);
+      expect(await sleeper.release(held)).toBe(false);
+      expect(await tasks.complete(lease)).toBe(true);
+      await sleeper.recoverStalled();
+      expect(await sleeper.take(QUEUE, 1, LEASE_MS)).toEqual([]);
+    });
+
+    // On Postgres locks are compared with the clock of whoever looks: then each may take what the other holds.
+    test.for([60_000, -60_000])(
+      'ends each task once, whoever takes it from whom, when a process has its clock %i ms ahead',
+      async (shiftMs, { startConsumer, queues: { tasks } }) => {
+        const all = newTasks(6);
+        const wrong = await startConsumer(shiftMs);
+        await tasks.add(QUEUE, all);
+        await wrong.add(QUEUE, all);
+        const held: { readonly by: Pick<TaskQueues, 'complete'>; readonly lease: TaskLease }[] = [];
+        for (const taker of [tasks, wrong, tasks, wrong]) {
+          // Twice, because the first look only marks what it finds in hand.
+          for (let look = 0; look < 2; look += 1) await taker.recoverStalled();
+          held.push(...(await taker.take(QUEUE, 3, LEASE_MS)).map((lease) => ({ by: taker, lease })));
+        }
+        expect(new Set(held.map(({ lease }) => lease.taskId))).toEqual(new Set(all));
+
+        const ended: TaskId[] = [];
+        for (const { by, lease } of held) if (await by.complete(lease)) ended.push(lease.taskId);
+        expect(ended.toSorted()).toEqual(all.toSorted());
+        expect(wrong.lives).toBe(true);
+      },
+    );
 
     test('is filled again by adding after the store was emptied', async ({ queues: { tasks }, store }) => {
       const [held, waiting] = newTasks(2) as [TaskId, TaskId];

@@ -1,9 +1,8 @@
 /**
  * What the workers rely on, whichever store the doorbell is kept in: a ring leads to at least one look at the row, soon; rings do
- * not pile up; and neither a crash in the middle of a job nor an emptied store keeps a row from being rung for again.
+ * not pile up; and no crash and no pause in the middle of a job, no emptied store and no clock that is wrong keeps a row from being
+ * rung for again. Two may look at one row at a time.
  */
-import { fork } from 'node:child_process';
-import { once } from 'node:events';
 import { afterAll, describe, expect } from 'vitest';
 import type { WakeJob, WakeOutcome, WakeQueue } from '../../src/ports/queue.ts';
 import { randomIds } from '../support/clock.ts';
@@ -165,19 +164,16 @@ describe.each(STORES)('wake queue on $kind', ({ test, missing }) => {
     });
 
     test('brings a job to another process when its consumer is killed in the middle of it', async ({
-      store,
+      startConsumer,
       queues: { wake },
     }) => {
       const job = newMachine();
       await wake.ring([job]);
-      const victim = fork(new URL('./consumer-process.ts', import.meta.url), [JSON.stringify(store.address)], {
-        serialization: 'json',
-      });
-      const [taken] = (await once(victim, 'message')) as [WakeJob];
-      const exited = once(victim, 'exit');
-      victim.kill('SIGKILL');
-      await exited;
-      expect(taken).toEqual(job);
+      const victim = await startConsumer();
+      await victim.consume();
+      await until('it is in hand', () => victim.got.length === 1);
+      await victim.kill();
+      expect(victim.got).toEqual([job]);
 
       const { got, handler } = recorder();
       const consumer = await consume(wake, handler);
@@ -185,6 +181,61 @@ describe.each(STORES)('wake queue on $kind', ({ test, missing }) => {
       expect(got).toEqual([job]);
       await consumer.stop(1_000);
     });
+
+    test.for([
+      [{ kind: 'done' }, 'the queue reports an error'],
+      [{ kind: 'again', afterMs: 0 }, 'the job was lost while it was handled'],
+    ] as const)(
+      'brings a job to another when its consumer stands still past its lock, and what that one says later ($0.kind) ends nothing',
+      async ([late, told], { startConsumer, queues: { wake } }) => {
+        const job = newMachine();
+        await wake.ring([job]);
+        const sleeper = await startConsumer();
+        await sleeper.consume();
+        await until('it is in hand', () => sleeper.got.length === 1);
+        sleeper.stop();
+
+        const { got, handler, release } = recorder(undefined, { held: true });
+        const consumer = await consume(wake, handler);
+        await until('another has it too', () => got.length === 1);
+        sleeper.goOn();
+        sleeper.answer(late);
+        await until('the sleeper is told that it lost', () => sleeper.logged.includes(told));
+        expect(sleeper.lives).toBe(true);
+        await sleeper.kill();
+
+        release();
+        const last = newMachine();
+        await wake.ring([last]);
+        await until('the next one came', () => got.some(({ id }) => id === last.id));
+        release();
+        await consumer.stop(1_000);
+        // Neither ended under its second holder nor brought a third time.
+        expect([sleeper.got, got]).toEqual([[job], [job, last]]);
+      },
+    );
+
+    test.for([60_000, -60_000])(
+      'reaches every row, and again when rung, with a consumer whose clock is %i ms ahead',
+      async (shiftMs, { startConsumer, queues: { wake } }) => {
+        const wrong = await startConsumer(shiftMs);
+        await wrong.consume();
+        const { got, handler } = recorder(() => ({ kind: 'again', afterMs: 20 }));
+        const consumer = await consume(wake, handler);
+        const jobs = Array.from({ length: 12 }, newMachine);
+        // Looks at each row, by whichever of the two; the one with the wrong clock answers as long as it is asked.
+        const looksAt = (id: string): number => [...wrong.got, ...got].filter((job) => job.id === id).length;
+
+        await until('each row was looked at three times', async () => {
+          await wake.ring(jobs);
+          wrong.answer({ kind: 'again', afterMs: 20 });
+          return jobs.every(({ id }) => looksAt(id) >= 3);
+        });
+        expect(wrong.lives).toBe(true);
+        await wrong.kill();
+        await consumer.stop(1_000);
+      },
+    );
 
     test('can be rung again after the store was emptied, also in the middle of a job', async ({
       queues: { wake },
@@ -209,6 +260,27 @@ describe.each(STORES)('wake queue on $kind', ({ test, missing }) => {
       });
       release();
       await consumer.stop(1_000);
+    });
+
+    test('goes on in a process whose store was emptied under its job', async ({
+      startConsumer,
+      queues: { wake },
+      store,
+    }) => {
+      const job = newMachine();
+      const other = await startConsumer();
+      await other.consume();
+      await wake.ring([job]);
+      await until('it is in hand', () => other.got.length === 1);
+
+      await store.empty();
+      other.answer({ kind: 'done' });
+      await until('it is told that the job is gone', () => other.logged.includes('the queue reports an error'));
+      await until('it came again', async () => {
+        await wake.ring([job]);
+        return other.got.length >= 2;
+      });
+      expect(other.lives).toBe(true);
     });
   });
 });

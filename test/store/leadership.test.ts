@@ -101,4 +101,51 @@ describe('leadership', () => {
     });
     expect(await inTransaction(db, async (tx) => await holdsLease(tx, lease!))).toBe(false);
   });
+
+  test('a lease whose holder’s process is known to be gone is taken over at once, with the next epoch', async ({
+    db,
+  }) => {
+    await stopClock(db);
+    const leadership = createLeadership(db, (holder) => holder === 'dead');
+    await leadership.acquire('dead', TTL_MS);
+
+    expect(await leadership.acquire('heir', TTL_MS)).toMatchObject({ holder: 'heir', epoch: 2 });
+    expect(await leadership.acquire('other', TTL_MS)).toBeNull();
+  });
+
+  test('one of many heirs of a dead holder leads', async ({ db }) => {
+    const leadership = createLeadership(db, (holder) => holder === 'dead');
+    const dead = await leadership.acquire('dead', TTL_MS);
+
+    const leases = await Promise.all(['a', 'b', 'c', 'd'].map((holder) => leadership.acquire(holder, TTL_MS)));
+
+    expect(leases.filter((lease) => lease !== null)).toMatchObject([{ epoch: 2 }]);
+    expect(await inTransaction(db, async (tx) => await holdsLease(tx, dead!))).toBe(false);
+  });
+
+  test('what a dead holder left open in the database ends before its heir leads', async ({ db }) => {
+    const leadership = createLeadership(db, (holder) => holder === 'dead');
+    const lease = await leadership.acquire('dead', TTL_MS);
+    await withOpenTransaction(db, async (deciding) => {
+      expect(await holdsLease(deciding, lease!)).toBe(true);
+
+      const takeover = leadership.acquire('heir', TTL_MS);
+      await untilBlocked(db);
+      await deciding.commit().execute();
+
+      expect(await takeover).toMatchObject({ holder: 'heir', epoch: 2 });
+    });
+  });
+
+  test('tells for how long nobody has led, and that nobody ever did', async ({ db }) => {
+    await stopClock(db);
+    const leadership = createLeadership(db);
+    expect(await leadership.silenceMs(TTL_MS)).toBeNull();
+    await leadership.acquire('a', TTL_MS);
+    expect(await leadership.silenceMs(TTL_MS)).toBe(0);
+
+    await passTime(db, 20_000);
+
+    expect(await leadership.silenceMs(TTL_MS)).toBe(20_000);
+  });
 });

@@ -84,6 +84,29 @@ describe('createPool', () => {
   });
 });
 
+test('a transaction of a process that stands still is ended by the server after the time in which that process would end itself', async ({
+  pool,
+}) => {
+  const { rows } = await pool.query('show idle_in_transaction_session_timeout');
+  expect(rows).toEqual([{ idle_in_transaction_session_timeout: '5s' }]);
+});
+
+describe('a pool whose server cuts a connection that is in use', () => {
+  test('fails the work on it, goes on with another one, and ends no process', async ({ pool }) => {
+    const used = await pool.connect();
+    // Between two statements nobody waits for an answer: pg tells of the loss by an event alone.
+    const ended = new Promise<void>((resolve) => used.once('end', resolve));
+    await used.query('begin');
+    const { rows } = await used.query<{ pid: number }>('select pg_backend_pid() as pid');
+    await pool.query('select pg_terminate_backend($1)', [rows[0]?.pid]);
+    await ended;
+
+    await expect(used.query('select 1')).rejects.toThrow('not queryable');
+    used.release(true);
+    expect((await pool.query('select 1 as one')).rows).toEqual([{ one: 1 }]);
+  });
+});
+
 describe('translateDatabaseError', () => {
   test('calls a connection that dies under a statement unreachable', async ({ pool }) => {
     expect(await caught(() => pool.query('select pg_terminate_backend(pg_backend_pid())'))).toMatchObject({

@@ -1,0 +1,216 @@
+/** A planted bug: what somebody might write, and the simulation must notice. Texts must fit the source exactly once. */
+export interface Mutant {
+  readonly name: string;
+  /** Number in the list of invariants of docs/guarantees.md. */
+  readonly invariant: number;
+  readonly edits: readonly [Edit, ...Edit[]];
+}
+
+export interface Edit {
+  readonly file: string;
+  readonly find: string;
+  readonly replace: string;
+}
+
+const one = (name: string, invariant: number, file: string, find: string, replace: string): Mutant => ({
+  name,
+  invariant,
+  edits: [{ file: `src/${file}`, find, replace }],
+});
+
+export const MUTANTS: readonly Mutant[] = [
+  // 6: one decider
+  one('no-fence', 6, 'store/leadership.ts', 'return row !== undefined;', 'return row !== undefined || true;'),
+  one('plain-select-fence', 6, 'store/leadership.ts', '    .forShare()\n', ''),
+  one(
+    'lease-always-free',
+    6,
+    'store/leadership.ts',
+    'leases.holder = ${holder} or leases.expires_at <= ${dbNow()}',
+    'leases.holder <> ${holder} or true',
+  ),
+  one(
+    'takeover-keeps-epoch',
+    6,
+    'store/leadership.ts',
+    'then leases.epoch else leases.epoch + 1 end',
+    'then leases.epoch else leases.epoch end',
+  ),
+
+  // 1 and 5: one intent, its count, its money
+  one(
+    'unsettled-calls-forgotten',
+    1,
+    'store/launches.ts',
+    "    .where((eb) => eb.or([eb('outcome', 'is', null), eb('outcome', '=', 'unknown')]))\n    .executeTakeFirstOrThrow();",
+    "    .where('id', '<', 0)\n    .executeTakeFirstOrThrow();",
+  ),
+  one(
+    'unknown-is-refused',
+    1,
+    'jobs/launch.ts',
+    "    case 'unknown':\n",
+    "    case 'unknown':\n      await ports.launches.close(launch.id, 'refused', { reason: 'launch-refused', code: 'x', detail: 'x' });\n",
+  ),
+  one(
+    'token-made-at-call-time',
+    1,
+    'jobs/launch.ts',
+    '    token: launch.token,\n',
+    '    token: ports.credentials.makeToken(ports.ids.hex(16), 1),\n',
+  ),
+  one(
+    'limits-not-checked-again',
+    5,
+    'store/planning.ts',
+    '  if (broken !== null) return',
+    '  if (broken === null && false) return',
+  ),
+  one(
+    'ended-machines-count-as-gone-early',
+    5,
+    'jobs/terminate.ts',
+    "    to: 'terminating',",
+    "    to: machine.state === 'joining' || machine.state === 'ready' || machine.state === 'draining' ? 'terminated' : 'terminating',",
+  ),
+
+  // 2: no orphans, nothing foreign
+  one(
+    'foreign-tag-trusted',
+    2,
+    'loops/sweep.ts',
+    'listing.instances.filter((instance) => ports.credentials.verifyToken(instance.clientToken) !== null)',
+    'listing.instances.filter(() => true)',
+  ),
+  one(
+    'orphans-never-ended',
+    2,
+    'loops/sweep.ts',
+    'if (doomed.length === 0) return 0;',
+    'if (doomed.length >= 0) return 0;',
+  ),
+  one(
+    'incomplete-listing-believed',
+    2,
+    'store/sweeping.ts',
+    'if (listing.complete) await countMissing',
+    'await countMissing',
+  ),
+  one('missing-once-is-gone', 2, 'jobs/gone.ts', 'const MISSING_LISTINGS_MIN = 3;', 'const MISSING_LISTINGS_MIN = 1;'),
+  one(
+    'shutting-down-is-gone',
+    2,
+    'jobs/gone.ts',
+    "observed.state === 'terminated' ||",
+    "observed.state === 'terminated' || observed.state === 'pending' ||",
+  ),
+
+  // 3: running work
+  one('no-look-at-work', 3, 'jobs/drain.ts', 'agent.runningTasks === 0 && agent.heldTasks === 0', 'true'),
+  one(
+    'no-cordon-acknowledgement',
+    3,
+    'jobs/drain.ts',
+    '  if (agent.cordonAckedAtMs === null || agent.lastSeenAtMs === null) return false;\n  return agent.lastSeenAtMs >= agent.cordonAckedAtMs &&',
+    '  return',
+  ),
+  one(
+    'any-acknowledgement-counts',
+    3,
+    'store/agent-reports.ts',
+    'when a.cordoned and report.acked = a.cordon_generation then',
+    'when a.cordoned then',
+  ),
+  one(
+    'cordon-keeps-its-generation',
+    3,
+    'store/cordon.ts',
+    'sql<number>`cordon_generation + 1`',
+    'sql<number>`greatest(cordon_generation, 1)`',
+  ),
+  one(
+    'silent-agents-given-up-at-once',
+    3,
+    'jobs/ready.ts',
+    'const AGENT_LOST_AFTER_MS = 15 * MINUTE_MS;',
+    'const AGENT_LOST_AFTER_MS = 5_000;',
+  ),
+  one(
+    'held-work-ignored-when-silent',
+    3,
+    'jobs/ready.ts',
+    'return !holdsWork && record',
+    'return (holdsWork || !holdsWork) && record',
+  ),
+  one(
+    'old-reports-accepted',
+    3,
+    'store/agent-reports.ts',
+    'a.seq < report.seq else',
+    'a.seq < report.seq + 100000 else',
+  ),
+  one(
+    'leases-end-early',
+    3,
+    'store/tasks.ts',
+    'and lease_expires_at <= spillway.now()',
+    "and lease_expires_at <= spillway.now() + interval '1 hour'",
+  ),
+  one(
+    'leases-never-end',
+    8,
+    'store/tasks.ts',
+    'and lease_expires_at <= spillway.now()',
+    "and lease_expires_at <= spillway.now() - interval '20 years'",
+  ),
+
+  // 4: unknown is hold
+  one(
+    'stale-is-fresh',
+    4,
+    'planner/fleet.ts',
+    'world.nowMs - agent.lastSeenAtMs <= freshnessMs',
+    'world.nowMs - agent.lastSeenAtMs <= 1e12',
+  ),
+
+  // 8: nothing is stuck
+  one(
+    'no-doorbell-by-rows',
+    8,
+    'loops/ring.ts',
+    'if (due.length > 0) await ports.wake.ring(due);',
+    'if (due.length > 1e6) await ports.wake.ring(due);',
+  ),
+  one(
+    'terminate-once',
+    8,
+    'jobs/terminate.ts',
+    '  const asked = record.observed',
+    '  const asked = record.nowMs > machine.stateSinceMs + 2000 || record.observed',
+  ),
+  one(
+    'join-has-no-deadline',
+    8,
+    'jobs/join.ts',
+    "  if (isPastDeadline(record)) return await startTerminating(ports, machine, 'join-deadline');\n",
+    '',
+  ),
+  one(
+    'removed-policy-forgotten',
+    8,
+    'loops/plan.ts',
+    ".filter(({ workload, state }) => state === 'ready' && !inForce.has(workload))",
+    ".filter(({ workload, state }) => state === 'ready' && !inForce.has(workload) && workload === '')",
+  ),
+
+  // 9: the ledger
+  one(
+    'charged-from-launch',
+    9,
+    'cost/charges.ts',
+    'Math.max((pendingSeenAtMs + runningSeenAtMs) / 2, launchAtMs ?? 0)',
+    'Math.min(launchAtMs ?? 0, runningSeenAtMs) - 600_000',
+  ),
+  one('volume-is-free', 9, 'cost/charges.ts', 'machine.volumeGib > 0', 'machine.volumeGib > 1e9'),
+  one('charged-twice', 9, 'cost/charges.ts', 'machine.chargedThroughMs ?? meter.beginMs);', '0);'),
+];
