@@ -6,12 +6,13 @@ import type { Config } from './config/types.ts';
 import { AgentBell } from './engine/bell.ts';
 import { createAgentGateway } from './engine/gateway.ts';
 import type { EnginePorts } from './engine/ports.ts';
-import { stepLaunch } from './jobs/launch.ts';
-import { stepMachine } from './jobs/machine.ts';
 import type { StepPorts } from './jobs/ports.ts';
+import { runStep } from './jobs/run-step.ts';
+import { createLead } from './loops/lead.ts';
 import { CloudView, type LoopPorts } from './loops/ports.ts';
-import { AppError } from './model/errors.ts';
+import { AppError, ERROR_CODES } from './model/errors.ts';
 import { SECOND_MS } from './model/time.ts';
+import { waitMs } from './model/waits.ts';
 import { createLogger } from './observability/log.ts';
 import { createMetrics } from './observability/metrics.ts';
 import type { Log } from './ports/log.ts';
@@ -30,71 +31,39 @@ import { startLoops, type Loops } from './wiring/loops.ts';
 import { createOperatorActions } from './wiring/operator-actions.ts';
 import { openPolicies, type PolicyBook } from './wiring/policies.ts';
 import { openDatabase, openStores, type OpenDatabase, type Stores } from './wiring/stores.ts';
+import { aborted, Opened, watchStopSignals, type StopOutcome } from './wiring/opened.ts';
 import { systemClock, systemIds } from './wiring/system.ts';
 import { startWatchdog } from './wiring/watchdog.ts';
 
-/** Three missed renewals at the default plan interval; a crashed leader is replaced after this long. */
-const LEASE_TTL_MS = 15 * SECOND_MS;
-/** A loop that stands still for a third of the lease ends the process, long before another one leads. */
-const STALL_MS_MAX = LEASE_TTL_MS / 3;
 /** Machine steps at a time: they mostly wait for SSH and EC2. */
 const STEP_CONCURRENCY = 50;
-/**
- * The lock on a step's doorbell: a step of a killed process is taken up within one and a half times this. A stall of the
- * event loop beyond it runs a step twice, which every step bears.
- */
-const WAKE_LOCK_MS = 2 * SECOND_MS;
-/** For the steps under way when the service is stopped; whatever is cut short is taken up by the next start. */
-const STOP_STEPS_MS = 10 * SECOND_MS;
 
-/** Everything that was opened, in order; stopping goes through it backwards. */
-class Opened {
-  private readonly closers: { readonly name: string; readonly close: () => Promise<unknown> }[] = [];
-  private readonly log: Log;
-
-  constructor(log: Log) {
-    this.log = log;
-  }
-
-  add(name: string, close: () => Promise<unknown>): void {
-    this.closers.unshift({ name, close });
-  }
-
-  /** Closes all of it, whatever fails on the way. */
-  async close(): Promise<void> {
-    for (const { name, close } of this.closers.splice(0)) {
-      try {
-        await close();
-      } catch (error) {
-        this.log.warn({ part: name, error: String(error) }, 'a part did not stop cleanly');
-      }
-    }
-  }
-}
+/** Of a stop that somebody could not wait for, as of any interrupted command; and of one that took too long. */
+const EXIT_CODES = { closed: 0, hurried: 130, late: ERROR_CODES.TIMEOUT.exitCode } as const;
 
 /**
- * Runs the service until SIGTERM or SIGINT, then stops it cleanly and leaves the fleet alone. SIGHUP reads the policies
- * again. Returns the exit code. @throws AppError when it cannot start: nothing is left half-done then.
+ * Runs the service until SIGTERM or SIGINT, then stops it cleanly and leaves the fleet alone; a second signal ends it at
+ * once. SIGHUP reads the policies again. Returns the exit code. @throws AppError when it cannot start: nothing is left
+ * half-done then.
  */
 export async function runService(config: Config): Promise<number> {
   const log = createLogger({ level: config.logLevel });
-  const opened = new Opened(log);
-  const stop = new Promise<NodeJS.Signals>((resolve) => {
-    process.once('SIGTERM', resolve);
-    process.once('SIGINT', resolve);
-  });
+  const opened = new Opened({ log, clock: systemClock });
+  const stop = watchStopSignals(process);
+  let outcome: StopOutcome;
   try {
-    const policies = await startService(config, log, opened);
-    const reload = (): void => void policies.reload();
+    const policies = await Promise.race([startService(config, log, opened), aborted(stop.hurry)]);
+    const reload = (): void => void policies?.reload();
     process.on('SIGHUP', reload);
-    const signal = await stop;
+    const signal = await stop.first;
     process.off('SIGHUP', reload);
     log.info({ signal }, 'stopping; the fleet stays as it is');
   } finally {
-    await opened.close();
+    outcome = await opened.close(stop.hurry);
+    stop.forget();
   }
-  log.info({}, 'stopped');
-  return 0;
+  log.info({ outcome }, 'stopped');
+  return EXIT_CODES[outcome];
 }
 
 interface Foundation {
@@ -159,7 +128,7 @@ async function openFoundation(
   });
   const deploymentKey = await ensureDeploymentKey(config.keyFile);
   const database: OpenDatabase = await openDatabase(config, log);
-  opened.add('database', database.close);
+  opened.add('database', database.close, waitMs('service.stop-database'));
   const { stores, pools, db } = openStores(database.url, log);
   opened.add('database connections', async () => await Promise.all(pools.map(async (pool) => await pool.end())));
   const owner = config.owner ?? (await ensureInstallationValue(db, 'owner', `spillway-${systemIds.hex(6)}`));
@@ -169,7 +138,8 @@ async function openFoundation(
     clock: systemClock,
     ids: systemIds,
     log,
-    wakeLockMs: WAKE_LOCK_MS,
+    // A stall of the event loop beyond it runs a step twice, which every step bears.
+    wakeLockMs: waitMs('queue.wake-lock'),
   });
   opened.add('queue', async () => await queues.close());
   const cloud = await createEc2Cloud({
@@ -219,7 +189,12 @@ function buildLoopPorts(foundation: Foundation, bell: AgentBell): LoopPorts {
     }),
     policies,
     credentials: createCredentials(deploymentKey),
-    leadership: stores.leadership,
+    lead: createLead({
+      leadership: stores.leadership,
+      clock: systemClock,
+      log,
+      holder: `${process.pid}-${systemIds.hex(8)}`,
+    }),
     planning: stores.planning,
     machines: stores.machines,
     launches: stores.launches,
@@ -227,8 +202,6 @@ function buildLoopPorts(foundation: Foundation, bell: AgentBell): LoopPorts {
     ledger: stores.ledger,
     wake: queues.wake,
     owner,
-    holder: `${process.pid}-${systemIds.hex(8)}`,
-    leaseTtlMs: LEASE_TTL_MS,
     view: new CloudView(),
     decideFromMs: systemClock.monotonicMs() + config.heartbeatIntervalMs + SECOND_MS,
     notifyAgents: (agentIds) => bell.ring(agentIds),
@@ -255,35 +228,17 @@ function agentUrlOf(config: Config, port: number): string {
 async function startWork(foundation: Foundation, parts: WorkParts): Promise<Loops> {
   const { config, stores, queues } = foundation;
   const { loops, engine, metrics, opened } = parts;
-  const watchdog = startWatchdog(STALL_MS_MAX);
+  const watchdog = startWatchdog(waitMs('leader.stall'));
   opened.add('watchdog', watchdog.stop);
-  opened.add('leadership', async () => {
-    const lease = await loops.leadership.acquire(loops.holder, LEASE_TTL_MS);
-    if (lease !== null) await loops.leadership.release(lease);
-  });
+  opened.add('leadership', async () => await loops.lead.release());
   const steps = await buildStepPorts(foundation, parts);
-  const consumer = await queues.wake.consume(
-    async (job) => {
-      const outcome = job.kind === 'launch' ? await stepLaunch(steps, job.id) : await stepMachine(steps, job.id);
-      // The row keeps its own time beside the queue's: whichever rings first, the other finds nothing to do.
-      if (outcome.kind === 'again') await wakeRow(stores, job, outcome.afterMs);
-      return outcome;
-    },
-    { concurrency: STEP_CONCURRENCY },
-  );
-  opened.add('machine steps', async () => await consumer.stop(STOP_STEPS_MS));
+  const consumer = await queues.wake.consume(async (job) => await runStep(steps, job), {
+    concurrency: STEP_CONCURRENCY,
+  });
+  opened.add('machine steps', async () => await consumer.stop(waitMs('service.stop-steps')));
   const running = startLoops({ config, loops, engine, retention: stores.retention, metrics });
   opened.add('loops', async () => await Promise.all(Object.values(running).map(async (loop) => await loop.stop())));
   return running;
-}
-
-async function wakeRow(
-  stores: Stores,
-  job: Parameters<Parameters<Queues['wake']['consume']>[0]>[0],
-  afterMs: number,
-): Promise<void> {
-  if (job.kind === 'launch') await stores.launches.wakeAfter(job.id, afterMs);
-  else await stores.machines.wakeAfter(job.id, afterMs);
 }
 
 async function buildStepPorts(

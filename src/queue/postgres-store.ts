@@ -2,7 +2,7 @@ import { createPostgresBackend, SchemaMigrationRequiredError, SchemaVersionMisma
 import { Pool } from 'pg';
 import { AppError } from '../model/errors.ts';
 import { errorListener, reaching } from './queue-errors.ts';
-import { BACKEND_OPTIONS, type QueueStore } from './queue-store.ts';
+import { BACKEND_OPTIONS, type QueueStore, type QueueWaits } from './queue-store.ts';
 import type { Log } from '../ports/log.ts';
 
 type PostgresConnection = Parameters<typeof createPostgresBackend>[1]['connection'];
@@ -11,13 +11,14 @@ type PostgresConnection = Parameters<typeof createPostgresBackend>[1]['connectio
 const SCHEMA = 'bullmq';
 /** One waits for notifications all the time; the others are for statements of a millisecond. */
 const CONNECTIONS_MAX = 5;
-const STATEMENT_MS = 10_000;
+/** How long a connection is silent before TCP asks whether the other side lives. */
+const KEEP_ALIVE_MS = 10_000;
 
 /**
  * The embedded default: BullMQ on Postgres. Needs a session of its own for LISTEN, so no transaction-mode pooler in between.
  * @throws AppError QUEUE_UNREACHABLE within 5 s; DATABASE_SCHEMA when BullMQ's tables are missing or too new.
  */
-export async function openPostgresStore(url: string, log: Log): Promise<QueueStore> {
+export async function openPostgresStore(url: string, log: Log, waits: QueueWaits): Promise<QueueStore> {
   const onError = errorListener(log, 'postgres');
   const pool = new Pool({
     connectionString: url,
@@ -25,14 +26,14 @@ export async function openPostgresStore(url: string, log: Log): Promise<QueueSto
     application_name: 'spillway-queue',
     options: `-c search_path=${SCHEMA}`,
     max: CONNECTIONS_MAX,
-    connectionTimeoutMillis: 5_000,
-    statement_timeout: STATEMENT_MS,
-    query_timeout: STATEMENT_MS + 1_000,
-    lock_timeout: STATEMENT_MS / 2,
-    idle_in_transaction_session_timeout: STATEMENT_MS,
+    connectionTimeoutMillis: waits.connectMs,
+    statement_timeout: waits.statementMs,
+    query_timeout: waits.answerMs,
+    lock_timeout: waits.lockMs,
+    idle_in_transaction_session_timeout: waits.idleInTransactionMs,
     keepAlive: true,
-    keepAliveInitialDelayMillis: 10_000,
-    idleTimeoutMillis: 30_000,
+    keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
+    idleTimeoutMillis: waits.idleConnectionMs,
   });
   pool.on('error', onError);
   // BullMQ describes a pool in its own words, which TypeScript cannot match with pg's overloads.

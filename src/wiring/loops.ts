@@ -10,10 +10,11 @@ import { ringTick } from '../loops/ring.ts';
 import { startLoop, type LoopSpec, type RunningLoop } from '../loops/runner.ts';
 import { sweepTick } from '../loops/sweep.ts';
 import { HOUR_MS, MINUTE_MS, SECOND_MS } from '../model/time.ts';
+import { waitMs } from '../model/waits.ts';
 import type { Metrics } from '../observability/metrics.ts';
 import type { RetentionStore } from '../ports/retention.ts';
 
-export type LoopName = 'plan' | 'sweep' | 'ring' | 'assign' | 'recover' | 'account' | 'prices' | 'retain';
+export type LoopName = 'lead' | 'plan' | 'sweep' | 'ring' | 'assign' | 'recover' | 'account' | 'prices' | 'retain';
 export type Loops = Readonly<Record<LoopName, RunningLoop>>;
 
 interface LoopOptions {
@@ -29,6 +30,13 @@ export function startLoops(options: LoopOptions): Loops {
   const { config, loops, engine, retention } = options;
   const start = (spec: LoopSpec): RunningLoop => startLoop(spec, { clock: loops.clock, log: loops.log });
   return {
+    lead: start({
+      name: 'lead',
+      // Turn to turn with the renewal itself: three fifths leave two seconds for an answer before renewal is late.
+      intervalMs: (waitMs('leader.renewal') * 3) / 5,
+      gatherMs: 100,
+      turn: async () => await loops.lead.renew(),
+    }),
     plan: start({
       name: 'plan',
       intervalMs: config.planIntervalMs,

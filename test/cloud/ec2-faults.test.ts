@@ -161,7 +161,9 @@ describe('a launch', () => {
 
   test('whose time to be signed has passed is not sent', async () => {
     answer = launched;
-    const outcome = await cloud.runInstances(runRequest({ signBeforeMs: Date.now() - 1 }));
+    const outcome = await cloud.runInstances(
+      runRequest({ signBefore: { wallMs: Date.now() - 1, monotonicMs: Infinity } }),
+    );
     expect(outcome).toMatchObject({ kind: 'refused', errorClass: 'ended', code: 'SignDeadlinePassed' });
     expect(requests.length).toBe(0);
   });
@@ -172,10 +174,14 @@ describe('a launch', () => {
     // The first look is the fence's: time jumps between the call and it, as when a process was stopped.
     const jumping: Clock = { ...realClock, nowMs: () => ((asked += 1), 1_000_000) };
     const slow = await createEc2Cloud({ clock: jumping, timeouts });
-    expect(await slow.runInstances(runRequest({ signBeforeMs: 999_999 }))).toMatchObject({
+    expect(
+      await slow.runInstances(runRequest({ signBefore: { wallMs: 999_999, monotonicMs: Infinity } })),
+    ).toMatchObject({
       code: 'SignDeadlinePassed',
     });
-    expect(await slow.runInstances(runRequest({ signBeforeMs: 1_000_000 }))).toMatchObject({ kind: 'launched' });
+    expect(
+      await slow.runInstances(runRequest({ signBefore: { wallMs: 1_000_000, monotonicMs: Infinity } })),
+    ).toMatchObject({ kind: 'launched' });
     slow.close();
     expect([asked, requests.length]).toEqual([2, 1]);
   });
