@@ -1,3 +1,4 @@
+import { AppError } from '../model/errors.ts';
 import type { LaunchId, MachineId } from '../model/ids.ts';
 import type { MachineFacts, Transition } from '../ports/machines.ts';
 import { isWorkGone } from './drain.ts';
@@ -26,6 +27,7 @@ export async function giveUpMachine(ports: StepPorts, id: MachineId, why: GiveUp
   if (facts === null || facts.machine.state === 'terminated') return false;
   const exit = findExit(facts);
   if (exit.to === null) {
+    if (facts.machine.state === 'terminating') await askToTerminate(ports, facts);
     ports.log.error({ machineId: id, state: facts.machine.state, ...why }, `a step never works; ${exit.because}`);
     return false;
   }
@@ -44,6 +46,20 @@ export async function giveUpMachine(ports: StepPorts, id: MachineId, why: GiveUp
   return moved;
 }
 
+/** What the step would do, from the bare columns: a broken row or step must not keep a paid instance alive. */
+async function askToTerminate(ports: StepPorts, { machine, instanceId, region }: MachineFacts): Promise<void> {
+  if (instanceId === null || region === null) return;
+  try {
+    await ports.cloud.terminateInstances(region, [instanceId]);
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    ports.log.warn(
+      { machineId: machine.id, code: error.code, error: error.message },
+      'EC2 could not be asked to terminate',
+    );
+  }
+}
+
 /** Exported for its own table test: this is what a broken step may do to a machine, and what not. */
 export function findExit(facts: MachineFacts): Exit {
   const { state } = facts.machine;
@@ -51,9 +67,7 @@ export function findExit(facts: MachineFacts): Exit {
   switch (state) {
     case 'requested':
     case 'launching':
-      return facts.launchState === 'open'
-        ? { to: null, because: 'its launch is open and ends it by the deadline' }
-        : { to: 'terminated' };
+      return findExitOfUnborn(facts);
     case 'booting':
     case 'joining':
     case 'leaving':
@@ -61,7 +75,7 @@ export function findExit(facts: MachineFacts): Exit {
       return { to: 'terminating' };
     case 'ready':
     case 'draining':
-      return isAgentLost(facts) ? { to: 'terminating' } : findExitOfWorker(facts);
+      return findExitOfWorker(facts);
     case 'terminating':
       return { to: null, because: 'it is tried for as long as EC2 shows its instance' };
     case 'terminated':
@@ -69,8 +83,14 @@ export function findExit(facts: MachineFacts): Exit {
   }
 }
 
-/** The way out of a machine whose agent was heard of lately. */
+function findExitOfUnborn({ launchState }: MachineFacts): Exit {
+  if (launchState !== 'open') return { to: 'terminated' };
+  return { to: null, because: 'its launch is open and ends it by the deadline' };
+}
+
+/** The way out of a machine that may have work. */
 function findExitOfWorker(facts: MachineFacts): Exit {
+  if (isAgentLost(facts)) return { to: 'terminating' };
   if (facts.machine.state === 'ready') {
     return facts.agent === null
       ? { to: null, because: 'its agent cannot be asked whether it works' }

@@ -26,6 +26,9 @@ export interface MachineRecord {
 export interface MachineFacts extends Pick<MachineRecord, 'nowMs' | 'agent' | 'observed'> {
   readonly machine: MachineRef & { readonly stateSinceMs: EpochMs };
   readonly launchState: LaunchState;
+  readonly instanceId: string | null;
+  /** Null when the launch's body does not say. */
+  readonly region: string | null;
 }
 
 /** What the agent on a machine last said, and what the task table says of it. */

@@ -109,6 +109,8 @@ async function readMachineFacts(db: Db, id: MachineId): Promise<MachineFacts | n
     machine: { id, state, revision: row.revision, stateSinceMs: toMs(row.state_since) },
     nowMs: toMs(row.now),
     launchState: row.launch_state as LaunchState,
+    instanceId: row.instance_id,
+    region: (row.body as Partial<Launch['body']> | null)?.region ?? null,
     observed: observedOf(row),
     agent: agentFactsOf(row),
   };
