@@ -1,5 +1,5 @@
 import { createPostgresBackend, SchemaMigrationRequiredError, SchemaVersionMismatchError } from 'bullmq';
-import { Pool } from 'pg';
+import { Pool, type PoolConfig } from 'pg';
 import { AppError } from '../model/errors.ts';
 import { errorListener, reaching } from './queue-errors.ts';
 import { BACKEND_OPTIONS, type QueueStore, type QueueWaits } from './queue-store.ts';
@@ -20,21 +20,7 @@ const KEEP_ALIVE_MS = 10_000;
  */
 export async function openPostgresStore(url: string, log: Log, waits: QueueWaits): Promise<QueueStore> {
   const onError = errorListener(log, 'postgres');
-  const pool = new Pool({
-    connectionString: url,
-    // Begins like every connection of ours: that is how an embedded server knows that it is still in use.
-    application_name: 'spillway-queue',
-    options: `-c search_path=${SCHEMA}`,
-    max: CONNECTIONS_MAX,
-    connectionTimeoutMillis: waits.connectMs,
-    statement_timeout: waits.statementMs,
-    query_timeout: waits.answerMs,
-    lock_timeout: waits.lockMs,
-    idle_in_transaction_session_timeout: waits.idleInTransactionMs,
-    keepAlive: true,
-    keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
-    idleTimeoutMillis: waits.idleConnectionMs,
-  });
+  const pool = new Pool(queuePoolConfig(url, waits));
   pool.on('error', onError);
   // BullMQ describes a pool in its own words, which TypeScript cannot match with pg's overloads.
   const connection = pool as unknown as PostgresConnection;
@@ -58,6 +44,25 @@ export async function openPostgresStore(url: string, log: Log, waits: QueueWaits
       await root.close();
       await pool.end();
     },
+  };
+}
+
+/** What the queue's connections are opened with; exported for the tests of its waits. */
+export function queuePoolConfig(url: string, waits: QueueWaits): PoolConfig {
+  return {
+    connectionString: url,
+    // Begins like every connection of ours: that is how an embedded server knows that it is still in use.
+    application_name: 'spillway-queue',
+    options: `-c search_path=${SCHEMA}`,
+    max: CONNECTIONS_MAX,
+    connectionTimeoutMillis: waits.connectMs,
+    statement_timeout: waits.statementMs,
+    query_timeout: waits.answerMs,
+    lock_timeout: waits.lockMs,
+    idle_in_transaction_session_timeout: waits.idleInTransactionMs,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
+    idleTimeoutMillis: waits.idleConnectionMs,
   };
 }
 

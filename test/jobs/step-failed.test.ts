@@ -8,7 +8,7 @@ import { findExit } from '../../src/jobs/give-up.ts';
 import type { StepPorts } from '../../src/jobs/ports.ts';
 import { failurePauseMs, readFailure, runStep, STEP_TRIES_MAX } from '../../src/jobs/run-step.ts';
 import { AppError } from '../../src/model/errors.ts';
-import type { LaunchId, MachineId } from '../../src/model/ids.ts';
+import type { MachineId } from '../../src/model/ids.ts';
 import { MACHINE_STATES } from '../../src/model/machine.ts';
 import type { MachineFacts } from '../../src/ports/machines.ts';
 import { createReports } from '../../src/store/reports.ts';
@@ -16,6 +16,7 @@ import { test } from '../support/database.ts';
 import { worldPolicy } from '../support/world-policy.ts';
 import { drainByHand, onlyMachine, readyInstance } from '../support/world-rows.ts';
 import { CALM, World } from '../support/world.ts';
+import { shows } from '../support/waits.ts';
 
 const MINUTE = 60_000;
 const WITH_BUGS = { ...CALM, bugs: true, policies: [worldPolicy({ limits: { max: 1 } })] } as const;
@@ -44,7 +45,7 @@ async function untilEnded(world: World, withinMs = 20 * MINUTE): Promise<void> {
   );
 }
 
-describe('a machine whose step never works', () => {
+describe('a machine whose step never works', { timeout: 120_000 }, () => {
   test('while it boots is terminated, and says why without a secret', async ({ pool }) => {
     const world = await World.create(pool, WITH_BUGS);
     steppingWith(world, { shell: { ...world.process.steps.shell, isOpen: bug } });
@@ -160,7 +161,7 @@ describe('a machine whose step never works', () => {
   });
 });
 
-describe('a launch whose step never works', () => {
+describe('a launch whose step never works', { timeout: 120_000 }, () => {
   test('is closed when none of its calls may have had an effect', async ({ pool }) => {
     const world = await World.create(pool, WITH_BUGS);
     const { credentials } = world.process.steps;
@@ -194,8 +195,8 @@ describe('a launch whose step never works', () => {
   });
 });
 
-describe('one visit', () => {
-  test('that never ends is cut off and counted', async ({ pool }) => {
+describe('one visit', { timeout: 120_000 }, () => {
+  test(`that never ends is cut off and counted ${shows('step.run')}`, async ({ pool }) => {
     const world = await World.create(pool, WITH_BUGS);
     await world.submit(1, 10);
     await world.runUntil('a machine boots', async () => (await world.count('machines', 'booting')) === 1);
@@ -206,9 +207,10 @@ describe('one visit', () => {
     };
     const { id } = await onlyMachine(world);
     let outcome: unknown = null;
-    void runStep({ ...hung, timings: { ...steps.timings, stepMs: 30_000 } }, { kind: 'machine', id }).then((value) => {
-      outcome = value;
-    });
+    const visit = async (): Promise<void> => {
+      outcome = await runStep({ ...hung, timings: { ...steps.timings, stepMs: 30_000 } }, { kind: 'machine', id });
+    };
+    void visit();
     world.hosts.manners.closed = true;
     await world.runUntil('the visit is over', () => outcome !== null, 2 * MINUTE);
     expect(outcome).toMatchObject({ kind: 'again' });
@@ -225,7 +227,7 @@ describe('one visit', () => {
     };
     const job = { kind: 'machine', id: 'mc-000000000000' as MachineId } as const;
     expect(await runStep(broken, job)).toEqual({ kind: 'done' });
-    expect(await runStep(steps, { kind: 'launch', id: 'ln-000000000000' as LaunchId })).toEqual({ kind: 'done' });
+    expect(await runStep(steps, { kind: 'launch', id: 'ln-000000000000' })).toEqual({ kind: 'done' });
   });
 
   test('waits longer after each failure, up to two minutes and some', () => {

@@ -137,7 +137,7 @@ describe('a machine that waits in vain', () => {
   });
 });
 
-describe('the table of waits', () => {
+describe('the table of waits', { timeout: 120_000 }, () => {
   test('has every live state of a machine and of a launch', () => {
     expect(Object.keys(MACHINE_WAITS)).toEqual(MACHINE_STATES.filter((state) => state !== 'terminated'));
     expect(Object.keys(STORIES)).toEqual(Object.keys(MACHINE_WAITS));

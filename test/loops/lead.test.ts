@@ -7,6 +7,7 @@ import { createLead, type Lead } from '../../src/loops/lead.ts';
 import { waitMs } from '../../src/model/waits.ts';
 import type { Lease } from '../../src/ports/leadership.ts';
 import { quietLog } from '../support/log.ts';
+import { shows } from '../support/waits.ts';
 
 const TTL = 15_000;
 
@@ -68,7 +69,7 @@ async function mandateOf(lead: Lead) {
 }
 
 describe('the lease', () => {
-  test('is renewed at a third of its time, and not at every turn', async () => {
+  test(`is renewed at a third of its time, and not at every turn ${shows('leader.renewal')}`, async () => {
     const { hands, lead, asked } = scene();
     for (let turn = 0; turn < 16; turn += 1) {
       await lead.take();
@@ -108,7 +109,7 @@ describe('the lease', () => {
 });
 
 describe('a mandate', () => {
-  test('ends two thirds of the lease after the last renewal', async () => {
+  test(`ends two thirds of the lease after the last renewal ${shows('leader.mandate')}`, async () => {
     const { hands, lead } = scene();
     const mandate = await mandateOf(lead);
     hands.pass(9999);
