@@ -145,6 +145,8 @@ create table spillway.launches (
   wake_at timestamp with time zone default spillway.now() not null,
   error_code text,
   error_detail text,
+  step_failures integer default 0 not null,
+  step_error text,
   constraint launches_pkey PRIMARY KEY (id),
   constraint launches_nonce_key UNIQUE (nonce),
   constraint launches_token_key UNIQUE (token),
@@ -154,6 +156,8 @@ create table spillway.launches (
   constraint launches_nonce_check CHECK ((nonce ~ '^[0-9a-f]{32}$'::text)),
   constraint launches_price_usd_per_hour_check CHECK ((price_usd_per_hour >= (0)::numeric)),
   constraint launches_state_check CHECK ((state = ANY (ARRAY['open'::text, 'fulfilled'::text, 'refused'::text, 'expired'::text]))),
+  constraint launches_step_error_check CHECK ((length(step_error) <= 1000)),
+  constraint launches_step_failures_check CHECK ((step_failures >= 0)),
   constraint launches_token_check CHECK ((length(token) <= 64))
 );
 
@@ -221,11 +225,15 @@ create table spillway.machines (
   missing_listings integer default 0 not null,
   end_reason text,
   end_detail text,
+  step_failures integer default 0 not null,
+  step_error text,
   constraint machines_pkey PRIMARY KEY (id),
   constraint machines_instance_id_key UNIQUE (instance_id),
   constraint machines_id_check CHECK ((id ~ '^mc-[0-9a-z]{12}$'::text)),
   constraint machines_market_check CHECK ((market = ANY (ARRAY['on-demand'::text, 'spot'::text]))),
   constraint machines_state_check CHECK ((state = ANY (ARRAY['requested'::text, 'launching'::text, 'booting'::text, 'joining'::text, 'ready'::text, 'draining'::text, 'leaving'::text, 'terminating'::text, 'terminated'::text]))),
+  constraint machines_step_error_check CHECK ((length(step_error) <= 1000)),
+  constraint machines_step_failures_check CHECK ((step_failures >= 0)),
   constraint machines_volume_gib_check CHECK ((volume_gib >= 0))
 );
 

@@ -4,8 +4,9 @@ import { createEc2Cloud, type Ec2Cloud } from './cloud/ec2.ts';
 import { formatListen } from './config/parsers.ts';
 import type { Config } from './config/types.ts';
 import { AgentBell } from './engine/bell.ts';
-import { AppError } from './model/errors.ts';
+import { AppError, ERROR_CODES } from './model/errors.ts';
 import { SECOND_MS } from './model/time.ts';
+import { waitMs } from './model/waits.ts';
 import { createLogger } from './observability/log.ts';
 import { createMetrics } from './observability/metrics.ts';
 import type { Log } from './ports/log.ts';
@@ -24,72 +25,42 @@ import { listenOnSocket, listenOnTcp } from './wiring/listeners.ts';
 import { loopIntervals, startLoops, type Loops } from './wiring/loops.ts';
 import { createOperatorActions } from './wiring/operator-actions.ts';
 import { openPolicies, type PolicyBook } from './wiring/policies.ts';
-import { assembleService, LEASE_TTL_MS, type ServiceOutside, type ServiceParts } from './wiring/service.ts';
+import { assembleService, type ServiceOutside, type ServiceParts } from './wiring/service.ts';
 import { settlingMs } from './wiring/settling.ts';
 import { openDatabase, openStores, type OpenDatabase, type Stores } from './wiring/stores.ts';
+import { aborted, Opened, watchStopSignals, type StopOutcome } from './wiring/opened.ts';
 import { systemClock, systemIds } from './wiring/system.ts';
 import { startWatchdog } from './wiring/watchdog.ts';
 
-/** A loop that stands still for a third of the lease ends the process, long before another one leads. */
-const STALL_MS_MAX = LEASE_TTL_MS / 3;
 /** Machine steps at a time: they mostly wait for SSH and EC2. */
 const STEP_CONCURRENCY = 50;
-/**
- * The lock on a step's doorbell: a step of a killed process is taken up within one and a half times this. A stall of the
- * event loop beyond it runs a step twice, which every step bears.
- */
-const WAKE_LOCK_MS = 2 * SECOND_MS;
-/** For the steps under way when the service is stopped; whatever is cut short is taken up by the next start. */
-const STOP_STEPS_MS = 10 * SECOND_MS;
 
-/** Everything that was opened, in order; stopping goes through it backwards. */
-class Opened {
-  private readonly closers: { readonly name: string; readonly close: () => Promise<unknown> }[] = [];
-  private readonly log: Log;
-
-  constructor(log: Log) {
-    this.log = log;
-  }
-
-  add(name: string, close: () => Promise<unknown>): void {
-    this.closers.unshift({ name, close });
-  }
-
-  /** Closes all of it, whatever fails on the way. */
-  async close(): Promise<void> {
-    for (const { name, close } of this.closers.splice(0)) {
-      try {
-        await close();
-      } catch (error) {
-        this.log.warn({ part: name, error: String(error) }, 'a part did not stop cleanly');
-      }
-    }
-  }
-}
+/** Of a stop that somebody could not wait for, as of any interrupted command; and of one that took too long. */
+const EXIT_CODES = { closed: 0, hurried: 130, late: ERROR_CODES.TIMEOUT.exitCode } as const;
 
 /**
- * Runs the service until SIGTERM or SIGINT, then stops it cleanly and leaves the fleet alone. SIGHUP reads the policies
- * again. Returns the exit code. @throws AppError when it cannot start: nothing is left half-done then.
+ * Runs the service until SIGTERM or SIGINT, then stops it cleanly and leaves the fleet alone; a second signal ends it at
+ * once. SIGHUP reads the policies again. Returns the exit code. @throws AppError when it cannot start: nothing is left
+ * half-done then.
  */
 export async function runService(config: Config): Promise<number> {
   const log = createLogger({ level: config.logLevel });
-  const opened = new Opened(log);
-  const stop = new Promise<NodeJS.Signals>((resolve) => {
-    process.once('SIGTERM', resolve);
-    process.once('SIGINT', resolve);
-  });
+  const opened = new Opened({ log, clock: systemClock });
+  const stop = watchStopSignals(process);
+  let outcome: StopOutcome;
   try {
-    const policies = await startService(config, log, opened);
-    const reload = (): void => void policies.reload();
+    const policies = await Promise.race([startService(config, log, opened), aborted(stop.hurry)]);
+    const reload = (): void => void policies?.reload();
     process.on('SIGHUP', reload);
-    const signal = await stop;
+    const signal = await stop.first;
     process.off('SIGHUP', reload);
     log.info({ signal }, 'stopping; the fleet stays as it is');
   } finally {
-    await opened.close();
+    outcome = await opened.close(stop.hurry);
+    stop.forget();
   }
-  log.info({}, 'stopped');
-  return 0;
+  log.info({ outcome }, 'stopped');
+  return EXIT_CODES[outcome];
 }
 
 interface Foundation {
@@ -164,7 +135,7 @@ async function openFoundation(
   });
   const deploymentKey = await ensureDeploymentKey(config.keyFile);
   const database: OpenDatabase = await openDatabase(config, log);
-  opened.add('database', database.close);
+  opened.add('database', database.close, waitMs('service.stop-database'));
   const { stores, pools, db } = openStores(database.url, log);
   opened.add('database connections', async () => await Promise.all(pools.map(async (pool) => await pool.end())));
   const owner = config.owner ?? (await ensureInstallationValue(db, 'owner', `spillway-${systemIds.hex(6)}`));
@@ -174,7 +145,8 @@ async function openFoundation(
     clock: systemClock,
     ids: systemIds,
     log,
-    wakeLockMs: WAKE_LOCK_MS,
+    // A stall of the event loop beyond it runs a step twice, which every step bears.
+    wakeLockMs: waitMs('queue.wake-lock'),
   });
   opened.add('queue', async () => await queues.close());
   const cloud = await createEc2Cloud({
@@ -184,7 +156,7 @@ async function openFoundation(
   });
   opened.add('EC2 connections', async () => cloud.close());
   const settleMs = settlingMs({
-    silentMs: await stores.leadership.silenceMs(LEASE_TTL_MS),
+    silentMs: await stores.leadership.silenceMs(waitMs('leader.lease')),
     heartbeatMs: config.heartbeatIntervalMs,
     freshnessMs: policies.current().map(({ policy }) => policy.demand.freshnessMs),
   });
@@ -207,16 +179,13 @@ function agentUrlOf(config: Config, port: number): string {
 async function startWork(foundation: Foundation, { parts, metrics, opened }: WorkParts): Promise<Loops> {
   const { config, stores, queues } = foundation;
   const { loops, engine } = parts;
-  const watchdog = startWatchdog(STALL_MS_MAX);
+  const watchdog = startWatchdog(waitMs('leader.stall'));
   opened.add('watchdog', watchdog.stop);
-  opened.add('leadership', async () => {
-    const lease = await loops.leadership.acquire(loops.holder, LEASE_TTL_MS);
-    if (lease !== null) await loops.leadership.release(lease);
-  });
+  opened.add('leadership', async () => await loops.lead.release());
   const consumer = await queues.wake.consume(async (job) => await parts.handle(job), {
     concurrency: STEP_CONCURRENCY,
   });
-  opened.add('machine steps', async () => await consumer.stop(STOP_STEPS_MS));
+  opened.add('machine steps', async () => await consumer.stop(waitMs('service.stop-steps')));
   const running = startLoops({
     intervals: loopIntervals(config),
     retentionMs: config.retentionMs,
@@ -282,7 +251,7 @@ async function reachOutside(foundation: Foundation, { metrics, agentUrl, wake }:
     },
     owner,
     holder: nameHolder(systemIds),
-    leaseTtlMs: LEASE_TTL_MS,
+    leaseTtlMs: waitMs('leader.lease'),
     settleMs: foundation.settleMs,
     agentTiming: { intervalS: config.heartbeatIntervalMs / SECOND_MS, leaseS: config.taskLeaseMs / SECOND_MS },
     stepTimings: {

@@ -63,7 +63,13 @@ async function seedLaunch(pool: Pool, region: Region, options: LaunchOptions): P
     authorizedKey: 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAQ',
     userDataSha256: '0'.repeat(64),
   };
-  const request = { region: SIMULATED_REGION, token, body, userData: '', signBeforeMs: Number.MAX_SAFE_INTEGER };
+  const request = {
+    region: SIMULATED_REGION,
+    token,
+    body,
+    userData: '',
+    signBefore: { wallMs: Infinity, monotonicMs: Infinity },
+  };
   region.perform('RunInstances', toRunInput(request));
   const launchId = `ln-${String(number).padStart(12, '0')}`;
   await pool.query(

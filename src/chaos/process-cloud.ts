@@ -1,4 +1,5 @@
 import { AppError } from '../model/errors.ts';
+import { lateBy } from '../model/clock-times.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Cloud, RunOutcome } from '../ports/cloud.ts';
 import { type FaultRates, performing, type Proc, type Sim } from './sim.ts';
@@ -27,7 +28,7 @@ export function createProcessCloud(sim: Sim, { proc, clock, rates, cloud }: Clou
     async runInstances(request): Promise<RunOutcome> {
       // A process may be stopped at any instruction before the request is signed; the deadline is looked at after that.
       await sim.call(proc, { site: 'cloud.sign', rates, latencyMs: 0, perform: performing(() => 0), lost: unsignable });
-      if (clock.nowMs() > request.signBeforeMs) {
+      if (lateBy(clock, request.signBefore) > 0) {
         return { kind: 'refused', errorClass: 'ended', code: 'SignDeadlinePassed', message: 'too late to be signed' };
       }
       try {

@@ -8,6 +8,7 @@ import {
   toSubnetFacts,
 } from '../cloud/facts.ts';
 import { type Page, readPages } from '../cloud/pages.ts';
+import { lateBy } from '../model/clock-times.ts';
 import { toRunInput } from '../cloud/run-input.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Cloud, InstanceListing, RunOutcome, RunRequest } from '../ports/cloud.ts';
@@ -22,7 +23,7 @@ export interface RegionCloudOptions {
   /** Instances on one page of a listing; EC2's least is 5. */
   readonly pageSize: number;
   /** Called before EC2 hears of a launch. */
-  readonly onRun: (request: RunRequest) => void;
+  readonly onRun?: (request: RunRequest) => void;
   /** Called with each id before EC2 hears of it. */
   readonly onTerminate: (instanceId: string) => void;
 }
@@ -50,12 +51,13 @@ export function createRegionCloud(options: RegionCloudOptions): Cloud {
   };
   return {
     async runInstances(request) {
-      options.onRun(request);
+      options.onRun?.(request);
       return run(request, clock, call);
     },
     listInstances: async (region, owner) => await list(options, { region, owner, call }),
 
-    async terminateInstances(region, instanceIds) {
+    async terminateInstances(region, instanceIds, signBefore) {
+      if (signBefore !== undefined && lateBy(clock, signBefore) > 0) return { kind: 'late' };
       for (const id of instanceIds) options.onTerminate(id);
       try {
         call(region, 'TerminateInstances', { InstanceIds: [...instanceIds] });
@@ -101,7 +103,7 @@ export function createRegionCloud(options: RegionCloudOptions): Cloud {
 type Call = <A extends Ec2Action>(region: string, action: A, input: Ec2Input<A>) => Ec2Output<A>;
 
 function run(request: RunRequest, clock: Clock, call: Call): RunOutcome {
-  if (clock.nowMs() > request.signBeforeMs) {
+  if (lateBy(clock, request.signBefore) > 0) {
     return { kind: 'refused', errorClass: 'ended', code: 'SignDeadlinePassed', message: 'too late to be signed' };
   }
   try {

@@ -127,7 +127,12 @@ export class Replica implements Endpoint {
       policies,
       credentials,
       bell: new NudgingBell((agentIds) => this.world.nudge(agentIds)),
-      meter: { launchAttempted: () => undefined, joined: () => undefined, drained: () => undefined },
+      meter: {
+        launchAttempted: () => undefined,
+        joined: () => undefined,
+        drained: () => undefined,
+        stepFailed: () => undefined,
+      },
       agent: {
         script: '#!/bin/sh\n',
         serviceUrl: 'http://127.0.0.1:1',

@@ -70,6 +70,7 @@ export function chooseScenario(chance: Chance): Scenario {
   const between = (name: string, low: number, high: number): number => chance.integer(`knob:${name}`, low, high);
   const intervalS = between('heartbeat', 15, 40);
   const replicas = 2;
+  const leaseTtlMs = between('lease', 30, 90) * SECOND_MS;
   const two = chance.roll('knob:workloads').value < 0.3;
   return {
     policies: two ? [choosePolicy(chance, 'render'), choosePolicy(chance, 'encode')] : [choosePolicy(chance, 'render')],
@@ -82,7 +83,7 @@ export function chooseScenario(chance: Chance): Scenario {
       seed: `chaos-${between('prices', 1, 1_000)}`,
     },
     localCpus: Array.from({ length: between('locals', 1, 2) }, (_unused, index) => between(`cpus-${index}`, 1, 3)),
-    leaseTtlMs: between('lease', 20, 60) * SECOND_MS,
+    leaseTtlMs,
     agentTiming: { intervalS, leaseS: intervalS * between('agent-lease', 4, 8) },
     stepTimings: {
       bootPollMs: between('boot-poll', 3, 15) * SECOND_MS,
@@ -91,6 +92,7 @@ export function chooseScenario(chance: Chance): Scenario {
       terminatePollMs: between('terminate-poll', 5, 30) * SECOND_MS,
     },
     intervals: {
+      lead: leaseTtlMs / 5,
       plan: between('plan', 20, 60) * SECOND_MS,
       sweep: between('sweep', 30, 90) * SECOND_MS,
       ring: between('ring', 20, 60) * SECOND_MS,

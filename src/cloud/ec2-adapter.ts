@@ -12,6 +12,7 @@ import {
 import type { DescribeSpotPriceHistoryCommandInput } from '@aws-sdk/client-ec2';
 import { AppError, describeError } from '../model/errors.ts';
 import type { InstanceType } from '../model/offering.ts';
+import type { ClockTimes } from '../model/clock-times.ts';
 import { DAY_MS } from '../model/time.ts';
 import type { EpochMs } from '../model/time.ts';
 import type { Clock } from '../ports/clock.ts';
@@ -84,7 +85,8 @@ export function openEc2Cloud(options: Ec2CloudOptions): Ec2Cloud {
   return {
     runInstances: (request) => runInstances(context, request),
     listInstances: (region, owner) => listInstances(context, region, owner),
-    terminateInstances: (region, instanceIds) => terminateInstances(context, region, instanceIds),
+    terminateInstances: (region, instanceIds, signBefore) =>
+      terminateInstances(context, { region, instanceIds, signBefore: signBefore ?? null }),
     listInstanceTypes: (region) => listInstanceTypes(context, region),
     describeSubnets: (region, subnetIds) => describeSubnets(context, region, subnetIds),
     listSpotPrices: (region, instanceTypes, sinceMs) => listSpotPrices(context, { region, instanceTypes, sinceMs }),
@@ -107,7 +109,7 @@ async function runInstances(context: Ec2Context, request: RunRequest): Promise<R
     return { kind: 'refused', errorClass: 'config', code: 'InvalidUserData.Malformed', message };
   }
   const command = new RunInstancesCommand(toRunInput(request));
-  fenceSigning(command, context.clock, request.signBeforeMs);
+  fenceSigning(command, context.clock, request.signBefore);
   try {
     const client = context.clientsOf(request.region).launches;
     const answer = await withDeadline(context.timeouts.callMs, (abortSignal) => client.send(command, { abortSignal }));
@@ -150,19 +152,21 @@ async function listInstances(context: Ec2Context, region: string, owner: string)
 
 async function terminateInstances(
   context: Ec2Context,
-  region: string,
-  instanceIds: readonly string[],
+  {
+    region,
+    instanceIds,
+    signBefore,
+  }: { readonly region: string; readonly instanceIds: readonly string[]; readonly signBefore: ClockTimes | null },
 ): Promise<TerminateOutcome> {
   assert(instanceIds.length <= TERMINATE_IDS_MAX, 'EC2 terminates at most 1,000 instances in one call');
   if (instanceIds.length === 0) return { kind: 'accepted' };
+  const command = new TerminateInstancesCommand({ InstanceIds: [...instanceIds] });
+  if (signBefore !== null) fenceSigning(command, context.clock, signBefore);
   try {
-    await send(context, (abortSignal) =>
-      context
-        .clientsOf(region)
-        .reads.send(new TerminateInstancesCommand({ InstanceIds: [...instanceIds] }), { abortSignal }),
-    );
+    await send(context, (abortSignal) => context.clientsOf(region).reads.send(command, { abortSignal }));
     return { kind: 'accepted' };
   } catch (error) {
+    if (error instanceof SignDeadlineError) return { kind: 'late' };
     const missing = readMissingIds(error, instanceIds);
     if (missing !== null) return { kind: 'not-found', instanceIds: missing };
     throw toCloudError(error, `terminate ${instanceIds.length} instances in ${region}`);

@@ -1,7 +1,8 @@
 import { EC2Client } from '@aws-sdk/client-ec2';
-import type { RunInstancesCommand } from '@aws-sdk/client-ec2';
+import type { RunInstancesCommand, TerminateInstancesCommand } from '@aws-sdk/client-ec2';
+import { waitMs } from '../model/waits.ts';
+import { lateBy, type ClockTimes } from '../model/clock-times.ts';
 import type { Clock } from '../ports/clock.ts';
-import type { EpochMs } from '../model/time.ts';
 
 /** How long we wait for EC2. The SDK's own defaults are: for ever. */
 export interface Ec2Timeouts {
@@ -15,15 +16,12 @@ export interface Ec2Timeouts {
   readonly listMs: number;
 }
 
-/**
- * A large RunInstances answers within some 10 s: 30 s is a lost answer. Three tries of a describe with the SDK's
- * back-off fit into 60 s when the first two fail fast. A thousand instances a page come in about a second.
- */
+/** Three tries of a describe with the SDK's back-off fit into a call when the first two fail fast; a page comes in a second. */
 export const DEFAULT_EC2_TIMEOUTS: Ec2Timeouts = Object.freeze({
-  connectMs: 3000,
-  requestMs: 30_000,
-  callMs: 60_000,
-  listMs: 180_000,
+  connectMs: waitMs('aws.connect'),
+  requestMs: waitMs('aws.request'),
+  callMs: waitMs('aws.call'),
+  listMs: waitMs('aws.listing'),
 });
 
 /** A read or an idempotent call may be tried three times by the SDK; a launch once, because our replay is its retry. */
@@ -66,15 +64,19 @@ export function openRegion(region: string, timeouts: Ec2Timeouts): RegionClients
 }
 
 /**
- * Makes `command` refuse to be signed after `signBeforeMs`. A process may be stopped for minutes between the decision
+ * Makes `command` refuse to be signed after `signBefore`, by whichever clock says so first. A process may be stopped for minutes between the decision
  * and the call (a suspended VM, SIGSTOP); by then another leader may have decided otherwise. This is the last step that
  * runs on our clock: after it SigV4's date makes AWS itself refuse an old request.
  */
-export function fenceSigning(command: RunInstancesCommand, clock: Clock, signBeforeMs: EpochMs): void {
+export function fenceSigning(
+  command: RunInstancesCommand | TerminateInstancesCommand,
+  clock: Clock,
+  signBefore: ClockTimes,
+): void {
   const fence =
     <Args, Answer>(next: (args: Args) => Promise<Answer>) =>
     async (args: Args): Promise<Answer> => {
-      const lateMs = clock.nowMs() - signBeforeMs;
+      const lateMs = lateBy(clock, signBefore);
       if (lateMs > 0) throw new SignDeadlineError(lateMs);
       return next(args);
     };

@@ -1,5 +1,6 @@
 import { request as httpRequest, type ClientRequest, type RequestOptions } from 'node:http';
 import { AppError, ERROR_CODES, type ErrorCode } from '../model/errors.ts';
+import { waitMs } from '../model/waits.ts';
 import { API_VERSION } from './output/output.ts';
 
 /** Where the service listens: a Unix socket of this host, or a base URL. */
@@ -9,8 +10,6 @@ export type ServiceAddress =
 
 export type Query = Readonly<Record<string, string | number | boolean | null | undefined>>;
 
-/** A plan needs EC2's prices and may take its time; nothing else comes near. */
-const REQUEST_DEADLINE_MS = 60_000;
 /** Largest answer: 1,000 tasks with 64 KiB commands would be more, and are asked for in pages. */
 const RESPONSE_BYTES_MAX = 64 * 1024 * 1024;
 
@@ -31,9 +30,13 @@ export class ServiceClient {
   readonly #address: ServiceAddress;
   readonly #signal: AbortSignal;
 
-  constructor(address: ServiceAddress, signal: AbortSignal) {
+  readonly #requestMs: number;
+
+  /** @param requestMs for one answer; a plan needs EC2's prices and may take its time, nothing else comes near */
+  constructor(address: ServiceAddress, signal: AbortSignal, requestMs = waitMs('cli.request')) {
     this.#address = address;
     this.#signal = signal;
+    this.#requestMs = requestMs;
   }
 
   /** One document of the given kind. */
@@ -109,7 +112,7 @@ export class ServiceClient {
   }
 
   async #send(request: Request): Promise<RawResponse> {
-    const signal = AbortSignal.any([request.signal, AbortSignal.timeout(REQUEST_DEADLINE_MS)]);
+    const signal = AbortSignal.any([request.signal, AbortSignal.timeout(this.#requestMs)]);
     try {
       return await send(await open(this.#address, request, signal), request.body);
     } catch (error) {
@@ -117,7 +120,7 @@ export class ServiceClient {
       if (signal.aborted) {
         throw new AppError(
           'TIMEOUT',
-          `the service at ${this.#where()} did not answer within ${REQUEST_DEADLINE_MS / 1000} s`,
+          `the service at ${this.#where()} did not answer within ${this.#requestMs / 1000} s`,
           {
             remedy: 'look at the log of the service, then try again',
             cause: error,

@@ -1,5 +1,7 @@
 /** Every environment variable, in one table: the reader, `.env.example` and the documentation are made from it. */
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../model/time.ts';
+import { formatDuration } from '../model/units.ts';
+import { waitMs } from '../model/waits.ts';
 
 export interface VariableDoc {
   readonly name: string;
@@ -139,7 +141,12 @@ export const VARIABLES = [
       'An agent that is silent for so long loses its tasks to others; at least three times SPILLWAY_HEARTBEAT_INTERVAL',
   },
   { ...own, name: 'SPILLWAY_RETENTION', default: '14d', meaning: 'How long samples are kept' },
-  { ...own, name: 'SPILLWAY_AWS_REQUEST_TIMEOUT', default: '15s', meaning: 'Deadline of one request to AWS' },
+  {
+    ...own,
+    name: 'SPILLWAY_AWS_REQUEST_TIMEOUT',
+    default: formatDuration(waitMs('aws.request')),
+    meaning: 'Deadline of one request to AWS',
+  },
   { ...sdk, name: 'AWS_REGION', meaning: 'Region of calls that no policy decides' },
   { ...sdk, name: 'AWS_PROFILE', meaning: 'Profile in ~/.aws/config' },
   {

@@ -1,11 +1,8 @@
 import type { MachineIn } from '../model/machine.ts';
-import { SECOND_MS } from '../model/time.ts';
+import { waitMs } from '../model/waits.ts';
 import type { MachineRecord } from '../ports/machines.ts';
 import { again, type StepOutcome, type StepPorts } from './ports.ts';
 import { isPastDeadline, startTerminating } from './terminate.ts';
-
-/** One try to open the SSH port: a black hole must not hold a worker longer. */
-const PROBE_MS = 2 * SECOND_MS;
 
 /** Waits until the instance has an address and its SSH port answers. */
 export async function stepBooting(
@@ -16,7 +13,7 @@ export async function stepBooting(
   if (isPastDeadline(record)) return await startTerminating(ports, machine, 'boot-deadline');
   const policy = await ports.readPolicy(machine.workload);
   if (policy === null || machine.privateIp === null) return again(ports.timings.bootPollMs);
-  if (!(await ports.shell.isOpen(machine.privateIp, policy.join.ssh.port, PROBE_MS)))
+  if (!(await ports.shell.isOpen(machine.privateIp, policy.join.ssh.port, waitMs('ssh.probe'))))
     return again(ports.timings.bootPollMs);
   await ports.machines.transition(machine, {
     to: 'joining',

@@ -1,14 +1,12 @@
 import type { MachineIn } from '../model/machine.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import { MINUTE_MS } from '../model/time.ts';
+import { waitMs } from '../model/waits.ts';
 import type { MachineRecord } from '../ports/machines.ts';
 import { again, type StepOutcome, type StepPorts } from './ports.ts';
 import { isAgentLost } from './ready.ts';
 import { isPastDeadline, startTerminating } from './terminate.ts';
 import { runHook } from './hooks.ts';
-
-/** A drain hook such as `nodetool decommission` may move a lot of data; the state's own deadline is the outer fuse. */
-const HOOK_DEADLINE_MS = 9 * MINUTE_MS;
 
 /**
  * Waits until the work is gone, and only then lets the machine go: the cordon must be acknowledged, and the tasks must be
@@ -38,8 +36,7 @@ export async function stepDraining(
 }
 
 /** Exported for its own table test: this is the condition that protects running work. */
-export function isWorkGone(record: MachineRecord): boolean {
-  const { agent } = record;
+export function isWorkGone({ agent }: Pick<MachineRecord, 'agent'>): boolean {
   if (agent === null || !agent.cordoned) return false;
   if (agent.cordonAckedAtMs === null || agent.lastSeenAtMs === null) return false;
   return agent.lastSeenAtMs >= agent.cordonAckedAtMs && agent.runningTasks === 0 && agent.heldTasks === 0;
@@ -75,7 +72,7 @@ async function runBeforeDrain(
     policy,
     command: beforeDrain,
     name: 'beforeDrain',
-    deadlineMs: HOOK_DEADLINE_MS,
+    deadlineMs: waitMs('ssh.hook'),
   });
   return null;
 }
@@ -93,7 +90,7 @@ export async function stepLeaving(
       policy,
       command,
       name: 'beforeTerminate',
-      deadlineMs: HOOK_DEADLINE_MS,
+      deadlineMs: waitMs('ssh.hook'),
     });
     if (!passed) return again(ports.timings.drainPollMs);
   }

@@ -10,7 +10,11 @@ const MISSING_LISTINGS_MIN = 3;
 /** True when EC2 itself says that the instance ended, or has not known it for several complete listings. */
 export function isInstanceGone(record: MachineRecord): boolean {
   const { machine, observed } = record;
-  if (!('instanceId' in machine) || machine.state === 'terminated') return false;
+  return 'instanceId' in machine && machine.state !== 'terminated' && isSeenGone(observed);
+}
+
+/** What of EC2's word proves that an instance is no more. */
+export function isSeenGone(observed: MachineRecord['observed']): boolean {
   return observed.state === 'terminated' || observed.missingListings >= MISSING_LISTINGS_MIN;
 }
 

@@ -2,6 +2,7 @@ import { AppError } from '../model/errors.ts';
 import type { MachineIn } from '../model/machine.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import { SECOND_MS } from '../model/time.ts';
+import { waitMs } from '../model/waits.ts';
 import type { MachineRecord } from '../ports/machines.ts';
 import type { CommandResult, UploadFile } from '../ports/shell.ts';
 import { runHook, shellTarget } from './hooks.ts';
@@ -11,9 +12,7 @@ import { isPastDeadline, startTerminating } from './terminate.ts';
 /** An agent that was started answers within a second or two; after this long it is installed anew. */
 const INSTALL_AGAIN_MS = 30 * SECOND_MS;
 /** One connection with upload, recipe and start; the machine's own join deadline is the outer bound. */
-const SESSION_MS = 4 * 60 * SECOND_MS;
-/** A readiness command that takes longer is asking the wrong question. */
-const READY_COMMAND_MS = 30 * SECOND_MS;
+const SESSION_MS = waitMs('ssh.join');
 
 /** EX_TEMPFAIL of sysexits.h: another join is at work on the machine. */
 const JOIN_BUSY_EXIT_CODE = 75;
@@ -89,7 +88,7 @@ async function becomeReady(
 ): Promise<StepOutcome> {
   const { command } = policy.join.ready;
   if (command !== null) {
-    const hook = { policy, command, name: 'ready' as const, deadlineMs: READY_COMMAND_MS };
+    const hook = { policy, command, name: 'ready' as const, deadlineMs: waitMs('ssh.ready-command') };
     if (!(await runHook(ports, record, machine, hook))) return again(ports.timings.joinPollMs);
   }
   if (record.agent === null) return again(ports.timings.joinPollMs);

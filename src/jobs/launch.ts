@@ -1,6 +1,8 @@
+import { clockTimes } from '../model/clock-times.ts';
 import type { LaunchId } from '../model/ids.ts';
 import type { Launch } from '../model/launch.ts';
 import { SECOND_MS } from '../model/time.ts';
+import { waitMs } from '../model/waits.ts';
 import type { RunOutcome } from '../ports/cloud.ts';
 import { again, DONE, type StepOutcome, type StepPorts } from './ports.ts';
 
@@ -8,8 +10,6 @@ import { again, DONE, type StepOutcome, type StepPorts } from './ports.ts';
 const RETRY_MS = 5 * SECOND_MS;
 /** After a refusal that settles nothing, because an earlier call may have had an effect: its instances would show at any repetition. */
 const UNSETTLED_RETRY_MS = 30 * SECOND_MS;
-/** A call that is not signed within this time after its row was written is not made: a stopped process must not call late. */
-const SIGN_WITHIN_MS = 20 * SECOND_MS;
 
 /**
  * Carries one launch to `fulfilled`, `refused` or `expired`. Safe to run twice and at the same time: the row of the call
@@ -19,15 +19,7 @@ export async function stepLaunch(ports: StepPorts, id: LaunchId): Promise<StepOu
   const found = await ports.launches.read(id);
   if (found === null || found.launch.state !== 'open') return DONE;
   const { launch, nowMs } = found;
-  if (nowMs >= launch.deadlineAtMs) {
-    await ports.launches.close(id, 'expired', {
-      reason: 'launch-expired',
-      code: 'LAUNCH_DEADLINE',
-      detail: 'EC2 gave no clear answer before the deadline; the sweeper looks for what may have come of it',
-    });
-    ports.log.warn({ launchId: id }, 'launch expired');
-    return DONE;
-  }
+  if (nowMs >= launch.deadlineAtMs) return await expireLaunch(ports, id);
   const userData = ports.credentials.renderUserData(launch.nonce, launch.body);
   if (ports.credentials.sha256(userData) !== launch.body.userDataSha256) {
     // Another deployment key than the one the launch was made with: the token would not verify, the host key not match.
@@ -40,7 +32,7 @@ export async function stepLaunch(ports: StepPorts, id: LaunchId): Promise<StepOu
     token: launch.token,
     body: launch.body,
     userData,
-    signBeforeMs: ports.clock.nowMs() + SIGN_WITHIN_MS,
+    signBefore: clockTimes(ports.clock, waitMs('aws.sign-launch')),
   });
   await ports.launches.finishCall(callId, outcome);
   ports.meter.launchAttempted({
@@ -48,6 +40,17 @@ export async function stepLaunch(ports: StepPorts, id: LaunchId): Promise<StepOu
     errorClass: outcome.kind === 'refused' ? outcome.errorClass : '',
   });
   return await settle(ports, launch, outcome);
+}
+
+/** Closes a launch whose time is over, whatever is known of its calls. */
+export async function expireLaunch(ports: StepPorts, id: LaunchId): Promise<StepOutcome> {
+  await ports.launches.close(id, 'expired', {
+    reason: 'launch-expired',
+    code: 'LAUNCH_DEADLINE',
+    detail: 'EC2 gave no clear answer before the deadline; the sweeper looks for what may have come of it',
+  });
+  ports.log.warn({ launchId: id }, 'launch expired');
+  return DONE;
 }
 
 async function settle(ports: StepPorts, launch: Launch, outcome: RunOutcome): Promise<StepOutcome> {

@@ -47,6 +47,8 @@ export interface StepTimings {
   readonly joinPollMs: number;
   readonly drainPollMs: number;
   readonly terminatePollMs: number;
+  /** For one visit to a row. Default: `step.run` of the list of waits. */
+  readonly stepMs?: number;
 }
 
 /** A step is through with its row for now (`done`), or wants to look again. */

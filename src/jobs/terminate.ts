@@ -1,11 +1,12 @@
 import { AppError } from '../model/errors.ts';
-import type { EndReason, Machine, MachineIn } from '../model/machine.ts';
-import { MINUTE_MS } from '../model/time.ts';
+import { STATE_DEADLINE_MS, type EndReason, type Machine, type MachineIn } from '../model/machine.ts';
+import { HOUR_MS, MINUTE_MS } from '../model/time.ts';
 import type { MachineRecord } from '../ports/machines.ts';
 import { again, type StepOutcome, type StepPorts } from './ports.ts';
 
 /** EC2 ends an instance within a minute or two; asked again after that, because accepted is not done. */
 const ASK_AGAIN_MS = MINUTE_MS;
+const TERMINATE_DEADLINE_MS = STATE_DEADLINE_MS.terminating ?? HOUR_MS;
 
 export function isPastDeadline(record: MachineRecord): boolean {
   const { deadlineAtMs } = record.machine;
@@ -56,6 +57,8 @@ export async function stepTerminating(
     );
   }
   if (isPastDeadline(record)) {
+    // Set anew, so that this is said once an hour and not with every look.
+    await ports.machines.extendDeadline(machine, TERMINATE_DEADLINE_MS, 'terminate-deadline-extended');
     ports.log.error(
       { machineId: machine.id, instanceId: machine.instanceId },
       'machine will not terminate; look at it in EC2',

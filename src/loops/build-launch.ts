@@ -1,13 +1,10 @@
 import type { PlanId } from '../model/ids.ts';
 import type { LaunchBody } from '../model/launch.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
-import { MINUTE_MS } from '../model/time.ts';
+import { LAUNCH_DEADLINE_MS } from '../model/state-waits.ts';
 import type { PlanAction } from '../planner/types.ts';
 import type { NewLaunch } from '../ports/planning.ts';
 import type { LoopPorts } from './ports.ts';
-
-/** EC2 answers within seconds; ten minutes outlive a throttled hour's worst minute and every replay of a lost answer. */
-const LAUNCH_DEADLINE_MS = 10 * MINUTE_MS;
 
 /** Turns a decision into an intent that is whole: ids, random nonce, token, and the body that every call will repeat. */
 export async function buildLaunch(

@@ -3,9 +3,9 @@ import type { MachineId, PlanId } from '../model/ids.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import { planAll } from '../planner/plan.ts';
 import type { PlanOutcome, PlannerInput, WorkloadPlan } from '../planner/types.ts';
-import type { Lease } from '../ports/leadership.ts';
 import type { DrainStep, LaunchLimits, MachineStep, NewLaunch } from '../ports/planning.ts';
 import { buildLaunch } from './build-launch.ts';
+import type { Mandate } from './lead.ts';
 import { readPlannerInput } from './plan-input.ts';
 import type { LoopPorts } from './ports.ts';
 import { ringFor } from './ring.ts';
@@ -15,16 +15,16 @@ const REMOVED_DRAIN_MS = STATE_DEADLINE_MS.draining ?? 0;
 
 export type PlanTick =
   | { readonly kind: 'planned'; readonly outcome: PlanOutcome; readonly acted: boolean }
-  | { readonly kind: 'not-leader' | 'settling' | 'fenced' | 'outdated' };
+  | { readonly kind: 'not-leader' | 'settling' | 'lapsed' | 'fenced' | 'outdated' };
 
 /**
  * One decision pass: take or renew the lease, see, decide, and commit what was decided in one transaction that the lease
- * fences. The lease's epoch is the value read here, never a variable that a later renewal might change.
+ * fences. The lease's epoch is the value of the mandate taken here, never a variable that a later renewal might change.
  */
 export async function planTick(ports: LoopPorts): Promise<PlanTick> {
-  const lease = await ports.leadership.acquire(ports.holder, ports.leaseTtlMs);
-  ports.view.leading = lease !== null;
-  if (lease === null) return { kind: 'not-leader' };
+  const mandate = await ports.lead.take();
+  ports.view.leading = mandate !== null;
+  if (mandate === null) return { kind: 'not-leader' };
   const policies = ports.policies.current();
   await ports.planning.recordPolicies(policies);
   if (ports.clock.monotonicMs() < ports.decideFromMs) return { kind: 'settling' };
@@ -33,14 +33,13 @@ export async function planTick(ports: LoopPorts): Promise<PlanTick> {
     policies.map(({ policy }) => policy),
   );
   const outcome = planAll(input);
-  return await commitOutcome(ports, lease, input, outcome);
+  return await commitOutcome(ports, mandate, { input, outcome });
 }
 
 async function commitOutcome(
   ports: LoopPorts,
-  lease: Lease,
-  input: PlannerInput,
-  outcome: PlanOutcome,
+  mandate: Mandate,
+  { input, outcome }: { readonly input: PlannerInput; readonly outcome: PlanOutcome },
 ): Promise<PlanTick> {
   const planId = ports.ids.next('pl');
   const policyOf = new Map(input.workloads.map(({ policy }) => [policy.name, policy]));
@@ -58,8 +57,10 @@ async function commitOutcome(
       }
     }
   }
+  // Whoever was stopped since the snapshot was taken does nothing with it, and starts anew.
+  if (!mandate.holds()) return { kind: 'lapsed' };
   const result = await ports.planning.commit({
-    lease,
+    lease: mandate.lease,
     planId,
     input,
     outcome,

@@ -3,7 +3,6 @@ import type { Clock } from '../ports/clock.ts';
 import type { Cloud } from '../ports/cloud.ts';
 import type { LaunchCredentials } from '../ports/credentials.ts';
 import type { Ids } from '../ports/ids.ts';
-import type { Leadership } from '../ports/leadership.ts';
 import type { LedgerStore } from '../ports/ledger.ts';
 import type { Log } from '../ports/log.ts';
 import type { LaunchStore, MachineStore } from '../ports/machines.ts';
@@ -12,6 +11,7 @@ import type { PlanningStore } from '../ports/planning.ts';
 import type { PolicySource } from '../ports/policies.ts';
 import type { WakeQueue } from '../ports/queue.ts';
 import type { SweepStore } from '../ports/sweeping.ts';
+import type { Lead } from './lead.ts';
 
 /** Everything the loops may touch. */
 export interface LoopPorts {
@@ -22,7 +22,7 @@ export interface LoopPorts {
   readonly offerings: OfferingSource;
   readonly policies: PolicySource;
   readonly credentials: LaunchCredentials;
-  readonly leadership: Leadership;
+  readonly lead: Lead;
   readonly planning: PlanningStore;
   readonly machines: MachineStore;
   readonly launches: LaunchStore;
@@ -31,9 +31,6 @@ export interface LoopPorts {
   readonly wake: WakeQueue;
   /** Value of the owner tag on everything of ours. */
   readonly owner: string;
-  /** Name of this process in the lease. */
-  readonly holder: string;
-  readonly leaseTtlMs: number;
   readonly view: CloudView;
   /** Monotonic time before which nothing is decided: after an outage every agent looks silent until it has reported once. */
   readonly decideFromMs: number;

@@ -2,6 +2,7 @@ import { AppError } from '../model/errors.ts';
 import { MINUTE_MS } from '../model/time.ts';
 import type { CloudInstance, InstanceListing } from '../ports/cloud.ts';
 import type { UnboundInstance } from '../ports/sweeping.ts';
+import type { Mandate } from './lead.ts';
 import type { LoopPorts } from './ports.ts';
 import { ringFor } from './ring.ts';
 
@@ -35,6 +36,8 @@ interface Look {
  * young in the rows, which harms nobody; the other way round it would look like an orphan.
  */
 export async function sweepTick(ports: LoopPorts): Promise<readonly SweepResult[]> {
+  // Taken before anything is read: whoever was stopped or deposed in between ends nothing.
+  const mandate = await ports.lead.take();
   const regions = new Set(await ports.sweeping.listLiveRegions());
   for (const { policy } of ports.policies.current()) regions.add(policy.burst.region);
   const looks: Look[] = [];
@@ -54,7 +57,7 @@ export async function sweepTick(ports: LoopPorts): Promise<readonly SweepResult[
   );
   const results: SweepResult[] = [];
   for (const { region, listing, adopted, foreign, suspects } of looks) {
-    const condemned = listing.complete ? await condemn(ports, region, suspects) : 0;
+    const condemned = listing.complete ? await condemn(ports, mandate, { region, suspects }) : 0;
     results.push({ listed: listing.instances.length, complete: listing.complete, adopted, condemned, foreign });
   }
   if (failure !== null) throw failure;
@@ -99,7 +102,11 @@ async function adopt(ports: LoopPorts, unbound: readonly UnboundInstance[]): Pro
 }
 
 /** Marks what no live row names, looks again, and ends it by id only after several complete listings agree. */
-async function condemn(ports: LoopPorts, region: string, suspects: readonly UnboundInstance[]): Promise<number> {
+async function condemn(
+  ports: LoopPorts,
+  mandate: Mandate | null,
+  { region, suspects }: Pick<Look, 'region' | 'suspects'>,
+): Promise<number> {
   const doomed: string[] = [];
   for (const { instance, rowEnded } of suspects) {
     const mark = await ports.sweeping.markSuspect(instance.instanceId, rowEnded ? 'row-ended' : 'no-row');
@@ -113,16 +120,19 @@ async function condemn(ports: LoopPorts, region: string, suspects: readonly Unbo
     );
     return 0;
   }
-  const lease = await ports.leadership.acquire(ports.holder, ports.leaseTtlMs);
-  if (lease === null) return 0;
+  if (mandate === null || !mandate.holds()) return 0;
   ports.log.warn({ region, instanceIds: doomed }, 'orphaned instances are terminated');
-  return (await endInstances(ports, region, doomed)) ? doomed.length : 0;
+  return (await endInstances(ports, mandate, { region, instanceIds: doomed })) ? doomed.length : 0;
 }
 
 /** False when EC2 did not take the call; the next sweep asks again, and the other regions are not kept waiting. */
-async function endInstances(ports: LoopPorts, region: string, instanceIds: readonly string[]): Promise<boolean> {
+async function endInstances(
+  ports: LoopPorts,
+  mandate: Mandate,
+  { region, instanceIds }: { readonly region: string; readonly instanceIds: readonly string[] },
+): Promise<boolean> {
   try {
-    const outcome = await ports.cloud.terminateInstances(region, instanceIds);
+    const outcome = await ports.cloud.terminateInstances(region, instanceIds, mandate.signBefore());
     return outcome.kind === 'accepted';
   } catch (error) {
     if (!(error instanceof AppError)) throw error;

@@ -98,7 +98,8 @@ export type EndReason =
   | 'join-deadline'
   | 'agent-lost'
   | 'instance-gone'
-  | 'drain-deadline';
+  | 'drain-deadline'
+  | 'step-failed';
 
 /** One member per state, so that a `switch` narrows and can be exhaustive. */
 export type Machine =
@@ -117,5 +118,12 @@ export type Machine =
       readonly instanceId: string | null;
       readonly endReason: EndReason;
     });
+
+/** What names a machine as it was read: a write that names another revision or state comes too late. */
+export interface MachineRef {
+  readonly id: MachineId;
+  readonly state: MachineState;
+  readonly revision: number;
+}
 
 export type MachineIn<S extends MachineState> = Extract<Machine, { readonly state: S }>;

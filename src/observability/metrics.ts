@@ -132,6 +132,12 @@ function createCounters(registry: Registry): Counters {
     labelNames: ['outcome', 'error_class'],
     registers,
   });
+  const stepFailures = new Counter({
+    name: 'spillway_step_failures_total',
+    help: 'Steps of launches and machines that threw, by the code of the error',
+    labelNames: ['kind', 'code'],
+    registers,
+  });
   const joinSeconds = new Histogram({
     name: 'spillway_join_duration_seconds',
     help: 'From the launch intent to a ready machine',
@@ -152,6 +158,7 @@ function createCounters(registry: Registry): Counters {
       );
     },
     launchAttempted: ({ outcome, errorClass }) => launches.inc({ outcome, error_class: errorClass }),
+    stepFailed: ({ kind, code }) => stepFailures.inc({ kind, code }),
     joined: (tookMs) => joinSeconds.observe(tookMs / 1000),
     drained: (tookMs) => drainSeconds.observe(tookMs / 1000),
   };

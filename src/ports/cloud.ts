@@ -1,5 +1,6 @@
 import type { LaunchBody } from '../model/launch.ts';
 import type { Architecture, InstanceType, Market } from '../model/offering.ts';
+import type { ClockTimes } from '../model/clock-times.ts';
 import type { EpochMs } from '../model/time.ts';
 
 export type CloudInstanceState = 'pending' | 'running' | 'shutting-down' | 'terminated' | 'stopping' | 'stopped';
@@ -55,8 +56,8 @@ export interface RunRequest {
   readonly body: LaunchBody;
   /** Plain text; the adapter encodes it. Carries the one-time host key: never logged, never stored. */
   readonly userData: string;
-  /** Wall-clock time after which the request must not be signed any more (fence against a process that was stopped). */
-  readonly signBeforeMs: EpochMs;
+  /** The moment after which the request must not be signed any more (fence against a process that was stopped). */
+  readonly signBefore: ClockTimes;
 }
 
 export interface SubnetFacts {
@@ -85,7 +86,9 @@ export interface SpotPrice {
 export type TerminateOutcome =
   | { readonly kind: 'accepted' }
   /** These ids are not known to EC2; nothing was terminated, because one bad id fails the whole call. */
-  | { readonly kind: 'not-found'; readonly instanceIds: readonly string[] };
+  | { readonly kind: 'not-found'; readonly instanceIds: readonly string[] }
+  /** The moment to sign had passed: nothing was sent. */
+  | { readonly kind: 'late' };
 
 /**
  * EC2 as the product uses it. Every call has a deadline; what cannot be a value is thrown as `AppError`
@@ -95,8 +98,15 @@ export interface Cloud {
   runInstances(request: RunRequest): Promise<RunOutcome>;
   /** All instances with our owner tag, terminated ones included as long as EC2 shows them. */
   listInstances(region: string, owner: string): Promise<InstanceListing>;
-  /** At most 1,000 ids. Safe to repeat. Accepted is not done: done is when a listing says `terminated`. */
-  terminateInstances(region: string, instanceIds: readonly string[]): Promise<TerminateOutcome>;
+  /**
+   * At most 1,000 ids. Safe to repeat. Accepted is not done: done is when a listing says `terminated`. Whoever decides by a
+   * lease names the moment after which the call must not be signed any more.
+   */
+  terminateInstances(
+    region: string,
+    instanceIds: readonly string[],
+    signBefore?: ClockTimes,
+  ): Promise<TerminateOutcome>;
   listInstanceTypes(region: string): Promise<readonly InstanceType[]>;
   /** Facts of images, remembered for good because an image never changes. Unknown ids throw AWS_CONFIG. */
   describeImages(region: string, imageIds: readonly string[]): Promise<readonly ImageFacts[]>;

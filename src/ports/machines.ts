@@ -1,6 +1,6 @@
 import type { AgentId, LaunchId, MachineId } from '../model/ids.ts';
 import type { Launch, LaunchState } from '../model/launch.ts';
-import type { EndReason, Machine, MachineState } from '../model/machine.ts';
+import type { EndReason, Machine, MachineRef, MachineState } from '../model/machine.ts';
 import type { EpochMs } from '../model/time.ts';
 import type { CloudInstance, LaunchedInstance, RunOutcome } from './cloud.ts';
 import type { WakeJob } from './queue.ts';
@@ -20,6 +20,15 @@ export interface MachineRecord {
   readonly installedAtMs: EpochMs | null;
   readonly drainIrrevocable: boolean;
   readonly agent: MachineAgentFacts | null;
+}
+
+/** A machine as far as it can be read when its row or its step is broken: nothing here relies on what its state promises. */
+export interface MachineFacts extends Pick<MachineRecord, 'nowMs' | 'agent' | 'observed'> {
+  readonly machine: MachineRef & { readonly stateSinceMs: EpochMs };
+  readonly launchState: LaunchState;
+  readonly instanceId: string | null;
+  /** Null when the launch's body does not say. */
+  readonly region: string | null;
 }
 
 /** What the agent on a machine last said, and what the task table says of it. */
@@ -48,12 +57,26 @@ export interface Transition {
   readonly cordon?: boolean;
 }
 
-/** Machines by compare-and-set: every write names the revision it read and returns false when it lost the race. */
+/** One failed visit of a step to its row. */
+export interface StepFailureRecord {
+  /** Code and one line; no secrets. */
+  readonly error: string;
+  /** When the row wants attention next, by how often it failed in a row, this time included. */
+  readonly pauseMs: (failures: number) => number;
+}
+
+/**
+ * Machines by compare-and-set: every write names the revision it read and returns false when it lost the race.
+ * `recordFailure` counts failures since the last success or change of state and returns them; null = there is no such row.
+ */
 export interface MachineStore {
   read(id: MachineId): Promise<MachineRecord | null>;
-  transition(machine: Machine, transition: Transition): Promise<boolean>;
-  /** Notes when the row wants attention next. */
+  /** Null = there is no such machine. Asks for nothing but the columns themselves. */
+  readFacts(id: MachineId): Promise<MachineFacts | null>;
+  transition(machine: MachineRef, transition: Transition): Promise<boolean>;
+  /** Notes when the row wants attention next, but never later than its deadline; its step did not fail. */
   wakeAfter(id: MachineId, ms: number): Promise<void>;
+  recordFailure(id: MachineId, failure: StepFailureRecord): Promise<number | null>;
   /** Rows (live machines, open launches) whose time has come; oldest first, at most `limit`. */
   listDue(limit: number): Promise<readonly WakeJob[]>;
   markInstalled(id: MachineId): Promise<void>;
@@ -84,7 +107,9 @@ export interface LaunchStore {
     state: Exclude<LaunchState, 'open' | 'fulfilled'>,
     end: { readonly reason: EndReason; readonly code: string; readonly detail: string },
   ): Promise<boolean>;
+  /** As for machines. */
   wakeAfter(id: LaunchId, ms: number): Promise<void>;
+  recordFailure(id: LaunchId, failure: StepFailureRecord): Promise<number | null>;
   /** Leaves an offering alone for a while; repeated strikes make the while longer. */
   markUnavailable(
     offering: { readonly instanceType: string; readonly zone: string; readonly market: string },

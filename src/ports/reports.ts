@@ -75,6 +75,11 @@ export interface MachineEventDocument {
 
 /** A machine with its whole story. At most the newest 500 events, oldest first. */
 export interface MachineDetails extends MachineDocument {
+  /** What it waits for, until when, and what is done then, as a sentence without its subject; null once it has ended. */
+  readonly waiting: string | null;
+  /** Visits of its step that failed in a row, and what the last one said. */
+  readonly stepFailures: number;
+  readonly stepError: string | null;
   readonly launchId: string;
   readonly planId: string;
   readonly volumeGib: number;

@@ -1,8 +1,8 @@
 import { createPostgresBackend, SchemaMigrationRequiredError, SchemaVersionMismatchError } from 'bullmq';
-import { Pool } from 'pg';
+import { Pool, type PoolConfig } from 'pg';
 import { AppError } from '../model/errors.ts';
 import { errorListener, reaching } from './queue-errors.ts';
-import { BACKEND_OPTIONS, type QueueStore } from './queue-store.ts';
+import { BACKEND_OPTIONS, type QueueStore, type QueueWaits } from './queue-store.ts';
 import type { Log } from '../ports/log.ts';
 
 type PostgresConnection = Parameters<typeof createPostgresBackend>[1]['connection'];
@@ -11,29 +11,16 @@ type PostgresConnection = Parameters<typeof createPostgresBackend>[1]['connectio
 const SCHEMA = 'bullmq';
 /** One waits for notifications all the time; the others are for statements of a millisecond. */
 const CONNECTIONS_MAX = 5;
-const STATEMENT_MS = 10_000;
+/** How long a connection is silent before TCP asks whether the other side lives. */
+const KEEP_ALIVE_MS = 10_000;
 
 /**
  * The embedded default: BullMQ on Postgres. Needs a session of its own for LISTEN, so no transaction-mode pooler in between.
  * @throws AppError QUEUE_UNREACHABLE within 5 s; DATABASE_SCHEMA when BullMQ's tables are missing or too new.
  */
-export async function openPostgresStore(url: string, log: Log): Promise<QueueStore> {
+export async function openPostgresStore(url: string, log: Log, waits: QueueWaits): Promise<QueueStore> {
   const onError = errorListener(log, 'postgres');
-  const pool = new Pool({
-    connectionString: url,
-    // Begins like every connection of ours: that is how an embedded server knows that it is still in use.
-    application_name: 'spillway-queue',
-    options: `-c search_path=${SCHEMA}`,
-    max: CONNECTIONS_MAX,
-    connectionTimeoutMillis: 5_000,
-    statement_timeout: STATEMENT_MS,
-    query_timeout: STATEMENT_MS + 1_000,
-    lock_timeout: STATEMENT_MS / 2,
-    idle_in_transaction_session_timeout: STATEMENT_MS / 2,
-    keepAlive: true,
-    keepAliveInitialDelayMillis: 10_000,
-    idleTimeoutMillis: 30_000,
-  });
+  const pool = new Pool(queuePoolConfig(url, waits));
   pool.on('error', onError);
   // The pool hears only of idle connections; one lost in use would end this process.
   pool.on('connect', (client) => void client.on('error', onError));
@@ -59,6 +46,25 @@ export async function openPostgresStore(url: string, log: Log): Promise<QueueSto
       await root.close();
       await pool.end();
     },
+  };
+}
+
+/** What the queue's connections are opened with; exported for the tests of its waits. */
+export function queuePoolConfig(url: string, waits: QueueWaits): PoolConfig {
+  return {
+    connectionString: url,
+    // Begins like every connection of ours: that is how an embedded server knows that it is still in use.
+    application_name: 'spillway-queue',
+    options: `-c search_path=${SCHEMA}`,
+    max: CONNECTIONS_MAX,
+    connectionTimeoutMillis: waits.connectMs,
+    statement_timeout: waits.statementMs,
+    query_timeout: waits.answerMs,
+    lock_timeout: waits.lockMs,
+    idle_in_transaction_session_timeout: waits.idleInTransactionMs,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
+    idleTimeoutMillis: waits.idleConnectionMs,
   };
 }
 

@@ -29,8 +29,11 @@ const UNREACHABLE_ERRNO: ReadonlySet<unknown> = new Set([
   'ENOTFOUND',
   'EAI_AGAIN',
 ]);
-/** 08: connection; 53: out of disk, memory or connections; 57P: shutting down or starting; 57014: the statement's time-out. */
-const UNREACHABLE_SQLSTATE = /^(?:08|53|57P|57014$)/;
+/**
+ * 08: connection; 53: out of disk, memory or connections; 57P: shutting down or starting; 57014, 55P03: the time-outs of
+ * the statement and of its lock; 25P03: a transaction that stood still.
+ */
+const UNREACHABLE_SQLSTATE = /^(?:08|53|57P|57014$|55P03$|25P03$)/;
 
 /**
  * Runs one operation on the store; a store that cannot be reached becomes AppError QUEUE_UNREACHABLE, by errno and SQLSTATE.

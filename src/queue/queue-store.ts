@@ -1,4 +1,5 @@
 import type { BackendFactory, IQueueBackend } from 'bullmq';
+import { waitMs } from '../model/waits.ts';
 
 /** The factories ignore BullMQ's `connection` option: they have their own. It must be there, though. */
 export const OWN_CONNECTION = {};
@@ -15,6 +16,31 @@ export interface QueueStore {
   ping(): Promise<void>;
   close(): Promise<void>;
 }
+
+/** How long the queue waits for its store; see the list of waits. */
+export interface QueueWaits {
+  readonly connectMs: number;
+  readonly commandMs: number;
+  readonly silenceMs: number;
+  readonly statementMs: number;
+  readonly answerMs: number;
+  readonly lockMs: number;
+  readonly idleInTransactionMs: number;
+  readonly idleConnectionMs: number;
+  readonly closeMs: number;
+}
+
+export const QUEUE_WAITS: QueueWaits = Object.freeze({
+  connectMs: waitMs('queue.connect'),
+  commandMs: waitMs('redis.command'),
+  silenceMs: waitMs('redis.silence'),
+  statementMs: waitMs('queue.statement'),
+  answerMs: waitMs('queue.answer'),
+  lockMs: waitMs('queue.lock'),
+  idleInTransactionMs: waitMs('queue.idle-transaction'),
+  idleConnectionMs: waitMs('queue.idle-connection'),
+  closeMs: waitMs('queue.close'),
+});
 
 /** Locks of the shared factory's queues when they are taken; a lease of another length is set right after. */
 export const SHARED_LOCK_MS = 30_000;

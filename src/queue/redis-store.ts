@@ -2,17 +2,19 @@ import { createRedisBackend } from 'bullmq';
 import { Redis, type RedisOptions } from 'ioredis';
 import { AppError } from '../model/errors.ts';
 import { errorListener, reaching, unreachable } from './queue-errors.ts';
-import { BACKEND_OPTIONS, type QueueStore } from './queue-store.ts';
+import { within } from './within.ts';
+import { BACKEND_OPTIONS, type QueueStore, type QueueWaits } from './queue-store.ts';
 import type { Log } from '../ports/log.ts';
 
 /** Keys are `spillway:<queue>:...`; bull-board and redis-cli need to know. */
 const PREFIX = 'spillway';
 /** BullMQ's Redis backend reads it; its type leaves it to the queue's options. */
 const PREFIXED: object = { prefix: PREFIX };
-const CONNECT_MS = 5_000;
-const COMMAND_MS = 5_000;
-/** Longer than any wait for a job (BullMQ waits 10 s at most): a connection silent for so long is dead. */
-const SOCKET_MS = 30_000;
+/** How long a connection is silent before TCP asks whether the other side lives. */
+const KEEP_ALIVE_MS = 10_000;
+/** A lost connection is tried again after 0.2, 0.4 s and so on up to this. */
+const RETRY_STEP_MS = 200;
+const RETRY_MAX_MS = 2_000;
 /** Redis 6.2 is the oldest whose commands BullMQ 6 relies on. */
 const VERSION_MIN = { major: 6, minor: 2 };
 
@@ -20,14 +22,14 @@ const VERSION_MIN = { major: 6, minor: 2 };
  * Connects to `redis://` or `rediss://` and checks that jobs are safe there.
  * @throws AppError QUEUE_UNREACHABLE within 5 s; CONFIG_INVALID for an eviction policy or a version that loses jobs.
  */
-export async function openRedisStore(url: string, log: Log): Promise<QueueStore> {
+export async function openRedisStore(url: string, log: Log, waits: QueueWaits): Promise<QueueStore> {
   const onError = errorListener(log, 'redis');
   // Fails at once while there is no connection: whoever rings or takes can do without, and holds no request open.
-  const client = openClient(url, { enableOfflineQueue: false, commandTimeout: COMMAND_MS });
+  const client = openClient(url, waits, { enableOfflineQueue: false, commandTimeout: waits.commandMs });
   client.on('error', onError);
-  await connect(client);
+  await connect(client, waits.connectMs);
   // Its own connection, because waiting for a job is a command that takes as long as no job comes.
-  const waitingClient = openClient(url, { socketTimeout: SOCKET_MS });
+  const waitingClient = openClient(url, waits, { socketTimeout: waits.silenceMs });
   waitingClient.on('error', onError);
   const root = createRedisBackend(`${PREFIX}-root`, { ...BACKEND_OPTIONS, connection: client, ...PREFIXED });
   root.on('error', onError);
@@ -55,22 +57,22 @@ export async function openRedisStore(url: string, log: Log): Promise<QueueStore>
 /** `replyMapping` has another type in the constructor; nobody here sets it. */
 type ClientOptions = Omit<RedisOptions, 'replyMapping'>;
 
-function openClient(url: string, options: ClientOptions): Redis {
+function openClient(url: string, waits: QueueWaits, options: ClientOptions): Redis {
   const settings: ClientOptions = {
     lazyConnect: true,
-    connectTimeout: CONNECT_MS,
+    connectTimeout: waits.connectMs,
     // BullMQ wants no limit of retries; the time-outs above bound each wait instead.
     maxRetriesPerRequest: null,
-    keepAlive: 10_000,
-    retryStrategy: (attempt) => Math.min(attempt * 200, 2_000),
+    keepAlive: KEEP_ALIVE_MS,
+    retryStrategy: (attempt) => Math.min(attempt * RETRY_STEP_MS, RETRY_MAX_MS),
     ...options,
   };
   return new Redis(url, settings);
 }
 
-async function connect(client: Redis): Promise<void> {
+async function connect(client: Redis, connectMs: number): Promise<void> {
   try {
-    const info = await within(CONNECT_MS, async () => {
+    const info = await within(connectMs, async () => {
       await client.connect();
       return client.info();
     });
@@ -80,17 +82,6 @@ async function connect(client: Redis): Promise<void> {
     client.disconnect();
     if (error instanceof AppError) throw error;
     throw unreachable(`Redis at ${client.options.host}:${client.options.port} does not answer`, error);
-  }
-}
-
-/** ioredis bounds the connection and each command by itself; together they can take three times as long. */
-async function within<T>(deadlineMs: number, work: () => Promise<T>): Promise<T> {
-  const late = Promise.withResolvers<never>();
-  const timer = setTimeout(() => late.reject(new Error(`no answer within ${deadlineMs} ms`)), deadlineMs);
-  try {
-    return await Promise.race([work(), late.promise]);
-  } finally {
-    clearTimeout(timer);
   }
 }
 

@@ -1,5 +1,6 @@
 import { connect as connectTcp } from 'node:net';
 import { AppError } from '../model/errors.ts';
+import { waitMs } from '../model/waits.ts';
 import type { Shell, ShellSession, ShellTarget, UploadFile } from '../ports/shell.ts';
 import { raceAbort } from './abort.ts';
 import { nameOf, openConnection } from './connect.ts';
@@ -19,10 +20,10 @@ export interface ShellLimits extends ConnectLimits {
  * vanished machine in 40 s, where TCP alone would wait for a quarter of an hour.
  */
 export const DEFAULT_SHELL_LIMITS: ShellLimits = Object.freeze({
-  connectMs: 15_000,
-  keepaliveMs: 10_000,
+  connectMs: waitMs('ssh.connect'),
+  keepaliveMs: waitMs('ssh.keepalive'),
   keepalivesMax: 3,
-  uploadMs: 60_000,
+  uploadMs: waitMs('ssh.upload'),
   outputBytesMax: 1024 * 1024,
 });
 

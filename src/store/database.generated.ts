@@ -99,6 +99,8 @@ export interface LaunchesTable {
   wake_at: Generated<Timestamp>;
   error_code: string | null;
   error_detail: string | null;
+  step_failures: Generated<number>;
+  step_error: string | null;
 }
 
 export interface LeasesTable {
@@ -161,6 +163,8 @@ export interface MachinesTable {
   missing_listings: Generated<number>;
   end_reason: string | null;
   end_detail: string | null;
+  step_failures: Generated<number>;
+  step_error: string | null;
 }
 
 export interface PlansTable {

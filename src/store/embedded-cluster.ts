@@ -1,6 +1,7 @@
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AppError } from '../model/errors.ts';
+import { waitMs } from '../model/waits.ts';
 import type { Ids } from '../ports/ids.ts';
 import { type EmbeddedRunner, embeddedError } from './embedded-runner.ts';
 
@@ -9,8 +10,6 @@ export const EMBEDDED_USER = 'spillway';
 const PASSWORD_FILE = 'spillway-password';
 /** A fresh cluster takes 40 MB and its first write-ahead log 16 MB; below this, starting only fails later and worse. */
 const FREE_BYTES_MIN = 200 * 1024 * 1024;
-/** initdb takes under a second on a laptop; a minute covers a slow network disk. */
-const INITDB_DEADLINE_MS = 60_000;
 
 /** A folder made by initdb, and the password of its only role. */
 export interface Cluster {
@@ -102,7 +101,7 @@ async function runInitdb(
       // The first checkpoint of the server makes it durable; until then there is nothing to lose.
       '--no-sync',
     ],
-    INITDB_DEADLINE_MS,
+    waitMs('embedded.initdb'),
   );
   if (result.exitCode === 0) return;
   // initdb ends with what it cleans up; the cause stands before, marked by the server or by initdb. Only shown, never decided on.

@@ -11,9 +11,10 @@ import {
   lastLogLine,
   launch,
   logPath,
+  EMBEDDED_WAITS,
+  type EmbeddedWaits,
   type Running,
   signal,
-  STOP_DEADLINE_MS,
   urlOf,
   waitUntilGone,
 } from './embedded-server.ts';
@@ -27,6 +28,8 @@ export interface EmbeddedOptions {
   readonly ids: Ids;
   /** False only where losing the data is fine (tests): no fsync, no full-page writes. Default true. */
   readonly durable?: boolean;
+  /** Those left out come from `EMBEDDED_WAITS`. */
+  readonly waits?: Partial<EmbeddedWaits>;
 }
 
 export interface EmbeddedPostgres {
@@ -38,8 +41,6 @@ export interface EmbeddedPostgres {
   stop(): Promise<boolean>;
 }
 
-/** Recovery after a power cut replays at most max_wal_size (256 MB): seconds; a minute covers a slow disk. */
-const START_DEADLINE_MS = 60_000;
 /** Each loss of the race for a port or for the cluster costs one try. */
 const START_TRIES_MAX = 5;
 /** A server that died is started again: after 0.1, 0.2, 0.4 s and so on up to 5 s, and given up after an hour (720 times 5 s). */
@@ -81,14 +82,19 @@ async function adoptOrLaunch(
   { runner, options, port }: Start,
 ): Promise<{ readonly running: Running; readonly adopted: boolean } | null> {
   const { clock, log, durable = true } = options;
-  const deadlineMs = clock.monotonicMs() + START_DEADLINE_MS;
-  const found = await adopt(cluster, options, deadlineMs);
+  const waits = waitsOf(options);
+  const deadlineMs = clock.monotonicMs() + waits.startMs;
+  const found = await adopt(cluster, { clock, log, waits }, deadlineMs);
   if (found !== null) return { running: found, adopted: true };
   const chosen = port ?? (await choosePort(cluster));
-  const running = await launch(cluster, { runner, clock, log, durable, port: chosen, deadlineMs });
+  const running = await launch(cluster, { runner, clock, log, waits, durable, port: chosen, deadlineMs });
   if (running === null) return null;
   log.info({ port: chosen, path: cluster.path, mode: runner.mode }, 'embedded Postgres started');
   return { running, adopted: false };
+}
+
+function waitsOf(options: EmbeddedOptions): EmbeddedWaits {
+  return { ...EMBEDDED_WAITS, ...options.waits };
 }
 
 /** One process's share in the server: keeps a connection, sees to it that the server lives, and leaves. */
@@ -153,11 +159,12 @@ class Embedded {
       return false;
     }
     const { clock } = this.#options;
+    const waits = waitsOf(this.#options);
     signal(pid, 'SIGINT');
-    let gone = await waitUntilGone(this.#cluster, pid, { clock, waitMs: STOP_DEADLINE_MS });
+    let gone = await waitUntilGone(this.#cluster, pid, { clock, waitMs: waits.stopMs });
     if (!gone) {
       signal(pid, 'SIGQUIT');
-      gone = await waitUntilGone(this.#cluster, pid, { clock, waitMs: STOP_DEADLINE_MS / 4 });
+      gone = await waitUntilGone(this.#cluster, pid, { clock, waitMs: waits.quitMs });
     }
     await keeper.end();
     if (gone) return true;
@@ -179,7 +186,9 @@ class Embedded {
         'the embedded Postgres did not answer when it was to stop',
       );
       await keeper.end();
-      return adopt(this.#cluster, this.#options, this.#options.clock.monotonicMs() + STOP_DEADLINE_MS);
+      const { clock, log } = this.#options;
+      const waits = waitsOf(this.#options);
+      return adopt(this.#cluster, { clock, log, waits }, clock.monotonicMs() + waits.stopMs);
     }
   }
 

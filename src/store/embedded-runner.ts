@@ -3,6 +3,7 @@ import { chown, stat } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { AppError } from '../model/errors.ts';
+import { waitMs } from '../model/waits.ts';
 
 /**
  * How Postgres' programs are run. They refuse root, so root needs a detour:
@@ -46,7 +47,7 @@ export async function findRunner(): Promise<EmbeddedRunner> {
   const mode = await chooseMode(folder);
   if (mode === 'nobody') await requireTraversable(folder);
   const command = (program: string, args: readonly string[]): Command => commandFor(mode, join(folder, program), args);
-  const version = await runToEnd(command('postgres', ['--version']), 10_000);
+  const version = await runToEnd(command('postgres', ['--version']), waitMs('embedded.program'));
   const major = /^postgres \(PostgreSQL\) (\d+)/m.exec(version.output)?.[1];
   if (version.exitCode !== 0 || major === undefined) {
     throw embeddedError('The embedded Postgres does not run on this machine', {
@@ -104,7 +105,10 @@ function commandFor(mode: RunMode, program: string, args: readonly string[]): Co
 
 async function chooseMode(folder: string): Promise<RunMode> {
   if (process.getuid?.() !== 0) return 'direct';
-  const probe = await runToEnd(commandFor('namespace', join(folder, 'postgres'), ['--version']), 10_000);
+  const probe = await runToEnd(
+    commandFor('namespace', join(folder, 'postgres'), ['--version']),
+    waitMs('embedded.program'),
+  );
   return probe.exitCode === 0 ? 'namespace' : 'nobody';
 }
 
@@ -138,7 +142,8 @@ async function requireTraversable(path: string): Promise<void> {
   }
 }
 
-function runToEnd(command: Command, deadlineMs: number): Promise<ProgramResult> {
+/** Runs a program to its end, or kills it. Exported for its own test. */
+export function runToEnd(command: Command, deadlineMs: number): Promise<ProgramResult> {
   const { promise, resolve } = Promise.withResolvers<ProgramResult>();
   const child = spawn(command.file, command.argv, {
     ...command.identity,

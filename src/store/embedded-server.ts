@@ -3,6 +3,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { Client } from 'pg';
 import { describeError } from '../model/errors.ts';
+import { waitMs } from '../model/waits.ts';
 import type { Clock } from '../ports/clock.ts';
 import { type Cluster, EMBEDDED_USER, errnoOf, readOptional } from './embedded-cluster.ts';
 import type { EmbeddedRunner } from './embedded-runner.ts';
@@ -11,8 +12,6 @@ import { sqlStateOf } from './pool.ts';
 
 /** Between two looks at a server that starts or stops. */
 export const POLL_MS = 25;
-/** A fast shutdown writes one checkpoint. After this long the server is told to quit at once; it recovers on its next start. */
-export const STOP_DEADLINE_MS = 20_000;
 /** Starters hold it shared for a moment, a stopper holds it alone: nobody adopts a server that is about to stop. */
 export const DOOR_LOCK = 7_735_108_455; // any number that nobody else locks; BullMQ and node-pg-migrate use other ones
 
@@ -23,9 +22,27 @@ export interface Running {
   readonly keeper: Client;
 }
 
+/** How long we wait for an embedded server; see the list of waits. */
+export interface EmbeddedWaits {
+  readonly startMs: number;
+  readonly connectMs: number;
+  readonly answerMs: number;
+  readonly stopMs: number;
+  readonly quitMs: number;
+}
+
+export const EMBEDDED_WAITS: EmbeddedWaits = Object.freeze({
+  startMs: waitMs('embedded.start'),
+  connectMs: waitMs('embedded.connect'),
+  answerMs: waitMs('embedded.answer'),
+  stopMs: waitMs('embedded.stop'),
+  quitMs: waitMs('embedded.quit'),
+});
+
 interface Context {
   readonly clock: Clock;
   readonly log: Log;
+  readonly waits: EmbeddedWaits;
 }
 
 /** The server that `postmaster.pid` tells of, when it lives and knows our password; null when there is none. */
@@ -33,7 +50,7 @@ export async function adopt(cluster: Cluster, context: Context, deadlineMs: numb
   while (context.clock.monotonicMs() < deadlineMs) {
     const found = await readPidFile(cluster);
     if (found === null || !isAlive(found.pid)) return null;
-    const knock = found.port === null ? 'wait' : await knockAt(cluster, found.port, context.log);
+    const knock = found.port === null ? 'wait' : await knockAt(cluster, found.port, context);
     if (knock === 'stranger') return null;
     if (knock !== 'wait') return { pid: found.pid, port: found.port ?? 0, keeper: knock };
     await context.clock.sleep(POLL_MS);
@@ -50,7 +67,7 @@ export interface Launch extends Context {
 
 /** Null when the server ended before it took connections: its port was taken, or another process started one first. */
 export async function launch(cluster: Cluster, context: Launch): Promise<Running | null> {
-  const { runner, clock, log, port } = context;
+  const { runner, clock, port } = context;
   const logFile = await openLog(cluster);
   try {
     const server = runner.startServer(serverArguments(cluster, port, context.durable), logFile.fd);
@@ -58,7 +75,7 @@ export async function launch(cluster: Cluster, context: Launch): Promise<Running
     server.once('error', () => over.abort());
     server.once('exit', () => over.abort());
     while (!over.signal.aborted && clock.monotonicMs() < context.deadlineMs) {
-      const knock = await knockAt(cluster, port, log);
+      const knock = await knockAt(cluster, port, context);
       if (typeof knock !== 'string') {
         // Where the child is `unshare`, it becomes the server: the pid stays the same.
         return { pid: server.pid ?? 0, port, keeper: knock };
@@ -75,12 +92,12 @@ export async function launch(cluster: Cluster, context: Launch): Promise<Running
  * Connects and stays, unless the server is on its way out.
  * `wait`: nobody answers yet, or it starts, recovers or stops; `stranger`: it is not our server (or not our password).
  */
-async function knockAt(cluster: Cluster, port: number, log: Log): Promise<Client | 'wait' | 'stranger'> {
+async function knockAt(cluster: Cluster, port: number, { log, waits }: Context): Promise<Client | 'wait' | 'stranger'> {
   const keeper = new Client({
     connectionString: urlOf(cluster, port),
     application_name: 'spillway-keeper',
-    connectionTimeoutMillis: 5_000,
-    query_timeout: STOP_DEADLINE_MS + 5_000,
+    connectionTimeoutMillis: waits.connectMs,
+    query_timeout: waits.answerMs,
     keepAlive: true,
   });
   keeper.on('error', (error) =>

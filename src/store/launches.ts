@@ -9,6 +9,7 @@ import type { LaunchStore } from '../ports/machines.ts';
 import { dbNow, dbNowPlus, inTransaction, toMs, type Db, type Tx } from './database.ts';
 import { machineColumns, toMachine, type MachineRow } from './machine-rows.ts';
 import { transitionMachine } from './machines.ts';
+import { recordStepFailure, wakeRowAfter } from './step-rows.ts';
 
 /** How long an offering without capacity is left alone: 3 min (Karpenter's figure), doubled per strike up to 30 min. */
 const UNAVAILABLE_MIN_MS = 3 * MINUTE_MS;
@@ -37,13 +38,8 @@ export function createLaunchStore(db: Db): LaunchStore {
     fulfil: async (id, instances) => await inTransaction(db, async (tx) => await fulfilLaunch(tx, id, instances)),
     close: async (id, state, end) => await inTransaction(db, async (tx) => await closeLaunch(tx, id, state, end)),
 
-    async wakeAfter(id, ms) {
-      await db
-        .updateTable('launches')
-        .set({ wake_at: dbNowPlus(ms) })
-        .where('id', '=', id)
-        .execute();
-    },
+    wakeAfter: async (id, ms) => await wakeRowAfter(db, 'launches', id, ms),
+    recordFailure: async (id, failure) => await recordStepFailure(db, 'launches', id, failure),
 
     async markUnavailable(offering, code) {
       const strikeMs = sql<number>`least(${UNAVAILABLE_MAX_MS}::float8, ${UNAVAILABLE_MIN_MS}::float8 * power(2, least(unavailable_offerings.strikes, 10)))`;

@@ -1,31 +1,28 @@
 import { sql } from 'kysely';
 
 import type { AgentId, LaunchId, MachineId } from '../model/ids.ts';
-import type { Launch } from '../model/launch.ts';
-import { isTransition, STATE_DEADLINE_MS, type Machine } from '../model/machine.ts';
+import type { Launch, LaunchState } from '../model/launch.ts';
+import { isTransition, STATE_DEADLINE_MS, type MachineRef, type MachineState } from '../model/machine.ts';
 import type { CloudInstanceState } from '../ports/cloud.ts';
-import type { MachineRecord, MachineStore, Transition } from '../ports/machines.ts';
+import type { MachineFacts, MachineRecord, MachineStore, Transition } from '../ports/machines.ts';
 import type { WakeJob } from '../ports/queue.ts';
 import { lockAgentsOf, setCordon } from './cordon.ts';
 import { dbNow, dbNowPlus, inTransaction, toMs, type Db, type Tx } from './database.ts';
 import { givenBack } from './give-back.ts';
 import { writeMachineEvent } from './machine-events.ts';
 import { machineColumns, toMachine } from './machine-rows.ts';
+import { recordStepFailure, wakeRowAfter } from './step-rows.ts';
 
 /** Machines as rows; every change of state is a compare-and-set with its event in the same transaction. */
 export function createMachineStore(db: Db): MachineStore {
   return {
     read: async (id) => await readMachine(db, id),
+    readFacts: async (id) => await readMachineFacts(db, id),
     transition: async (machine, transition) =>
       await inTransaction(db, async (tx) => await transitionMachine(tx, machine, transition)),
 
-    async wakeAfter(id, ms) {
-      await db
-        .updateTable('machines')
-        .set({ wake_at: dbNowPlus(ms) })
-        .where('id', '=', id)
-        .execute();
-    },
+    wakeAfter: async (id, ms) => await wakeRowAfter(db, 'machines', id, ms),
+    recordFailure: async (id, failure) => await recordStepFailure(db, 'machines', id, failure),
 
     listDue: async (limit) => await listDue(db, limit),
 
@@ -85,7 +82,42 @@ export function createMachineStore(db: Db): MachineStore {
 }
 
 async function readMachine(db: Db, id: MachineId): Promise<MachineRecord | null> {
-  const row = await db
+  const row = await selectMachine(db, id);
+  if (row === undefined) return null;
+  return {
+    machine: toMachine(row),
+    nowMs: toMs(row.now),
+    launch: {
+      id: row.launch_id as LaunchId,
+      nonce: row.nonce,
+      state: row.launch_state as Launch['state'],
+      body: row.body as Launch['body'],
+      createdAtMs: toMs(row.launch_created_at),
+    },
+    observed: observedOf(row),
+    installedAtMs: toMs(row.installed_at),
+    drainIrrevocable: row.drain_irrevocable,
+    agent: agentFactsOf(row),
+  };
+}
+
+async function readMachineFacts(db: Db, id: MachineId): Promise<MachineFacts | null> {
+  const row = await selectMachine(db, id);
+  if (row === undefined) return null;
+  const state = row.state as MachineState;
+  return {
+    machine: { id, state, revision: row.revision, stateSinceMs: toMs(row.state_since) },
+    nowMs: toMs(row.now),
+    launchState: row.launch_state as LaunchState,
+    instanceId: row.instance_id,
+    region: (row.body as Partial<Launch['body']> | null)?.region ?? null,
+    observed: observedOf(row),
+    agent: agentFactsOf(row),
+  };
+}
+
+async function selectMachine(db: Db, id: MachineId) {
+  return await db
     .selectFrom('machines as m')
     .innerJoin('launches as l', 'l.id', 'm.launch_id')
     .leftJoin('agents as a', (join) => join.onRef('a.machine_id', '=', 'm.id').on('a.removed_at', 'is', null))
@@ -111,41 +143,33 @@ async function readMachine(db: Db, id: MachineId): Promise<MachineRecord | null>
     )
     .where('m.id', '=', id)
     .executeTakeFirst();
-  if (row === undefined) return null;
+}
+
+type SelectedMachine = NonNullable<Awaited<ReturnType<typeof selectMachine>>>;
+
+function observedOf(row: SelectedMachine): MachineRecord['observed'] {
   return {
-    machine: toMachine(row),
-    nowMs: toMs(row.now),
-    launch: {
-      id: row.launch_id as LaunchId,
-      nonce: row.nonce,
-      state: row.launch_state as Launch['state'],
-      body: row.body as Launch['body'],
-      createdAtMs: toMs(row.launch_created_at),
-    },
-    observed: {
-      state: row.observed_state as CloudInstanceState | null,
-      atMs: toMs(row.observed_at),
-      endCode: row.end_code,
-      missingListings: row.missing_listings,
-    },
-    installedAtMs: toMs(row.installed_at),
-    drainIrrevocable: row.drain_irrevocable,
-    agent:
-      row.live_agent_id === null
-        ? null
-        : {
-            agentId: row.live_agent_id as AgentId,
-            lastSeenAtMs: toMs(row.last_seen_at),
-            cordoned: row.cordoned ?? false,
-            cordonAckedAtMs: toMs(row.cordon_acked_at),
-            runningTasks: row.running_tasks ?? 0,
-            heldTasks: row.held ?? 0,
-          },
+    state: row.observed_state as CloudInstanceState | null,
+    atMs: toMs(row.observed_at),
+    endCode: row.end_code,
+    missingListings: row.missing_listings,
+  };
+}
+
+function agentFactsOf(row: SelectedMachine): MachineRecord['agent'] {
+  if (row.live_agent_id === null) return null;
+  return {
+    agentId: row.live_agent_id as AgentId,
+    lastSeenAtMs: toMs(row.last_seen_at),
+    cordoned: row.cordoned ?? false,
+    cordonAckedAtMs: toMs(row.cordon_acked_at),
+    runningTasks: row.running_tasks ?? 0,
+    heldTasks: row.held ?? 0,
   };
 }
 
 /** The one compare-and-set of a machine's state; shared by all stores that move machines. */
-export async function transitionMachine(tx: Tx, machine: Machine, transition: Transition): Promise<boolean> {
+export async function transitionMachine(tx: Tx, machine: MachineRef, transition: Transition): Promise<boolean> {
   if (!isTransition(machine.state, transition.to)) {
     throw new Error(`bug: machine ${machine.id} cannot go from ${machine.state} to ${transition.to}`);
   }
@@ -161,6 +185,8 @@ export async function transitionMachine(tx: Tx, machine: Machine, transition: Tr
       state_since: dbNow(),
       deadline_at: deadlineMs === null ? null : dbNowPlus(deadlineMs),
       wake_at: dbNow(),
+      step_failures: 0,
+      step_error: null,
       ...(transition.endReason === undefined ? {} : { end_reason: transition.endReason }),
       ...(transition.agentId === undefined ? {} : { agent_id: transition.agentId, idle_since: dbNow() }),
     }))

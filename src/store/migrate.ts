@@ -2,6 +2,8 @@ import { readdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { Client } from 'pg';
 import { AppError, describeError } from '../model/errors.ts';
+import { SECOND_MS } from '../model/time.ts';
+import { waitMs } from '../model/waits.ts';
 import type { Log } from '../ports/log.ts';
 import { clientConfig, sqlStateOf, translateDatabaseError } from './pool.ts';
 
@@ -9,6 +11,8 @@ export interface MigrateOptions {
   /** Default: the migrations that belong to this code. */
   readonly dir?: string;
   readonly log: Log;
+  /** Default: `migrate.statement` and `migrate.lock` of the list of waits. */
+  readonly waits?: { readonly statementMs?: number; readonly lockMs?: number };
 }
 
 /** Where the migrations and their dump are, from a checkout and from an installed package alike. */
@@ -18,10 +22,6 @@ export const MIGRATIONS_TABLE = 'migrations';
 const MIGRATION_FILE = /^(\d{4}_[a-z0-9_]+)\.sql$/;
 /** What is not a migration in that folder, as the runner wants it: anchored by itself, a match is left out. */
 const IGNORE_PATTERN = String.raw`(?!\d{4}_[a-z0-9_]+\.sql$).*`;
-/** An index on a large table takes minutes. */
-const STATEMENT_MS = 10 * 60_000;
-/** For tables in use and for another process that migrates: longer than that is a stuck one, to be looked at. */
-const LOCK_MS = 60_000;
 
 /**
  * Applies what is missing, all of it or nothing, and BullMQ's own tables (schema `bullmq`). Several processes may do so at
@@ -30,12 +30,13 @@ const LOCK_MS = 60_000;
  */
 export async function migrate(url: string, options: MigrateOptions): Promise<{ readonly applied: readonly string[] }> {
   const dir = options.dir ?? MIGRATIONS_DIR;
-  return withClient(url, async (client) => {
+  const work = async (client: Client): Promise<{ readonly applied: readonly string[] }> => {
     await requireNotNewer(client, dir);
     const applied = await runOwnMigrations(client, dir, options.log);
     await runQueueMigrations(client);
     return { applied };
-  });
+  };
+  return withClient(url, work, options.waits);
 }
 
 /**
@@ -50,10 +51,16 @@ export async function pendingMigrations(url: string, dir: string = MIGRATIONS_DI
   });
 }
 
-async function withClient<T>(url: string, use: (client: Client) => Promise<T>): Promise<T> {
-  const client = new Client(
-    clientConfig(url, { applicationName: 'spillway-migrate', statementMs: STATEMENT_MS, lockMs: LOCK_MS }),
-  );
+async function withClient<T>(
+  url: string,
+  use: (client: Client) => Promise<T>,
+  waits: NonNullable<MigrateOptions['waits']> = {},
+): Promise<T> {
+  const statementMs = waits.statementMs ?? waitMs('migrate.statement');
+  const lockMs = waits.lockMs ?? waitMs('migrate.lock');
+  // The server's word comes first, as everywhere; this one is for a server that cannot say it.
+  const answerMs = statementMs + SECOND_MS;
+  const client = new Client(clientConfig(url, { applicationName: 'spillway-migrate', statementMs, answerMs, lockMs }));
   // A connection that dies rejects the query that runs; the event alone would end the process.
   let lost: Error | null = null;
   client.on('error', (error) => (lost = error));

@@ -1,5 +1,6 @@
 import { type ClientConfig, DatabaseError, Pool, types } from 'pg';
 import { AppError, describeError } from '../model/errors.ts';
+import { waitMs } from '../model/waits.ts';
 import type { Log } from '../ports/log.ts';
 
 export interface PoolOptions {
@@ -7,17 +8,18 @@ export interface PoolOptions {
   readonly applicationName: `spillway${string}`;
   /** Connections at most. Default 10. Callers beyond wait `connectMs`. */
   readonly max?: number;
-  /** For a connection, from the pool or the network. Default 5,000 ms. */
+  /** For a connection, from the pool or the network. Default: `postgres.connect` of the list of waits; below likewise. */
   readonly connectMs?: number;
-  /** For one statement, ended by the server; the client gives up 1 s later. Default 30,000 ms. */
+  /** For one statement, ended by the server. */
   readonly statementMs?: number;
-  /** For one lock. Default 10,000 ms. */
+  /** For a server that does not even end the statement: the client gives up. */
+  readonly answerMs?: number;
+  /** For one lock. */
   readonly lockMs?: number;
-  /**
-   * A transaction that does nothing for so long is ended by the server. Default 5,000 ms: a process whose event loop stands still
-   * for so long ends itself (see the watchdog), so only one that was stopped is cut off, and others wait for its rows no longer.
-   */
+  /** A transaction that does nothing for so long is ended by the server. */
   readonly idleInTransactionMs?: number;
+  /** A connection that nobody uses for so long is closed. */
+  readonly idleConnectionMs?: number;
   /** Put first in every connection's search path; `public` stays out. Default: the server's. */
   readonly schema?: string;
   readonly log: Log;
@@ -32,7 +34,8 @@ const INT8 = 20;
  * Losing an idle connection is logged; the next query opens another one.
  */
 export function createPool(url: string, options: PoolOptions): Pool {
-  const pool = new Pool({ ...clientConfig(url, options), max: options.max ?? 10, idleTimeoutMillis: 30_000 });
+  const idleTimeoutMillis = options.idleConnectionMs ?? waitMs('postgres.idle-connection');
+  const pool = new Pool({ ...clientConfig(url, options), max: options.max ?? 10, idleTimeoutMillis });
   // Without listeners, a server restart would end this process: pg emits `error` for every connection it loses, and the pool
   // hears it only of those that are idle. Of one in use the work on it fails as well, and tells what that means.
   pool.on('error', (error) => options.log.warn({ error: describeError(error) }, 'lost an idle database connection'));
@@ -42,20 +45,22 @@ export function createPool(url: string, options: PoolOptions): Pool {
   return pool;
 }
 
+/** How long a connection is silent before TCP asks whether the other side lives. */
+const KEEP_ALIVE_MS = 10_000;
+
 /** The same numbers for a single connection (migrations, tests, LISTEN). */
 export function clientConfig(url: string, options: Omit<PoolOptions, 'max' | 'log'>): ClientConfig {
-  const statementMs = options.statementMs ?? 30_000;
   return {
     connectionString: url,
     application_name: options.applicationName,
-    connectionTimeoutMillis: options.connectMs ?? 5_000,
-    statement_timeout: statementMs,
+    connectionTimeoutMillis: options.connectMs ?? waitMs('postgres.connect'),
+    statement_timeout: options.statementMs ?? waitMs('postgres.statement'),
     // The server's answer to the time-out should win; this one is for a server that cannot answer any more.
-    query_timeout: statementMs + 1_000,
-    lock_timeout: options.lockMs ?? 10_000,
-    idle_in_transaction_session_timeout: options.idleInTransactionMs ?? 5_000,
+    query_timeout: options.answerMs ?? waitMs('postgres.answer'),
+    lock_timeout: options.lockMs ?? waitMs('postgres.lock'),
+    idle_in_transaction_session_timeout: options.idleInTransactionMs ?? waitMs('postgres.idle-transaction'),
     keepAlive: true,
-    keepAliveInitialDelayMillis: 10_000,
+    keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
     types: { getTypeParser },
     ...(options.schema === undefined ? {} : { options: `-c search_path=${options.schema}` }),
   };
@@ -109,8 +114,13 @@ export function translateDatabaseError(error: unknown): unknown {
 const AUTH_STATE = /^(?:28|42501$|3D000$)/;
 /** A schema, a table, a column or a function is missing. */
 const SCHEMA_STATE = /^(?:3F000|42P01|42703|42883)$/;
-/** 08: connection; 53: out of disk, memory or connections; 57P: shutting down or starting; 25006: a read-only replica. */
-const UNREACHABLE_STATE = /^(?:08|53|57P|25006$)/;
+/**
+ * 08: connection; 53: out of disk, memory or connections; 57P: shutting down or starting; 25006: a read-only replica;
+ * 25P03, 25P04: our transaction stood still and its connection was ended.
+ */
+const UNREACHABLE_STATE = /^(?:08|53|57P|25006$|25P0[34]$)/;
+/** 57014: the statement's time-out; 55P03: the lock's. */
+const LATE_STATE = /^(?:57014|55P03)$/;
 
 function translateSqlState(state: string, cause: unknown): unknown {
   if (AUTH_STATE.test(state)) {
@@ -123,6 +133,13 @@ function translateSqlState(state: string, cause: unknown): unknown {
   if (SCHEMA_STATE.test(state)) {
     return new AppError('DATABASE_SCHEMA', 'The database does not have the tables that this version needs', {
       remedy: 'Run `spillway migrate`.',
+      cause,
+      details: { sqlState: state },
+    });
+  }
+  if (LATE_STATE.test(state)) {
+    return new AppError('TIMEOUT', 'Postgres did not finish a statement in its time', {
+      remedy: 'Look for long statements and locks in pg_stat_activity; it is tried again.',
       cause,
       details: { sqlState: state },
     });

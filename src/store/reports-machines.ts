@@ -1,7 +1,8 @@
 import { sql, type RawBuilder } from 'kysely';
 import type { AgentId, MachineId, PlanId } from '../model/ids.ts';
-import type { MachineState } from '../model/machine.ts';
+import type { LiveMachineState, MachineState } from '../model/machine.ts';
 import type { Market } from '../model/offering.ts';
+import { describeMachineWait } from '../model/state-waits.ts';
 import type {
   MachineDetails,
   MachineDocument,
@@ -49,6 +50,8 @@ interface MachineDetailRow extends MachineRow {
   observed_at: Date | null;
   launch_time: Date | null;
   ended_at: Date | null;
+  step_failures: number;
+  step_error: string | null;
 }
 
 /** Columns and joins that every view of a machine has; the row's alias is `r`. */
@@ -89,12 +92,19 @@ export async function listMachines(db: Db, filter: MachineFilter, page: PageRequ
 
 export async function showMachine(db: Db, id: MachineId): Promise<MachineDetails | null> {
   const { rows } = await sql<MachineDetailRow>`
-    select ${COLUMNS}, r.launch_id, r.plan_id, r.volume_gib, r.observed_state, r.observed_at, r.launch_time, r.ended_at
+    select ${COLUMNS}, r.launch_id, r.plan_id, r.volume_gib, r.observed_state, r.observed_at, r.launch_time, r.ended_at,
+      r.step_failures, r.step_error
     from spillway.machines r ${JOINS} where r.id = ${id}`.execute(db);
   const [row] = rows;
   if (row === undefined) return null;
   return {
     ...toMachineDocument(row),
+    waiting:
+      row.state === 'terminated'
+        ? null
+        : describeMachineWait(row.state as LiveMachineState, toTimestamp(row.deadline_at)),
+    stepFailures: row.step_failures,
+    stepError: row.step_error,
     launchId: row.launch_id,
     planId: row.plan_id,
     volumeGib: row.volume_gib,

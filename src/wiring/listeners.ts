@@ -6,6 +6,7 @@ import type { FastifyInstance } from 'fastify';
 
 import type { ListenAddress } from '../config/types.ts';
 import { AppError } from '../model/errors.ts';
+import { waitMs } from '../model/waits.ts';
 
 /** Listens on a TCP address; returns the port, which the system chose when 0 was asked for. @throws AppError PORT_IN_USE */
 export async function listenOnTcp(app: FastifyInstance, address: ListenAddress, variable: string): Promise<number> {
@@ -27,9 +28,13 @@ export async function listenOnTcp(app: FastifyInstance, address: ListenAddress, 
  * process and is replaced; one that answers belongs to another service, which is not pushed aside.
  * @throws AppError PORT_IN_USE
  */
-export async function listenOnSocket(app: FastifyInstance, path: string): Promise<void> {
+export async function listenOnSocket(
+  app: FastifyInstance,
+  path: string,
+  answerMs = waitMs('service.socket-answer'),
+): Promise<void> {
   await mkdir(dirname(path), { recursive: true });
-  if (await answers(path)) {
+  if (await answers(path, answerMs)) {
     throw new AppError('PORT_IN_USE', `another service answers on ${path}`, {
       remedy: 'stop it, or set SPILLWAY_SOCKET (or SPILLWAY_DATA_DIR) to another place',
     });
@@ -43,17 +48,15 @@ export async function listenOnSocket(app: FastifyInstance, path: string): Promis
   }
 }
 
-/** Time for a local socket to answer; one that is alive answers at once. */
-const ANSWER_MS = 1000;
-
-async function answers(path: string): Promise<boolean> {
+/** One that is alive answers at once. */
+async function answers(path: string, answerMs: number): Promise<boolean> {
   return await new Promise((resolve) => {
     const socket = connect(path);
     const finish = (alive: boolean): void => {
       socket.destroy();
       resolve(alive);
     };
-    socket.setTimeout(ANSWER_MS, () => finish(false));
+    socket.setTimeout(answerMs, () => finish(false));
     socket.once('connect', () => finish(true));
     socket.once('error', () => finish(false));
   });

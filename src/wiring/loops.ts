@@ -10,10 +10,11 @@ import { ringTick } from '../loops/ring.ts';
 import { startLoop, type LoopSpec, type RunningLoop } from '../loops/runner.ts';
 import { sweepTick } from '../loops/sweep.ts';
 import { HOUR_MS, MINUTE_MS, SECOND_MS } from '../model/time.ts';
+import { waitMs } from '../model/waits.ts';
 import type { Metrics } from '../observability/metrics.ts';
 import type { RetentionStore } from '../ports/retention.ts';
 
-export type LoopName = 'plan' | 'sweep' | 'ring' | 'assign' | 'recover' | 'account' | 'prices' | 'retain';
+export type LoopName = 'lead' | 'plan' | 'sweep' | 'ring' | 'assign' | 'recover' | 'account' | 'prices' | 'retain';
 export type Loops = Readonly<Record<LoopName, RunningLoop>>;
 
 /** Milliseconds from the end of one turn of a loop to the beginning of its next. */
@@ -24,6 +25,8 @@ export function loopIntervals(
   config: Pick<Config, 'planIntervalMs' | 'observeIntervalMs' | 'taskLeaseMs'>,
 ): LoopIntervals {
   return {
+    // From turn to turn comes the renewal itself: three fifths leave two seconds for an answer before renewal is late.
+    lead: (waitMs('leader.renewal') * 3) / 5,
     plan: config.planIntervalMs,
     sweep: config.observeIntervalMs,
     ring: SECOND_MS,
@@ -40,6 +43,7 @@ export function loopIntervals(
  * thousand times.
  */
 const GATHER_MS: LoopIntervals = {
+  lead: 100,
   plan: 200,
   sweep: 200,
   ring: 100,
@@ -64,6 +68,7 @@ export interface LoopOptions {
 export function startLoops(options: LoopOptions): Loops {
   const { intervals, loops, engine, retention, retentionMs } = options;
   const turns: Readonly<Record<LoopName, LoopSpec['turn']>> = {
+    lead: async () => await loops.lead.renew(),
     plan: async () => await plan(options),
     sweep: async () => await sweep(options),
     ring: async () => await ringTick(loops),
@@ -76,6 +81,7 @@ export function startLoops(options: LoopOptions): Loops {
   const start = (name: LoopName): RunningLoop =>
     startLoop({ name, intervalMs: intervals[name], gatherMs: GATHER_MS[name], turn: turns[name] }, loops);
   return {
+    lead: start('lead'),
     plan: start('plan'),
     sweep: start('sweep'),
     ring: start('ring'),

@@ -1,12 +1,11 @@
 import type { AgentBell } from '../engine/bell.ts';
 import { createAgentGateway } from '../engine/gateway.ts';
 import type { EnginePorts } from '../engine/ports.ts';
-import { stepLaunch } from '../jobs/launch.ts';
-import { stepMachine } from '../jobs/machine.ts';
+import { runStep } from '../jobs/run-step.ts';
 import type { AgentDelivery, StepOutcome, StepPorts, StepTimings } from '../jobs/ports.ts';
+import { createLead } from '../loops/lead.ts';
 import { CloudView, type LoopPorts } from '../loops/ports.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
-import { SECOND_MS } from '../model/time.ts';
 import type { AgentGateway, AgentTiming } from '../ports/agent-gateway.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Cloud } from '../ports/cloud.ts';
@@ -19,9 +18,6 @@ import type { PolicySource } from '../ports/policies.ts';
 import type { TaskQueues, WakeJob, WakeQueue } from '../ports/queue.ts';
 import type { Shell } from '../ports/shell.ts';
 import type { Stores } from './stores.ts';
-
-/** Three missed renewals at the default plan interval; a crashed leader is replaced after this long. */
-export const LEASE_TTL_MS = 15 * SECOND_MS;
 
 /** Everything one service process reaches the outside with. `main.ts` gives the real ones, the simulation its own. */
 export interface ServiceOutside {
@@ -70,15 +66,7 @@ export function assembleService(outside: ServiceOutside): ServiceParts {
     gateway: createAgentGateway(engine),
     loops: buildLoops(outside),
     steps,
-    async handle(job) {
-      const outcome = job.kind === 'launch' ? await stepLaunch(steps, job.id) : await stepMachine(steps, job.id);
-      // The row keeps its own time beside the queue's: whichever rings first, the other finds nothing to do.
-      if (outcome.kind === 'again') {
-        if (job.kind === 'launch') await steps.launches.wakeAfter(job.id, outcome.afterMs);
-        else await steps.machines.wakeAfter(job.id, outcome.afterMs);
-      }
-      return outcome;
-    },
+    handle: async (job) => await runStep(steps, job),
   };
 }
 
@@ -101,7 +89,7 @@ function buildEngine(outside: ServiceOutside): EnginePorts {
 }
 
 function buildLoops(outside: ServiceOutside): LoopPorts {
-  const { clock, ids, log, cloud, offerings, policies, credentials, stores, queues, owner, holder } = outside;
+  const { clock, ids, log, cloud, offerings, policies, credentials, stores, queues, owner } = outside;
   return {
     clock,
     ids,
@@ -110,7 +98,7 @@ function buildLoops(outside: ServiceOutside): LoopPorts {
     offerings,
     policies,
     credentials,
-    leadership: stores.leadership,
+    lead: createLead({ leadership: stores.leadership, clock, log, holder: outside.holder, ttlMs: outside.leaseTtlMs }),
     planning: stores.planning,
     machines: stores.machines,
     launches: stores.launches,
@@ -118,8 +106,6 @@ function buildLoops(outside: ServiceOutside): LoopPorts {
     ledger: stores.ledger,
     wake: queues.wake,
     owner,
-    holder,
-    leaseTtlMs: outside.leaseTtlMs,
     view: new CloudView(),
     decideFromMs: clock.monotonicMs() + outside.settleMs,
     notifyAgents: (agentIds) => outside.bell.ring(agentIds),

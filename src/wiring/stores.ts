@@ -76,14 +76,22 @@ export function openStores(
   const reports = createPool(url, { applicationName: 'spillway-reports', max: REPORT_CONNECTIONS, log });
   const db = createDatabase(decider);
   return {
-    stores: buildStores(db, createDatabase(ingest), createDatabase(reports)),
+    stores: buildStores(db, createDatabase(ingest), createDatabase(reports), isHolderGone),
     pools: [decider, ingest, reports],
     db,
   };
 }
 
-/** The stores on their pools, with errors that say what an operator can do. */
-export function buildStores(decider: Db, ingest: Db, reports: Db) {
+/**
+ * The stores on their pools, with errors that say what an operator can do.
+ * @param isHolderGone whether a process that holds the lease provably exists no more; default: nobody can know
+ */
+export function buildStores(
+  decider: Db,
+  ingest: Db,
+  reports: Db,
+  isHolderGone: (holder: string) => boolean = () => false,
+) {
   return {
     leadership: translatingErrors(createLeadership(decider, isHolderGone)),
     planning: translatingErrors(createPlanningStore(decider)),

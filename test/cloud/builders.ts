@@ -36,7 +36,7 @@ export function runRequest(
     region: REGION,
     token: 'sw1.token',
     userData: '#cloud-config\n',
-    signBeforeMs: Number.MAX_SAFE_INTEGER,
+    signBefore: { wallMs: Infinity, monotonicMs: Infinity },
     ...changes,
     body: { ...body, ...changes.body },
   };

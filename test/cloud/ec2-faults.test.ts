@@ -12,6 +12,7 @@ import type { Clock } from '../../src/ports/clock.ts';
 import { freePort } from '../support/server-program.ts';
 import { realClock } from '../support/clock.ts';
 import { REGION, runRequest, useEndpoint } from './builders.ts';
+import { shows } from '../support/waits.ts';
 
 type Answer = (response: ServerResponse, request: IncomingMessage) => void;
 
@@ -159,9 +160,12 @@ describe('a launch', () => {
     expect(requests.length).toBe(0);
   });
 
-  test('whose time to be signed has passed is not sent', async () => {
+  test.each([
+    ['wall clock', { wallMs: 0, monotonicMs: Infinity }],
+    ['monotonic clock', { wallMs: Infinity, monotonicMs: 0 }],
+  ])('whose time to be signed has passed by the %s is not sent', async (_clock, moment) => {
     answer = launched;
-    const outcome = await cloud.runInstances(runRequest({ signBeforeMs: Date.now() - 1 }));
+    const outcome = await cloud.runInstances(runRequest({ signBefore: moment }));
     expect(outcome).toMatchObject({ kind: 'refused', errorClass: 'ended', code: 'SignDeadlinePassed' });
     expect(requests.length).toBe(0);
   });
@@ -172,10 +176,14 @@ describe('a launch', () => {
     // The first look is the fence's: time jumps between the call and it, as when a process was stopped.
     const jumping: Clock = { ...realClock, nowMs: () => ((asked += 1), 1_000_000) };
     const slow = await createEc2Cloud({ clock: jumping, timeouts });
-    expect(await slow.runInstances(runRequest({ signBeforeMs: 999_999 }))).toMatchObject({
+    expect(
+      await slow.runInstances(runRequest({ signBefore: { wallMs: 999_999, monotonicMs: Infinity } })),
+    ).toMatchObject({
       code: 'SignDeadlinePassed',
     });
-    expect(await slow.runInstances(runRequest({ signBeforeMs: 1_000_000 }))).toMatchObject({ kind: 'launched' });
+    expect(
+      await slow.runInstances(runRequest({ signBefore: { wallMs: 1_000_000, monotonicMs: Infinity } })),
+    ).toMatchObject({ kind: 'launched' });
     slow.close();
     expect([asked, requests.length]).toEqual([2, 1]);
   });
@@ -258,7 +266,7 @@ describe('a listing', () => {
     });
   });
 
-  test('of an endpoint that hangs ends in time as AWS_UNREACHABLE', async () => {
+  test(`of an endpoint that hangs ends in time as AWS_UNREACHABLE ${shows('aws.request')}`, async () => {
     answer = () => undefined;
     await expect(cloud.listInstances(REGION, 'test')).rejects.toMatchObject({ code: 'AWS_UNREACHABLE' });
   });
@@ -287,6 +295,18 @@ describe('terminating', () => {
   test('never calls one missing that EC2 did not name', async () => {
     answer = ec2Error(400, 'InvalidInstanceID.NotFound', 'some do not exist');
     await expect(cloud.terminateInstances(REGION, ids)).rejects.toMatchObject({ code: 'AWS_CONFIG' });
+  });
+
+  test.each([
+    ['wall clock', { wallMs: 0, monotonicMs: Infinity }],
+    ['monotonic clock', { wallMs: Infinity, monotonicMs: 0 }],
+  ])('is not sent by a leader whose time to sign has passed by the %s', async (_clock, moment) => {
+    expect(await cloud.terminateInstances(REGION, ids, moment)).toEqual({ kind: 'late' });
+    expect(requests.length).toBe(0);
+    answer = xml(200, '<TerminateInstancesResponse><instancesSet/></TerminateInstancesResponse>');
+    const open = { wallMs: Infinity, monotonicMs: Infinity };
+    expect(await cloud.terminateInstances(REGION, ids, open)).toEqual({ kind: 'accepted' });
+    expect(requests.length).toBe(1);
   });
 
   test('nothing asks EC2 nothing, and more than 1,000 is a bug', async () => {

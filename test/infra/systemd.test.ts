@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { VARIABLES } from '../../src/config/variables.ts';
+import { waitMs } from '../../src/model/waits.ts';
 import { AGENT_API_LIMITS } from '../../src/server/agent-api/create-agent-api.ts';
-import { STOP_DEADLINE_MS } from '../../src/store/embedded-server.ts';
 import { one, parseUnit, readUnit, ROOT, runAnalyze, systemdAnalyze } from './unit-file.ts';
 
 /** Exposure in tenths that systemd-analyze may find at most; the agent's walls hold its tasks too, so they are wider. */
@@ -75,9 +75,7 @@ describe('spillway.service', () => {
   });
 
   test('waits longer than the service takes to stop, and lets it stop its own Postgres', () => {
-    // main.ts gives steps 10 s; the embedded server is asked once and then once more for a quarter of the time.
-    const ownStopMs = 10_000 + 2 * 15_000 + STOP_DEADLINE_MS * 1.25;
-    expect(Number.parseInt(one(unit, 'TimeoutStopSec'), 10) * 1000).toBeGreaterThan(ownStopMs);
+    expect(Number.parseInt(one(unit, 'TimeoutStopSec'), 10) * 1000).toBeGreaterThan(waitMs('service.stop'));
     expect(one(unit, 'KillMode')).toBe('mixed');
   });
 

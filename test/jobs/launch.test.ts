@@ -6,6 +6,7 @@ import { createCredentials } from '../../src/wiring/credentials.ts';
 import { test } from '../support/database.ts';
 import { callOutcomes, endReasons } from '../support/world-rows.ts';
 import { CALM, World } from '../support/world.ts';
+import { shows } from '../support/waits.ts';
 
 const ONE_TYPE = { types: ['c5.large'] };
 
@@ -135,7 +136,9 @@ describe('a launch', () => {
     expect(await world.count('launches', 'open')).toBe(1);
   });
 
-  test('is not sent by a process that was stopped for too long after writing the row of the call', async ({ pool }) => {
+  test(`is not sent by a process that was stopped for too long after writing the row of the call ${shows('aws.sign-launch')}`, async ({
+    pool,
+  }) => {
     const world = await World.create(pool, ONE_TYPE);
     world.wake.deaf = true;
     await world.submit(1, 10);

@@ -1,4 +1,5 @@
 import { describe, expect } from 'vitest';
+import { createLead } from '../../src/loops/lead.ts';
 import { planTick } from '../../src/loops/plan.ts';
 import type { LoopPorts } from '../../src/loops/ports.ts';
 import { AppError } from '../../src/model/errors.ts';
@@ -34,6 +35,13 @@ async function expectNothingWritten(world: World): Promise<void> {
   expect(await world.liveMachines()).toBe(0);
 }
 
+/** A lead whose own clocks stand still: only the database can say that its lease is over. */
+function unsuspecting(world: World) {
+  const { leadership } = world.stores;
+  const clock = { nowMs: () => 1000, monotonicMs: () => 1000 };
+  return createLead({ leadership, clock, log: world.log, holder: 'process-1' });
+}
+
 describe('a decision pass', () => {
   test('of a process that does not lead decides nothing', async ({ pool }) => {
     const world = await World.create(pool, { everyS: NO_LOOPS });
@@ -52,7 +60,7 @@ describe('a decision pass', () => {
       await world.time.run(16_000);
       expect(await world.stores.leadership.acquire('another process', 60_000)).not.toBeNull();
     });
-    expect(await planTick({ ...loops, planning })).toEqual({ kind: 'fenced' });
+    expect(await planTick({ ...loops, planning, lead: unsuspecting(world) })).toEqual({ kind: 'fenced' });
     await expectNothingWritten(world);
   });
 
@@ -61,8 +69,21 @@ describe('a decision pass', () => {
     await world.submit(4, 10);
     const { loops } = world.process;
     const planning = meanwhile(loops.planning, async () => await world.time.run(16_000));
-    expect(await planTick({ ...loops, planning })).toEqual({ kind: 'fenced' });
+    expect(await planTick({ ...loops, planning, lead: unsuspecting(world) })).toEqual({ kind: 'fenced' });
     await expectNothingWritten(world);
+  });
+
+  test('of a leader that was stopped after its snapshot does not even ask for the commit', async ({ pool }) => {
+    const world = await World.create(pool, { everyS: NO_LOOPS });
+    await world.submit(4, 10);
+    const { loops } = world.process;
+    const commit = async (): Promise<never> => {
+      throw new Error('a lapsed plan was committed');
+    };
+    // Two thirds of the lease, and the lease itself still holds.
+    const planning = { ...meanwhile(loops.planning, async () => await world.time.run(10_000)), commit };
+    expect(await planTick({ ...loops, planning })).toEqual({ kind: 'lapsed' });
+    expect(await planTick(loops)).toMatchObject({ kind: 'planned', acted: true });
   });
 
   test('whose limit was used up meanwhile commits nothing and plans again', async ({ pool }) => {

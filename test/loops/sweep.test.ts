@@ -1,4 +1,5 @@
 import { describe, expect } from 'vitest';
+import type { Mandate } from '../../src/loops/lead.ts';
 import { sweepTick } from '../../src/loops/sweep.ts';
 import { AppError } from '../../src/model/errors.ts';
 import type { Region } from '../../src/simulator/region.ts';
@@ -92,6 +93,29 @@ describe('an instance of ours that no row names', () => {
     for (let sweep = 0; sweep < 5; sweep += 1) expect(await sweepAfter(world, 60_000)).toBe(0);
     expect(world.truth.living()).toHaveLength(1);
   });
+
+  test.for(['holds', 'signBefore'] as const)(
+    'is spared by a leader that was stopped on the way (%s)',
+    async (part, { pool }) => {
+      const world = await World.create(pool, { everyS: BY_HAND });
+      launchUnknown(world.region, ourToken(1));
+      const { loops } = world.process;
+      // The mandate is good when the sweep begins; the process stands still before it acts, or before its call is signed.
+      const stopped: Mandate = {
+        lease: { holder: 'process-1', epoch: 1, expiresAtMs: 0 },
+        holds: () => part !== 'holds',
+        signBefore: () => ({ wallMs: Infinity, monotonicMs: world.time.monotonicMs() - 1 }),
+      };
+      const lead = { take: async () => stopped, renew: async () => undefined, release: async () => undefined };
+      for (let sweep = 0; sweep < 5; sweep += 1) {
+        expect((await sweepTick({ ...loops, lead })).map(({ condemned }) => condemned)).toEqual([0]);
+        await world.run(60_000);
+      }
+      expect(world.truth.terminateCalls).toBe(0);
+      expect(world.truth.living()).toHaveLength(1);
+      expect(await sweepAfter(world, 0)).toBe(1);
+    },
+  );
 
   test('is never touched when it bears our tag without a token of ours, but told', async ({ pool }) => {
     const world = await World.create(pool, { everyS: BY_HAND });

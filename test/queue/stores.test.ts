@@ -9,6 +9,7 @@ import { withClient } from '../support/postgres.ts';
 import { redisProgram, startRedis } from '../support/redis.ts';
 import { freePort } from '../support/server-program.ts';
 import { until } from '../support/wait.ts';
+import { shows } from '../support/waits.ts';
 
 const base = { clock: realClock, ids: randomIds, databaseUrl: 'postgres://unused' };
 
@@ -32,14 +33,15 @@ describe('createQueues', () => {
     }
   });
 
-  test('gives up on a server that takes the connection and never answers', { timeout: 30_000 }, async () => {
+  test(`gives up on a server that takes the connection and never answers ${shows(['redis.connect', 'queue.connect'])}`, async () => {
     const hole = createServer(() => undefined).listen(0, '127.0.0.1');
     await once(hole, 'listening');
     const { port } = hole.address() as AddressInfo;
 
     const refusals = [
-      createQueues({ ...base, queueUrl: `redis://127.0.0.1:${port}`, log: recordingLog() }),
+      createQueues({ ...base, queueUrl: `redis://127.0.0.1:${port}`, log: recordingLog(), waits: { connectMs: 100 } }),
       createQueues({
+        waits: { connectMs: 100 },
         ...base,
         queueUrl: null,
         databaseUrl: `postgres://nobody@127.0.0.1:${port}/none`,

@@ -8,6 +8,7 @@ import type { WakeJob, WakeOutcome, WakeQueue } from '../../src/ports/queue.ts';
 import { randomIds } from '../support/clock.ts';
 import { until } from '../support/wait.ts';
 import { STORES, stopStores } from './stores.ts';
+import { shows } from '../support/waits.ts';
 
 const newMachine = (): WakeJob => ({ kind: 'machine', id: randomIds.next('mc') });
 const newLaunch = (): WakeJob => ({ kind: 'launch', id: randomIds.next('ln') });
@@ -142,7 +143,9 @@ describe.each(STORES)('wake queue on $kind', ({ test, missing }) => {
       await consumer.stop(1_000);
     });
 
-    test('waits for a running handler when it stops, but not for ever', async ({ open }) => {
+    test(`waits for a running handler when it stops, but not for ever ${shows('service.stop-steps')}`, async ({
+      open,
+    }) => {
       const patient = await open();
       const first = recorder(undefined, { held: true });
       const consumer = await consume(patient.wake, first.handler);
@@ -163,7 +166,7 @@ describe.each(STORES)('wake queue on $kind', ({ test, missing }) => {
       second.release();
     });
 
-    test('brings a job to another process when its consumer is killed in the middle of it', async ({
+    test(`brings a job to another process when its consumer is killed in the middle of it ${shows('queue.wake-lock')}`, async ({
       startConsumer,
       queues: { wake },
     }) => {

@@ -35,7 +35,10 @@ function freshMs(): number | null {
   return parsed.value;
 }
 
-async function run(what: string, options: Pick<CampaignOptions, 'seeds'> & Partial<CampaignOptions>): Promise<CampaignReport> {
+async function run(
+  what: string,
+  options: Pick<CampaignOptions, 'seeds'> & Partial<CampaignOptions>,
+): Promise<CampaignReport> {
   const report = await runCampaign({ hours: HOURS, only: null, signal: stop.signal, ...options });
   const last = options.seeds.first + report.seeds - 1;
   process.stdout.write(
@@ -43,7 +46,9 @@ async function run(what: string, options: Pick<CampaignOptions, 'seeds'> & Parti
   );
   for (const { seed, message, faults } of report.failures) {
     process.stdout.write(`  seed ${seed}: ${message}\n`);
-    process.stdout.write(`  again: spillway simulate chaos --seeds ${seed} --hours ${options.hours ?? HOURS} --faults '${faults.join(',')}'\n`);
+    process.stdout.write(
+      `  again: spillway simulate chaos --seeds ${seed} --hours ${options.hours ?? HOURS} --faults '${faults.join(',')}'\n`,
+    );
   }
   return report;
 }

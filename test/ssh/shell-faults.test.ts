@@ -11,6 +11,7 @@ import { freePort } from '../support/server-program.ts';
 import { until } from '../support/wait.ts';
 import { makeKeyPair, startRawServer, startSshServer } from './ssh-server.ts';
 import type { Behaviour, TestSshServer } from './ssh-server.ts';
+import { shows } from '../support/waits.ts';
 
 // Limits are short only where a test waits for one to be met: a busy machine must not meet the others.
 const shell = createShell();
@@ -111,7 +112,7 @@ describe('the network', () => {
     expect(await shell.isOpen('127.0.0.1', server.target.port, 1000)).toBe(true);
   });
 
-  test('a server that accepts and says nothing ends at the connect limit', async () => {
+  test(`a server that accepts and says nothing ends at the connect limit ${shows('ssh.connect')}`, async () => {
     const server = await serveRaw(() => undefined);
     expect(await failureCode(run(server, 5000, hasty))).toBe('SSH_UNREACHABLE');
   });
@@ -145,7 +146,7 @@ describe('the network', () => {
 });
 
 describe('commands', () => {
-  test('a command that hangs ends at its deadline, with its last words', async () => {
+  test(`a command that hangs ends at its deadline, with its last words ${shows('ssh.ready-command')}`, async () => {
     const server = await serve({ exec: ({ channel }) => void channel.write('waiting for the lock\n') });
     const error = await failure(run(server, 1500));
     expect(error.code).toBe('TIMEOUT');
@@ -162,7 +163,7 @@ describe('commands', () => {
     expect(await failureCode(run(server))).toBe('SSH_COMMAND');
   });
 
-  test('the session deadline ends a command and the connection, and the session is of no use afterwards', async () => {
+  test(`the session deadline ends a command and the connection, and the session is of no use afterwards ${shows(['ssh.join', 'ssh.hook'])}`, async () => {
     const server = await serve({ exec: ({ channel }) => void channel.write('.') });
     let late: Promise<unknown> = Promise.resolve();
     const error = await failure(
@@ -190,7 +191,7 @@ describe('commands', () => {
     expect(await failureCode(run(server))).toBe('SSH_UNREACHABLE');
   });
 
-  test('a machine that stops answering in mid-command is noticed by the keep-alives', async () => {
+  test(`a machine that stops answering in mid-command is noticed by the keep-alives ${shows('ssh.keepalive')}`, async () => {
     const server = await serve({ exec: ({ socket }) => void socket.pause().removeAllListeners('data') });
     expect(await failureCode(run(server, 60_000, createShell({ limits: { keepaliveMs: 100 } })))).toBe(
       'SSH_UNREACHABLE',
@@ -249,7 +250,7 @@ describe('commands', () => {
     expect(await failureCode(upload(await serve({})))).toBe('SSH_COMMAND');
   });
 
-  test('an upload that hangs ends at its limit', async () => {
+  test(`an upload that hangs ends at its limit ${shows('ssh.upload')}`, async () => {
     expect(
       await failureCode(upload(await serve({ sftp: () => undefined }), createShell({ limits: { uploadMs: 500 } }))),
     ).toBe('TIMEOUT');

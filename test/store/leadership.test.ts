@@ -4,6 +4,7 @@ import { inTransaction } from '../../src/store/database.ts';
 import { NOW_MS, passTime, stopClock } from '../support/builders.ts';
 import { test } from '../support/database.ts';
 import { untilBlocked, withOpenTransaction } from './blocked.ts';
+import { shows } from '../support/waits.ts';
 
 const TTL_MS = 15_000;
 
@@ -16,7 +17,7 @@ describe('leadership', () => {
     expect(leases.filter((lease) => lease !== null)).toHaveLength(1);
   });
 
-  test('one of two that find an expired lease takes it over', async ({ db }) => {
+  test(`one of two that find an expired lease takes it over ${shows('leader.lease')}`, async ({ db }) => {
     await stopClock(db);
     const leadership = createLeadership(db);
     await leadership.acquire('gone', TTL_MS);

@@ -5,6 +5,7 @@ import { createPool, translateDatabaseError } from '../../src/store/pool.ts';
 import { test } from '../support/database.ts';
 import { quietLog, recordingLog } from '../support/log.ts';
 import { until } from '../support/wait.ts';
+import { shows } from '../support/waits.ts';
 
 const caught = async (work: () => Promise<unknown>): Promise<unknown> => {
   try {
@@ -22,7 +23,7 @@ async function blackHole(): Promise<{ server: Server; url: string }> {
 }
 
 describe('createPool', () => {
-  test('gives up on a server that takes the connection and never answers', async () => {
+  test(`gives up on a server that takes the connection and never answers ${shows('postgres.connect')}`, async () => {
     const { server, url } = await blackHole();
     const pool = createPool(url, { applicationName: 'spillway-test', connectMs: 100, log: quietLog });
 
@@ -42,7 +43,9 @@ describe('createPool', () => {
     await pool.end();
   });
 
-  test('ends a statement, a wait for a lock and a transaction that sleeps', async ({ databaseUrl }) => {
+  test(`ends a statement, a wait for a lock and a transaction that sleeps ${shows(['postgres.statement', 'postgres.lock', 'postgres.idle-transaction'])}`, async ({
+    databaseUrl,
+  }) => {
     const pool = createPool(databaseUrl, {
       applicationName: 'spillway-test',
       statementMs: 300,
@@ -50,13 +53,20 @@ describe('createPool', () => {
       idleInTransactionMs: 100,
       log: quietLog,
     });
-    await expect(pool.query('select pg_sleep(5)')).rejects.toMatchObject({ code: '57014' });
+    expect(await caught(async () => await pool.query('select pg_sleep(5)'))).toMatchObject({
+      code: 'TIMEOUT',
+      details: { sqlState: '57014' },
+    });
 
     const holder = await pool.connect();
     const lost = once(holder, 'error');
     await holder.query('begin; lock table spillway.leases');
-    await expect(pool.query('lock table spillway.leases; select 1')).rejects.toMatchObject({ code: '55P03' });
-    expect(await lost).toMatchObject([{ code: '25P03' }]);
+    expect(await caught(async () => await pool.query('lock table spillway.leases; select 1'))).toMatchObject({
+      code: 'TIMEOUT',
+      details: { sqlState: '55P03' },
+    });
+    const [loss] = (await lost) as [unknown];
+    expect(translateDatabaseError(loss)).toMatchObject({ code: 'DATABASE_UNREACHABLE', details: { reason: '25P03' } });
 
     holder.release(true);
     await pool.end();

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import type pg from 'pg';
 import { renderCliDocs } from '../../src/commands/cli-docs.ts';
 import { renderEnvExample } from '../../src/config/env-example.ts';
+import { renderWaitsDocs } from '../../src/model/waits-docs.ts';
 import { renderPolicySchema } from '../../src/policy/json-schema.ts';
 import { dumpSchema } from '../../src/store/dump-schema.ts';
 import { generateTypes } from '../../src/store/generate-types.ts';
@@ -28,6 +29,7 @@ const GENERATORS: readonly Generator[] = [
   { path: 'migrations/schema.sql', produce: ({ client }) => dumpSchema(client) },
   { path: 'src/store/database.generated.ts', produce: ({ client }) => generateTypes(client) },
   { path: 'docs/policy-schema.json', produce: async () => renderPolicySchema() },
+  { path: 'docs/waits.md', produce: async () => renderWaitsDocs() },
   { path: 'docs/cli.md', produce: async () => renderCliDocs() },
   { path: '.env.example', produce: async () => renderEnvExample() },
 ];

@@ -8,6 +8,7 @@ import {
   toSubnetFacts,
 } from '../../src/cloud/facts.ts';
 import { type Page, readPages } from '../../src/cloud/pages.ts';
+import { lateBy } from '../../src/model/clock-times.ts';
 import { toRunInput } from '../../src/cloud/run-input.ts';
 import type { Clock } from '../../src/ports/clock.ts';
 import type { Cloud, InstanceListing, RunOutcome, RunRequest } from '../../src/ports/cloud.ts';
@@ -50,7 +51,8 @@ export function createRegionCloud(options: RegionCloudOptions): Cloud {
     runInstances: async (request) => run(request, clock, call),
     listInstances: async (region, owner) => await list(options, { region, owner, call }),
 
-    async terminateInstances(region, instanceIds) {
+    async terminateInstances(region, instanceIds, signBefore) {
+      if (signBefore !== undefined && lateBy(clock, signBefore) > 0) return { kind: 'late' };
       for (const id of instanceIds) options.onTerminate(id);
       try {
         call(region, 'TerminateInstances', { InstanceIds: [...instanceIds] });
@@ -96,7 +98,7 @@ export function createRegionCloud(options: RegionCloudOptions): Cloud {
 type Call = <A extends Ec2Action>(region: string, action: A, input: Ec2Input<A>) => Ec2Output<A>;
 
 function run(request: RunRequest, clock: Clock, call: Call): RunOutcome {
-  if (clock.nowMs() > request.signBeforeMs) {
+  if (lateBy(clock, request.signBefore) > 0) {
     return { kind: 'refused', errorClass: 'ended', code: 'SignDeadlinePassed', message: 'too late to be signed' };
   }
   try {

@@ -31,6 +31,8 @@ export class Injector {
   struck: string | null = null;
   private fault: { readonly kind: FaultKind; readonly moment: FaultMoment } | null = null;
   private readonly counts = new Map<string, number>();
+  /** The process crashed: nothing it still tries reaches anything, until another one stands in its place. */
+  private dead = false;
 
   /** From now on the first call that never failed before fails. */
   arm(kind: FaultKind, moment: FaultMoment): void {
@@ -39,7 +41,13 @@ export class Injector {
     this.fault = { kind, moment };
   }
 
+  /** A new process stands where the crashed one did. */
+  revive(): void {
+    this.dead = false;
+  }
+
   async around<T>(site: string, effect: () => Promise<T>, parameters: readonly unknown[] = []): Promise<T> {
+    if (this.dead) throw new InjectedCrash(`${site} after the crash`);
     const { fault } = this;
     const call = this.nameCall(site, parameters);
     if (fault === null || call === null || this.covered.has(call)) return await effect();
@@ -47,7 +55,8 @@ export class Injector {
     this.struck = call;
     this.covered.add(call);
     if (fault.moment === 'after') await effect();
-    throw fault.kind === 'crash' ? new InjectedCrash(`crash ${fault.moment} ${call}`) : errorAt(site);
+    this.dead = fault.kind === 'crash';
+    throw this.dead ? new InjectedCrash(`crash ${fault.moment} ${call}`) : errorAt(site);
   }
 
   /** The port with every call watched. */

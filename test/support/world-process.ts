@@ -1,5 +1,6 @@
 import { listPriceUsdPerHour } from '../../src/cost/catalogue.ts';
 import type { StepPorts } from '../../src/jobs/ports.ts';
+import { createLead } from '../../src/loops/lead.ts';
 import { CloudView, type LoopPorts } from '../../src/loops/ports.ts';
 import type { WorkloadPolicy } from '../../src/model/policy.ts';
 import type { Cloud } from '../../src/ports/cloud.ts';
@@ -17,7 +18,6 @@ import type { WorldTime } from './world-time.ts';
 /** Launches of this deployment key verify; any other key's do not. */
 export const WORLD_KEY = Buffer.alloc(32, 7);
 export const WORLD_OWNER = 'spillway-world';
-const LEASE_TTL_MS = 15_000;
 
 /** Everything one service process holds; a crash replaces all of it. */
 export interface Process {
@@ -37,6 +37,7 @@ interface Surroundings {
   readonly policies: () => readonly WorkloadPolicy[];
   /** Its name in the leader's lease. */
   readonly holder: string;
+  readonly onStepFailed: StepPorts['meter']['stepFailed'];
   readonly wakePlanner: () => void;
   readonly notifyAgents: LoopPorts['notifyAgents'];
 }
@@ -65,13 +66,11 @@ export function buildProcess(world: Surroundings): Process {
     planning,
     offerings: createOfferingSource({ cloud, clock: time, log, listPriceUsdPerHour, latestSpotPrices }),
     policies: { current: () => world.policies().map(loaded) },
-    leadership: wrap('leadership', stores.leadership),
+    lead: createLead({ leadership: wrap('leadership', stores.leadership), clock: time, log, holder: world.holder }),
     sweeping: wrap('sweeping', stores.sweeping),
     ledger: wrap('ledger', stores.ledger),
     wake: wrap('wake', world.wake),
     owner: WORLD_OWNER,
-    holder: world.holder,
-    leaseTtlMs: LEASE_TTL_MS,
     view: new CloudView(),
     decideFromMs: 0,
     notifyAgents: world.notifyAgents,
@@ -79,7 +78,12 @@ export function buildProcess(world: Surroundings): Process {
   const steps: StepPorts = {
     ...common,
     shell: wrap('shell', world.hosts),
-    meter: { launchAttempted: () => undefined, joined: () => undefined, drained: () => undefined },
+    meter: {
+      launchAttempted: () => undefined,
+      stepFailed: world.onStepFailed,
+      joined: () => undefined,
+      drained: () => undefined,
+    },
     readPolicy: async (workload) => (await planning.readPolicy(workload))?.policy ?? null,
     wakePlanner: world.wakePlanner,
     agent: {

@@ -48,18 +48,29 @@ export class WorldTime implements Clock {
   async sleep(ms: number, signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted();
     await new Promise<void>((resolve, reject) => {
-      this.at(ms, resolve);
-      signal?.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+      const event = this.schedule(ms, resolve);
+      const abort = (): void => {
+        // Taken out: a sleep that nobody waits for is no event, and would cost a statement when its time comes.
+        const place = this.events.indexOf(event);
+        if (place >= 0) this.events.splice(place, 1);
+        reject(signal?.reason as Error);
+      };
+      signal?.addEventListener('abort', abort, { once: true });
     });
   }
 
   /** Does something later; events of one moment keep their order. */
   at(delayMs: number, run: () => unknown): void {
+    this.schedule(delayMs, run);
+  }
+
+  private schedule(delayMs: number, run: () => unknown): Event {
     const event = { atMs: this.currentMs + Math.max(0, Math.round(delayMs)), order: this.nextOrder, run };
     this.nextOrder += 1;
     let place = this.events.length;
     while (place > 0 && (this.events[place - 1]?.atMs ?? 0) > event.atMs) place -= 1;
     this.events.splice(place, 0, event);
+    return event;
   }
 
   /** Lets `ms` pass, or less when `until` says so after an event. One thing happens at a time. */

@@ -3,8 +3,7 @@ import { assignTasks, recoverTasks } from '../../src/engine/assign.ts';
 import { AgentBell } from '../../src/engine/bell.ts';
 import { submitTasks } from '../../src/engine/intake.ts';
 import type { EnginePorts } from '../../src/engine/ports.ts';
-import { stepLaunch } from '../../src/jobs/launch.ts';
-import { stepMachine } from '../../src/jobs/machine.ts';
+import { runStep } from '../../src/jobs/run-step.ts';
 import { accountTick } from '../../src/loops/account.ts';
 import { planTick, type PlanTick } from '../../src/loops/plan.ts';
 import { pricesTick } from '../../src/loops/prices.ts';
@@ -53,6 +52,8 @@ export interface WorldOptions {
   readonly heartbeatS?: number;
   /** Every job is handled by two workers at the same time. */
   readonly twins?: boolean;
+  /** Steps may meet bugs; elsewhere one ends the test. */
+  readonly bugs?: boolean;
 }
 
 /**
@@ -84,6 +85,7 @@ export class World {
   private readonly heartbeatS: number;
   private planDue = false;
   private processes = 0;
+  private readonly bugs: string[] = [];
 
   static async create(pool: pg.Pool, options: WorldOptions = {}): Promise<World> {
     return new World(await WorldTime.inDatabase(pool), createDatabase(pool), options);
@@ -174,6 +176,8 @@ export class World {
 
   /** The process dies here and now; a new one takes over with nothing but the rows. */
   crash(): void {
+    this.injector.revive();
+    this.bugs.length = 0;
     this.process = this.buildProcess();
   }
 
@@ -204,6 +208,10 @@ export class World {
       cloud: this.buildCloud(),
       policies: () => this.policies,
       holder: `process-${this.processes}`,
+      onStepFailed: ({ kind, code }) => {
+        if (code === 'INTERNAL') this.bugs.push(kind);
+        else this.outlived.push(`${kind} step: ${code}`);
+      },
       wakePlanner: () => this.wakePlanner(),
       notifyAgents: (agentIds) => this.nudge(new Set(agentIds)),
     });
@@ -253,10 +261,11 @@ export class World {
   /** What `main.ts` does with a job. */
   private async handle(job: WakeJob) {
     return await this.outliving(`${job.kind} step`, async () => {
-      const { steps } = this.process;
-      const outcome = job.kind === 'launch' ? await stepLaunch(steps, job.id) : await stepMachine(steps, job.id);
-      if (outcome.kind === 'again' && job.kind === 'launch') await steps.launches.wakeAfter(job.id, outcome.afterMs);
-      if (outcome.kind === 'again' && job.kind === 'machine') await steps.machines.wakeAfter(job.id, outcome.afterMs);
+      const outcome = await runStep(this.process.steps, job);
+      if (this.bugs.splice(0).length > 0 && this.options.bugs !== true) {
+        const said = this.log.lines.findLast(({ message }) => message.startsWith('a step met a bug'));
+        throw new Error(`${said?.message}: ${JSON.stringify(said?.details)}`);
+      }
       return outcome;
     });
   }

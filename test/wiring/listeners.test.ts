@@ -9,6 +9,7 @@ import fastify, { type FastifyInstance } from 'fastify';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { listenOnSocket, listenOnTcp } from '../../src/wiring/listeners.ts';
 import { until } from '../support/wait.ts';
+import { shows } from '../support/waits.ts';
 
 let folder = '';
 let apps: FastifyInstance[] = [];
@@ -83,7 +84,7 @@ describe('listening on a socket', () => {
     expect((await stat(path)).isSocket()).toBe(true);
   });
 
-  test('does not push a living service aside', async () => {
+  test(`does not push a living service aside ${shows('service.socket-answer')}`, async () => {
     const path = join(folder, 'spillway.sock');
     const other = await occupy({ path });
     await expect(listenOnSocket(newApp(), path)).rejects.toMatchObject({ code: 'PORT_IN_USE' });

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
+import { shows } from '../support/waits.ts';
 
 const WATCHDOG = fileURLToPath(new URL('../../src/wiring/watchdog.ts', import.meta.url));
 
@@ -18,7 +19,7 @@ async function ending(script: string): Promise<{ readonly how: number | string |
 }
 
 describe('the watchdog', () => {
-  test('ends a process whose event loop stands still, and says why', async () => {
+  test(`ends a process whose event loop stands still, and says why ${shows('leader.stall')}`, async () => {
     const { how, stderr } = await ending('startWatchdog(300); setTimeout(() => { for (;;); }, 50);');
 
     expect(how).toBe('SIGKILL');

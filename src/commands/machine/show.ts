@@ -44,6 +44,8 @@ function describeMachine(machine: MachineDetails, output: Output): void {
     ['Workload', machine.workload],
     ['State', machine.state],
     ['Since', machine.stateSince],
+    ['Waiting', machine.waiting],
+    ['Failing', failureSentence(machine)],
     ['Deadline', machine.deadlineAt],
     ['End reason', machine.endReason],
     ['End detail', machine.endDetail],
@@ -67,6 +69,10 @@ function describeMachine(machine: MachineDetails, output: Output): void {
   if (machine.events.length === 0) return;
   output.line('');
   output.block(TIMELINE, timelineOf(machine.events));
+}
+
+function failureSentence({ stepFailures, stepError }: MachineDetails): string | null {
+  return stepFailures === 0 ? null : `${stepFailures} times in a row: ${stepError ?? 'nothing was said'}`;
 }
 
 function costSentence(machine: MachineDetails): string {

@@ -4,6 +4,7 @@ import { AppError, describeError } from '../../model/errors.ts';
 import { isId } from '../../model/ids.ts';
 import type { AgentId } from '../../model/ids.ts';
 import { SECOND_MS } from '../../model/time.ts';
+import { waitMs } from '../../model/waits.ts';
 import type { AgentGateway } from '../../ports/agent-gateway.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';
@@ -13,14 +14,7 @@ import { Credentials, hashToken, readTokenHash } from './credentials.ts';
 import { FailureLimiter } from './failure-limiter.ts';
 import type { FailureLimits } from './failure-limiter.ts';
 import { LongPolls } from './long-polls.ts';
-import {
-  BODY_BYTES_MAX,
-  encodeOrders,
-  encodeRegistered,
-  parseHeartbeat,
-  parseRegistration,
-  WAIT_SECONDS_MAX,
-} from './protocol.ts';
+import { BODY_BYTES_MAX, encodeOrders, encodeRegistered, parseHeartbeat, parseRegistration } from './protocol.ts';
 import type { ProtocolError } from './protocol.ts';
 
 /** What one listener for agents takes upon itself; beyond it refuses rather than queues. */
@@ -33,6 +27,10 @@ export interface AgentApiLimits {
   readonly requestMs: number;
   /** Not above `requestMs`, or Node never applies that. */
   readonly headersMs: number;
+  /** A held answer is silence on the socket; so a dead peer is dropped only some time after the longest hold. */
+  readonly silenceMs: number;
+  /** Between two requests on one connection. */
+  readonly idleMs: number;
   /** How often Node looks for requests that are over their time; its own 30 s would make 2 s act like 30. */
   readonly checkMs: number;
   /** From the beginning of a stop until whoever is still connected is cut off. */
@@ -45,10 +43,12 @@ export const AGENT_API_LIMITS: AgentApiLimits = Object.freeze({
   // At 80 µs per heartbeat in batches (bench/README.md), 2,500 in flight are a fifth of a second of work: a queue worth waiting in.
   inFlightMax: 2500,
   heldMax: 16_000,
-  requestMs: 10_000,
-  headersMs: 5_000,
+  requestMs: waitMs('agent-api.request'),
+  headersMs: waitMs('agent-api.headers'),
+  silenceMs: waitMs('agent-api.silence'),
+  idleMs: waitMs('agent-api.idle'),
   checkMs: 500,
-  closeMs: 5_000,
+  closeMs: waitMs('agent-api.close'),
   failures: { burst: 20, perSecond: 0.5, addressesMax: 10_000 },
 });
 
@@ -260,9 +260,8 @@ export function createAgentApi(options: AgentApiOptions): FastifyInstance {
   const server: FastifyInstance = fastify({
     bodyLimit: BODY_BYTES_MAX,
     requestTimeout: limits.requestMs,
-    // A held answer is silence on the socket; so a dead peer is dropped only some time after the longest hold.
-    connectionTimeout: (WAIT_SECONDS_MAX + 20) * SECOND_MS,
-    keepAliveTimeout: 5 * SECOND_MS,
+    connectionTimeout: limits.silenceMs,
+    keepAliveTimeout: limits.idleMs,
     forceCloseConnections: 'idle',
     http: { headersTimeout: limits.headersMs, connectionsCheckingInterval: limits.checkMs, maxHeaderSize: 16 * 1024 },
     routerOptions: { maxParamLength: 64 },

@@ -2,6 +2,8 @@ import assert from 'node:assert';
 import { isId } from '../../model/ids.ts';
 import type { AgentId } from '../../model/ids.ts';
 import type { Resources } from '../../model/resources.ts';
+import { SECOND_MS } from '../../model/time.ts';
+import { waitMs } from '../../model/waits.ts';
 import { SCRIPT_BYTES_MAX } from '../../ports/agent-gateway.ts';
 import type {
   AgentOrders,
@@ -20,7 +22,7 @@ export const BODY_BYTES_MAX = 64 * 1024;
 /** Base64 of 3 KiB. */
 const PROGRESS_CHARACTERS_MAX = 4096;
 /** How long an answer may be held, whatever the agent asks for: below the 60 s after which proxies give up. */
-export const WAIT_SECONDS_MAX = 55;
+export const WAIT_SECONDS_MAX = waitMs('agent-api.hold') / SECOND_MS;
 const LABELS_MAX = 64;
 /** More than this in milli-CPU or MiB (a million cores, a pebibyte) is a mistake or a lie; it also fits Postgres' integer. */
 const AMOUNT_MAX = 1_000_000_000;

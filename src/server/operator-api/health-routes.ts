@@ -2,12 +2,9 @@ import type { FastifyInstance } from 'fastify';
 import { describeError } from '../../model/errors.ts';
 import type { ServiceHealth } from '../../ports/operator.ts';
 import type { StatusDocument } from '../../ports/reports.ts';
-import type { OperatorApiOptions } from './options.ts';
+import { OPERATOR_API_WAITS, type OperatorApiOptions } from './options.ts';
 import { document, parseInput } from './document.ts';
 import { healthQuery } from './schemas.ts';
-
-/** Probes and scrapes come every few seconds and give up soon; an answer after that helps nobody. */
-const PROBE_TIMEOUT_MS = 3000;
 
 /**
  * `/livez`: the event loop turns; asks nothing else, because restarting does not heal a database.
@@ -43,10 +40,13 @@ export function addHealthRoutes(app: FastifyInstance, options: OperatorApiOption
   });
 }
 
-/** A health check that fails is bad health, not a failed request. */
-async function readHealth({ actions, log, clock }: OperatorApiOptions): Promise<ServiceHealth> {
+/**
+ * Probes and scrapes come every few seconds and give up soon; an answer after that helps nobody.
+ * A health check that fails is bad health, not a failed request.
+ */
+async function readHealth({ actions, log, clock, waits }: OperatorApiOptions): Promise<ServiceHealth> {
   try {
-    return await within(PROBE_TIMEOUT_MS, actions.health());
+    return await within(waits?.probeMs ?? OPERATOR_API_WAITS.probeMs, actions.health());
   } catch (error) {
     log.warn({ error }, 'the health of the service could not be read');
     return {
@@ -57,9 +57,9 @@ async function readHealth({ actions, log, clock }: OperatorApiOptions): Promise<
   }
 }
 
-async function readFleet({ reports, log }: OperatorApiOptions): Promise<StatusDocument | null> {
+async function readFleet({ reports, log, waits }: OperatorApiOptions): Promise<StatusDocument | null> {
   try {
-    return await within(PROBE_TIMEOUT_MS, reports.status());
+    return await within(waits?.probeMs ?? OPERATOR_API_WAITS.probeMs, reports.status());
   } catch (error) {
     log.warn({ error }, 'the fleet could not be read for /metrics');
     return null;

@@ -9,6 +9,7 @@ import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { waitMs } from '../../model/waits.ts';
 import type { HostSpec, RunningHost } from './host.ts';
 import { hostKeyFile, loginEnvironment, quote } from './host.ts';
 
@@ -17,15 +18,27 @@ const SFTP_SERVERS = ['/usr/lib/openssh/sftp-server', '/usr/libexec/openssh/sftp
 /** sshd that runs as root wants this folder; packages make it only when they start their own service. */
 const PRIVILEGE_SEPARATION_DIRECTORY = '/run/sshd';
 
-const START_DEADLINE_MS = 5_000;
 const START_POLL_MS = 20;
-const STOP_DEADLINE_MS = 2_000;
 const ERROR_TEXT_MAX = 4_000;
 
+/** How long we wait for sshd; see the list of waits. */
+interface SshdWaits {
+  readonly program: string;
+  readonly startMs: number;
+  readonly stopMs: number;
+}
+
+export const SSHD_WAITS: SshdWaits = Object.freeze({
+  program: SSHD_PATH,
+  startMs: waitMs('simulator.sshd-start'),
+  stopMs: waitMs('simulator.sshd-stop'),
+});
+
 /** Starts sshd and waits until it accepts connections; rejects with what sshd said when it does not. */
-export async function startOpensshHost(spec: HostSpec): Promise<RunningHost> {
+export async function startOpensshHost(spec: HostSpec, waits: Partial<SshdWaits> = {}): Promise<RunningHost> {
+  const { program, startMs, stopMs } = { ...SSHD_WAITS, ...waits };
   if (process.getuid?.() === 0) await mkdir(PRIVILEGE_SEPARATION_DIRECTORY, { recursive: true, mode: 0o755 });
-  const child = spawn(SSHD_PATH, ['-D', '-e', '-f', await writeConfig(spec)], {
+  const child = spawn(program, ['-D', '-e', '-f', await writeConfig(spec)], {
     env: loginEnvironment(spec, ''),
     stdio: ['ignore', 'ignore', 'pipe'],
   });
@@ -37,7 +50,7 @@ export async function startOpensshHost(spec: HostSpec): Promise<RunningHost> {
     said = (said + text).slice(-ERROR_TEXT_MAX);
   });
   const gone = once(child, 'close').catch((error: unknown) => error);
-  const deadline = performance.now() + START_DEADLINE_MS;
+  const deadline = performance.now() + startMs;
   while (!(await isListening(spec))) {
     if (child.exitCode !== null || child.pid === undefined || performance.now() > deadline) {
       kill();
@@ -49,7 +62,7 @@ export async function startOpensshHost(spec: HostSpec): Promise<RunningHost> {
   return {
     close: async () => {
       child.kill('SIGTERM');
-      await Promise.race([gone, sleep(STOP_DEADLINE_MS, undefined, { ref: false })]);
+      await Promise.race([gone, sleep(stopMs, undefined, { ref: false })]);
       kill();
       process.off('exit', kill);
     },

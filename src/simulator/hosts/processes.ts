@@ -1,19 +1,23 @@
 /** Finds and ends every process of a simulated instance, also those that have left their session and parent. */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { waitMs } from '../../model/waits.ts';
 
 /** The variable that marks a process as part of an instance; children inherit it. */
 export const INSTANCE_VARIABLE = 'SPILLWAY_SIMULATED_INSTANCE';
 
-const ROUNDS_MAX = 100;
 const ROUND_PAUSE_MS = 20;
 
 /**
  * Kills until none is left: a process may fork between the look and the kill, so one pass is not enough.
- * Gives false when some were still there after {@link ROUNDS_MAX} rounds (2 s).
+ * Gives false when some were still there after `limitMs`.
  */
-export async function killInstanceProcesses(instanceId: string, directory: string): Promise<boolean> {
-  for (let round = 0; round < ROUNDS_MAX; round += 1) {
+export async function killInstanceProcesses(
+  instanceId: string,
+  directory: string,
+  limitMs = waitMs('simulator.processes'),
+): Promise<boolean> {
+  for (let waitedMs = 0; waitedMs < limitMs; waitedMs += ROUND_PAUSE_MS) {
     const pids = listInstanceProcesses(instanceId, directory);
     if (pids.length === 0) return true;
     for (const pid of pids) kill(pid);

@@ -7,15 +7,15 @@ import type { Server as NetServer, Socket } from 'node:net';
 import { createServer } from 'node:net';
 import type { AuthContext, Connection, ParsedKey, ServerChannel, Session } from 'ssh2';
 import ssh2 from 'ssh2';
+import { waitMs } from '../../model/waits.ts';
 import type { HostSpec, RunningHost } from './host.ts';
 import { hostKeyFile, loginEnvironment } from './host.ts';
 import { serveSftp } from './sftp.ts';
 
 const CONNECTIONS_MAX = 64;
-const LOGIN_DEADLINE_MS = 20_000;
 
 /** Listens on the host's address; rejects when it cannot (the port is taken or not ours to take). */
-export async function startSsh2Host(spec: HostSpec): Promise<RunningHost> {
+export async function startSsh2Host(spec: HostSpec, loginMs = waitMs('simulator.login')): Promise<RunningHost> {
   const keys = spec.authorizedKeys.flatMap((line) => {
     const key = ssh2.utils.parseKey(line);
     if (key instanceof Error) spec.onError(new Error(`authorized key of ${spec.instanceId}: ${key.message}`));
@@ -29,7 +29,7 @@ export async function startSsh2Host(spec: HostSpec): Promise<RunningHost> {
     socket.on('close', () => sockets.delete(socket));
     // A client that goes away in the middle of a handshake is no news.
     socket.on('error', () => socket.destroy());
-    accept(spec, keys, socket);
+    accept({ ...spec, loginMs }, keys, socket);
   });
   listener.maxConnections = CONNECTIONS_MAX;
   await listen(listener, spec);
@@ -53,7 +53,7 @@ function listen(listener: NetServer, { port, address }: HostSpec): Promise<void>
 }
 
 /** One SSH server per connection, so that each presents the host key as it is in the file now. */
-function accept(spec: HostSpec, keys: readonly ParsedKey[], socket: Socket): void {
+function accept(spec: HostSpec & { readonly loginMs: number }, keys: readonly ParsedKey[], socket: Socket): void {
   let server: ssh2.Server;
   try {
     server = new ssh2.Server({ hostKeys: [readFileSync(hostKeyFile(spec.directory))] });
@@ -62,7 +62,7 @@ function accept(spec: HostSpec, keys: readonly ParsedKey[], socket: Socket): voi
     socket.destroy();
     return;
   }
-  const deadline = setTimeout(() => socket.destroy(), LOGIN_DEADLINE_MS);
+  const deadline = setTimeout(() => socket.destroy(), spec.loginMs);
   socket.on('close', () => clearTimeout(deadline));
   server.on('connection', (client) => {
     let user = '';

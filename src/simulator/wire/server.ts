@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createServer } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { waitMs } from '../../model/waits.ts';
 import { Ec2Error } from '../ec2-error.ts';
 import type { Region } from '../region.ts';
 import { answerControl, CONTROL_PREFIX } from './control.ts';
@@ -12,10 +13,6 @@ import { verifySignature } from './signature.ts';
 
 /** User-data of 16 KB and 1,000 ids fit many times over. */
 const BODY_BYTES_MAX = 1024 * 1024;
-const HEADERS_TIMEOUT_MS = 10_000;
-const REQUEST_TIMEOUT_MS = 15_000;
-/** Longer than the pauses between the calls of a loop: closing first would cut a request that is on its way. */
-const KEEP_ALIVE_MS = 65_000;
 
 export interface WireOptions {
   readonly region: Region;
@@ -24,20 +21,39 @@ export interface WireOptions {
   readonly onChange: () => void;
   /** Where an error that is a bug of the simulation goes. */
   readonly onError: (error: unknown) => void;
+  /** Those left out come from `WIRE_WAITS`. */
+  readonly waits?: Partial<WireWaits>;
 }
+
+/** How long the region waits for its callers; see the list of waits. */
+export interface WireWaits {
+  readonly headersMs: number;
+  readonly requestMs: number;
+  readonly idleMs: number;
+  /** How often Node looks for requests that are over their time. */
+  readonly checkMs: number;
+}
+
+export const WIRE_WAITS: WireWaits = Object.freeze({
+  headersMs: waitMs('simulator.headers'),
+  requestMs: waitMs('simulator.request'),
+  idleMs: waitMs('simulator.idle'),
+  checkMs: 1000,
+});
 
 class BodyTooLarge extends Error {}
 
 export function createWireServer(options: WireOptions): Server {
-  const server = createServer((request, response) => {
+  const waits = { ...WIRE_WAITS, ...options.waits };
+  const server = createServer({ connectionsCheckingInterval: waits.checkMs }, (request, response) => {
     handle(options, request, response).catch((error: unknown) => {
       options.onError(error);
       response.destroy();
     });
   });
-  server.headersTimeout = HEADERS_TIMEOUT_MS;
-  server.requestTimeout = REQUEST_TIMEOUT_MS;
-  server.keepAliveTimeout = KEEP_ALIVE_MS;
+  server.headersTimeout = waits.headersMs;
+  server.requestTimeout = waits.requestMs;
+  server.keepAliveTimeout = waits.idleMs;
   return server;
 }
 

@@ -12,6 +12,7 @@ import { quietLog } from '../../support/log.ts';
 import { until } from '../../support/wait.ts';
 import { MemoryGateway } from './memory-gateway.ts';
 import type { MemoryAgent } from './memory-gateway.ts';
+import { shows } from '../../support/waits.ts';
 
 const ENROLMENT = 'enrol-0123456789abcdef';
 const BOOT = '0f8b6a52-3d1c-4a57-9a39-0123456789ab';
@@ -127,7 +128,7 @@ describe('heartbeats', () => {
     expect((await answer).text).toContain('cordon 1\n');
   });
 
-  test('are answered when the time is up that the agent was content to wait', async () => {
+  test(`are answered when the time is up that the agent was content to wait ${shows('agent-api.hold')}`, async () => {
     await start();
     const { token } = await enrol();
     const startedMs = performance.now();

@@ -8,6 +8,7 @@ import { test } from '../../support/database.ts';
 import { quietLog } from '../../support/log.ts';
 import { until } from '../../support/wait.ts';
 import { HEALTHY, startableApi } from './service.ts';
+import { shows } from '../../support/waits.ts';
 
 const never = async (): Promise<never> => new Promise<never>(() => undefined);
 
@@ -175,7 +176,7 @@ describe('failures', () => {
     await app.close();
   });
 
-  test('a plan that never comes ends as a time-out', async ({ db, expect }) => {
+  test(`a plan that never comes ends as a time-out ${shows('operator-api.handler')}`, async ({ db, expect }) => {
     const { app } = startableApi(db, { previewPlan: never }, 50);
     const response = await app.inject('/v1/plan');
     expect([response.statusCode, response.json().error.code]).toEqual([504, 'TIMEOUT']);
@@ -219,7 +220,10 @@ describe('health', () => {
     await app.close();
   });
 
-  test('a health check that hangs is bad health within seconds', async ({ db, expect }) => {
+  test(`a health check that hangs is bad health within seconds ${shows('operator-api.probe')}`, async ({
+    db,
+    expect,
+  }) => {
     const { app } = startableApi(db, { health: never });
     const response = await app.inject('/readyz');
     expect([response.statusCode, response.json().ready]).toEqual([503, false]);

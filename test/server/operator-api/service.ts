@@ -54,7 +54,7 @@ export function startableApi(db: Db, overrides: Partial<OperatorActions> = {}, h
     metrics: createMetrics('1.2.3'),
     clock: { ...realClock, nowMs: () => NOW_MS },
     agentUrl: 'https://spillway.example:7778',
-    handlerTimeoutMs,
+    waits: { handlerMs: handlerTimeoutMs },
   });
   return { app, logged, ...recorded };
 }

@@ -1,0 +1,95 @@
+import type { LaunchState } from './launch.ts';
+import { STATE_DEADLINE_MS, type LiveMachineState } from './machine.ts';
+import { MINUTE_MS } from './time.ts';
+
+/** EC2 answers within seconds; ten minutes outlive a throttled hour's worst minute and every replay of a lost answer. */
+export const LAUNCH_DEADLINE_MS = 10 * MINUTE_MS;
+
+/**
+ * An agent silent for this long is given up. Far beyond any task lease: the agent has stopped its tasks itself by then
+ * (it fences itself at two thirds of the lease) and they run elsewhere, so nothing running is killed.
+ */
+export const AGENT_LOST_AFTER_MS = 15 * MINUTE_MS;
+
+/** What keeps a row in its state, for how long, and what is done when that time is over. */
+export interface StateWait {
+  /** From the moment the state was entered; null = waiting is the purpose. */
+  readonly deadlineMs: number | null;
+  /** The key of a policy that sets another number. */
+  readonly setBy: string | null;
+  /** Goes on from "waits for". */
+  readonly waitsFor: string;
+  /** Goes on from "then", once the deadline has passed. */
+  readonly next: string;
+}
+
+/**
+ * Every state in which a machine can be stuck, with the step that its deadline forces (`jobs/`). A live state that is not
+ * here does not compile; a test shows for each that the step really comes.
+ */
+export const MACHINE_WAITS: Readonly<Record<LiveMachineState, StateWait>> = {
+  requested: {
+    deadlineMs: STATE_DEADLINE_MS.requested,
+    setBy: null,
+    waitsFor: 'the first call of its launch to EC2',
+    next: 'its launch is closed as expired and it ends; whatever EC2 made all the same is swept up',
+  },
+  launching: {
+    deadlineMs: STATE_DEADLINE_MS.launching,
+    setBy: null,
+    waitsFor: 'an answer of EC2 to its launch',
+    next: 'its launch is closed as expired and it ends; whatever EC2 made all the same is swept up',
+  },
+  booting: {
+    deadlineMs: STATE_DEADLINE_MS.booting,
+    setBy: null,
+    waitsFor: 'an address and an open SSH port',
+    next: 'it is terminated (boot-deadline)',
+  },
+  joining: {
+    deadlineMs: STATE_DEADLINE_MS.joining,
+    setBy: 'join.ready.deadline',
+    waitsFor: 'the recipe, the first report of its agent and the ready command',
+    next: 'it is terminated (join-deadline)',
+  },
+  ready: {
+    deadlineMs: STATE_DEADLINE_MS.ready,
+    setBy: null,
+    waitsFor: 'work, or the planner to call it back',
+    next: `it is terminated (agent-lost) only when its agent was silent for ${AGENT_LOST_AFTER_MS / MINUTE_MS} minutes and holds no task`,
+  },
+  draining: {
+    deadlineMs: STATE_DEADLINE_MS.draining,
+    setBy: 'drain.deadline',
+    waitsFor: 'its agent to obey the cordon and its tasks to end',
+    next: 'drain.onDeadline of its policy decides: it is waited for once more, or terminated (drain-deadline)',
+  },
+  leaving: {
+    deadlineMs: STATE_DEADLINE_MS.leaving,
+    setBy: null,
+    waitsFor: 'the hook beforeTerminate to pass',
+    next: 'it is terminated without the hook',
+  },
+  terminating: {
+    deadlineMs: STATE_DEADLINE_MS.terminating,
+    setBy: null,
+    waitsFor: 'EC2 to say that its instance is gone',
+    next: 'an alert is logged, the deadline is set anew and EC2 is asked again: this is never given up',
+  },
+};
+
+/** Every state in which a launch can be stuck. */
+export const LAUNCH_WAITS: Readonly<Record<Extract<LaunchState, 'open'>, StateWait>> = {
+  open: {
+    deadlineMs: LAUNCH_DEADLINE_MS,
+    setBy: null,
+    waitsFor: 'a clear answer of EC2 to its call',
+    next: 'it is closed as expired and its machines without an instance end; whatever EC2 made all the same is swept up',
+  },
+};
+
+/** One sentence for whoever asks why a machine does not go on. @param deadlineAt as it is to be shown; null = none */
+export function describeMachineWait(state: LiveMachineState, deadlineAt: string | null): string {
+  const { waitsFor, next } = MACHINE_WAITS[state];
+  return `waits for ${waitsFor}, ${deadlineAt === null ? 'for as long as it takes' : `until ${deadlineAt}`}; then ${next}`;
+}
