@@ -1,4 +1,4 @@
-import type { PlanId } from '../model/ids.ts';
+import type { PlanId, TraceId } from '../model/ids.ts';
 import type { LaunchBody } from '../model/launch.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import { MINUTE_MS } from '../model/time.ts';
@@ -9,10 +9,16 @@ import type { LoopPorts } from './ports.ts';
 /** EC2 answers within seconds; ten minutes outlive a throttled hour's worst minute and every replay of a lost answer. */
 const LAUNCH_DEADLINE_MS = 10 * MINUTE_MS;
 
+/** What everything that comes of a plan carries. */
+export interface Decision {
+  readonly planId: PlanId;
+  readonly traceId: TraceId;
+}
+
 /** Turns a decision into an intent that is whole: ids, random nonce, token, and the body that every call will repeat. */
 export async function buildLaunch(
   ports: Pick<LoopPorts, 'ids' | 'credentials' | 'owner' | 'offerings'>,
-  planId: PlanId,
+  { planId, traceId }: Decision,
   policy: WorkloadPolicy,
   action: Extract<PlanAction, { kind: 'launch' }>,
 ): Promise<NewLaunch> {
@@ -42,6 +48,7 @@ export async function buildLaunch(
       'spillway:workload': policy.name,
       'spillway:launch': id,
       'spillway:plan': planId,
+      'spillway:trace': traceId,
     },
     ...login,
     userDataSha256: ports.credentials.sha256(ports.credentials.renderUserData(nonce, login)),

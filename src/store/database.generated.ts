@@ -81,6 +81,11 @@ export interface LaunchCallsTable {
   error_code: string | null;
 }
 
+export interface LaunchTransitionsTable {
+  from_state: string;
+  to_state: string;
+}
+
 export interface LaunchesTable {
   id: string;
   plan_id: string;
@@ -99,6 +104,7 @@ export interface LaunchesTable {
   wake_at: Generated<Timestamp>;
   error_code: string | null;
   error_detail: string | null;
+  trace_id: Generated<string>;
 }
 
 export interface LeasesTable {
@@ -116,8 +122,10 @@ export interface MachineEventsTable {
   to_state: string;
   actor: string;
   reason: string;
-  plan_id: string | null;
+  plan_id: Generated<string>;
   detail: Generated<Json>;
+  revision: Generated<number>;
+  trace_id: Generated<string>;
 }
 
 export interface MachineTransitionsTable {
@@ -161,6 +169,7 @@ export interface MachinesTable {
   missing_listings: Generated<number>;
   end_reason: string | null;
   end_detail: string | null;
+  trace_id: Generated<string>;
 }
 
 export interface PlansTable {
@@ -170,6 +179,7 @@ export interface PlansTable {
   input: Json;
   outcome: Json;
   digest: string;
+  trace_id: string;
 }
 
 export interface PoliciesTable {
@@ -246,6 +256,7 @@ export interface Database {
   enrolments: EnrolmentsTable;
   installation: InstallationTable;
   launch_calls: LaunchCallsTable;
+  launch_transitions: LaunchTransitionsTable;
   launches: LaunchesTable;
   leases: LeasesTable;
   machine_events: MachineEventsTable;

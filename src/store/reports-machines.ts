@@ -44,6 +44,7 @@ interface MachineRow {
 interface MachineDetailRow extends MachineRow {
   launch_id: string;
   plan_id: string;
+  trace_id: string;
   volume_gib: number;
   observed_state: string | null;
   observed_at: Date | null;
@@ -89,7 +90,7 @@ export async function listMachines(db: Db, filter: MachineFilter, page: PageRequ
 
 export async function showMachine(db: Db, id: MachineId): Promise<MachineDetails | null> {
   const { rows } = await sql<MachineDetailRow>`
-    select ${COLUMNS}, r.launch_id, r.plan_id, r.volume_gib, r.observed_state, r.observed_at, r.launch_time, r.ended_at
+    select ${COLUMNS}, r.launch_id, r.plan_id, r.trace_id, r.volume_gib, r.observed_state, r.observed_at, r.launch_time, r.ended_at
     from spillway.machines r ${JOINS} where r.id = ${id}`.execute(db);
   const [row] = rows;
   if (row === undefined) return null;
@@ -97,6 +98,7 @@ export async function showMachine(db: Db, id: MachineId): Promise<MachineDetails
     ...toMachineDocument(row),
     launchId: row.launch_id,
     planId: row.plan_id,
+    traceId: row.trace_id,
     volumeGib: row.volume_gib,
     observedState: row.observed_state,
     observedAt: toTimestamp(row.observed_at),
@@ -117,7 +119,7 @@ async function readCostByKind(db: Db, id: MachineId): Promise<MachineDetails['co
 async function readEvents(db: Db, id: MachineId): Promise<MachineEventDocument[]> {
   const rows = await db
     .selectFrom('machine_events')
-    .select(['at', 'from_state', 'to_state', 'actor', 'reason', 'plan_id', 'detail'])
+    .select(['at', 'from_state', 'to_state', 'actor', 'reason', 'plan_id', 'trace_id', 'detail'])
     .where('machine_id', '=', id)
     .orderBy('id', 'desc')
     .limit(EVENTS_MAX)
@@ -128,7 +130,8 @@ async function readEvents(db: Db, id: MachineId): Promise<MachineEventDocument[]
     toState: row.to_state as MachineState,
     actor: row.actor,
     reason: row.reason,
-    planId: row.plan_id as PlanId | null,
+    planId: row.plan_id as PlanId,
+    traceId: row.trace_id,
     detail: row.detail as Record<string, unknown>,
   }));
 }
