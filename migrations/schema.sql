@@ -2,6 +2,43 @@
 
 create schema spillway;
 
+CREATE OR REPLACE FUNCTION spillway.complete_machine_event()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+declare
+  machine record;
+  newest record;
+begin
+  select m.state, m.revision, m.plan_id, m.trace_id into machine from spillway.machines m where m.id = new.machine_id;
+  if not found then
+    raise exception 'machine % is not known', new.machine_id using errcode = 'foreign_key_violation';
+  end if;
+  if new.to_state <> machine.state then
+    raise exception 'machine % is %, its event says %', new.machine_id, machine.state, new.to_state using errcode = 'check_violation';
+  end if;
+  -- A machine begins as an intent. Only one that is written down after its instance (the row was lost and EC2 still has it)
+  -- begins elsewhere, and its first event says so by its reason.
+  if new.from_state is null and new.to_state <> 'requested' and new.reason <> 'rebuilt' then
+    raise exception 'machine % cannot begin as %', new.machine_id, new.to_state using errcode = 'check_violation';
+  end if;
+  if new.from_state <> new.to_state and not exists (
+    select 1 from spillway.machine_transitions t where t.from_state = new.from_state and t.to_state = new.to_state) then
+    raise exception 'machine % cannot go from % to %', new.machine_id, new.from_state, new.to_state using errcode = 'check_violation';
+  end if;
+  new.revision := machine.revision;
+  if new.plan_id <> '' then
+    new.trace_id := (select p.trace_id from spillway.plans p where p.id = new.plan_id);
+  else
+    -- A step carries out what was decided last.
+    select e.plan_id, e.trace_id into newest from spillway.machine_events e
+      where e.machine_id = new.machine_id order by e.id desc limit 1;
+    new.plan_id := coalesce(newest.plan_id, machine.plan_id);
+    new.trace_id := coalesce(newest.trace_id, machine.trace_id);
+  end if;
+  return new;
+end $function$;
+
 CREATE OR REPLACE FUNCTION spillway.now()
  RETURNS timestamp with time zone
  LANGUAGE sql
@@ -17,18 +54,79 @@ begin
   raise exception 'table % is append-only', tg_table_name using errcode = 'restrict_violation';
 end $function$;
 
+CREATE OR REPLACE FUNCTION spillway.refuse_illegal_launch()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if tg_op = 'INSERT' then
+    if new.state <> 'open' then
+      raise exception 'launch % cannot begin as %', new.id, new.state using errcode = 'check_violation';
+    end if;
+  elsif not exists (
+    select 1 from spillway.launch_transitions t where t.from_state = old.state and t.to_state = new.state) then
+    raise exception 'launch % cannot go from % to %', old.id, old.state, new.state using errcode = 'check_violation';
+  end if;
+  return new;
+end $function$;
+
 CREATE OR REPLACE FUNCTION spillway.refuse_illegal_transition()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
 begin
-  if new.state <> old.state then
-    if not exists (select 1 from spillway.machine_transitions t where t.from_state = old.state and t.to_state = new.state) then
-      raise exception 'machine % cannot go from % to %', old.id, old.state, new.state using errcode = 'check_violation';
-    end if;
-    if new.revision <> old.revision + 1 then
-      raise exception 'machine % changed state without a new revision', old.id using errcode = 'check_violation';
-    end if;
+  if new.state <> old.state and not exists (
+    select 1 from spillway.machine_transitions t where t.from_state = old.state and t.to_state = new.state) then
+    raise exception 'machine % cannot go from % to %', old.id, old.state, new.state using errcode = 'check_violation';
+  end if;
+  if new.revision <> old.revision + (new.state <> old.state)::integer then
+    raise exception 'machine % has a new revision if and only if it has a new state', old.id using errcode = 'check_violation';
+  end if;
+  return new;
+end $function$;
+
+CREATE OR REPLACE FUNCTION spillway.refuse_new_law()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  raise exception 'table % changes with a migration only', tg_table_name using errcode = 'restrict_violation';
+end $function$;
+
+CREATE OR REPLACE FUNCTION spillway.refuse_removal()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  raise exception 'rows of table % are never removed', tg_table_name using errcode = 'restrict_violation';
+end $function$;
+
+CREATE OR REPLACE FUNCTION spillway.require_machine_event()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+declare
+  before_state text := case when tg_op = 'UPDATE' then old.state end;
+begin
+  if not exists (
+    select 1 from spillway.machine_events e
+    where e.machine_id = new.id and e.revision = new.revision and e.to_state = new.state
+      and e.from_state is not distinct from before_state
+      and e.from_state is distinct from e.to_state) then
+    raise exception 'machine % came from % to % without an event', new.id, coalesce(before_state, 'nothing'), new.state
+      using errcode = 'check_violation';
+  end if;
+  return null;
+end $function$;
+
+CREATE OR REPLACE FUNCTION spillway.take_trace_of_plan()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  new.trace_id := (select p.trace_id from spillway.plans p where p.id = new.plan_id);
+  if new.trace_id is null then
+    raise exception 'plan % of % % is not known', new.plan_id, tg_table_name, new.id using errcode = 'foreign_key_violation';
   end if;
   return new;
 end $function$;
@@ -127,6 +225,12 @@ create table spillway.launch_calls (
   constraint launch_calls_outcome_check CHECK ((outcome = ANY (ARRAY['launched'::text, 'refused'::text, 'throttled'::text, 'unknown'::text])))
 );
 
+create table spillway.launch_transitions (
+  from_state text not null,
+  to_state text not null,
+  constraint launch_transitions_pkey PRIMARY KEY (from_state, to_state)
+);
+
 create table spillway.launches (
   id text not null,
   plan_id text not null,
@@ -147,6 +251,7 @@ create table spillway.launches (
   error_detail text,
   step_failures integer default 0 not null,
   step_error text,
+  trace_id text default ''::text not null,
   constraint launches_pkey PRIMARY KEY (id),
   constraint launches_nonce_key UNIQUE (nonce),
   constraint launches_token_key UNIQUE (token),
@@ -158,7 +263,8 @@ create table spillway.launches (
   constraint launches_state_check CHECK ((state = ANY (ARRAY['open'::text, 'fulfilled'::text, 'refused'::text, 'expired'::text]))),
   constraint launches_step_error_check CHECK ((length(step_error) <= 1000)),
   constraint launches_step_failures_check CHECK ((step_failures >= 0)),
-  constraint launches_token_check CHECK ((length(token) <= 64))
+  constraint launches_token_check CHECK ((length(token) <= 64)),
+  constraint launches_trace_id CHECK ((trace_id ~ '^[0-9a-f]{32}$'::text))
 );
 
 create table spillway.leases (
@@ -178,9 +284,14 @@ create table spillway.machine_events (
   to_state text not null,
   actor text not null,
   reason text not null,
-  plan_id text,
+  plan_id text default ''::text not null,
   detail jsonb default '{}'::jsonb not null,
-  constraint machine_events_pkey PRIMARY KEY (id)
+  revision integer default 0 not null,
+  trace_id text default ''::text not null,
+  constraint machine_events_pkey PRIMARY KEY (id),
+  constraint machine_events_plan_id CHECK ((plan_id ~ '^pl-[0-9a-z]{12}$'::text)),
+  constraint machine_events_revision CHECK ((revision >= 0)),
+  constraint machine_events_trace_id CHECK ((trace_id ~ '^[0-9a-f]{32}$'::text))
 );
 
 create table spillway.machine_transitions (
@@ -227,6 +338,7 @@ create table spillway.machines (
   end_detail text,
   step_failures integer default 0 not null,
   step_error text,
+  trace_id text default ''::text not null,
   constraint machines_pkey PRIMARY KEY (id),
   constraint machines_instance_id_key UNIQUE (instance_id),
   constraint machines_id_check CHECK ((id ~ '^mc-[0-9a-z]{12}$'::text)),
@@ -234,6 +346,7 @@ create table spillway.machines (
   constraint machines_state_check CHECK ((state = ANY (ARRAY['requested'::text, 'launching'::text, 'booting'::text, 'joining'::text, 'ready'::text, 'draining'::text, 'leaving'::text, 'terminating'::text, 'terminated'::text]))),
   constraint machines_step_error_check CHECK ((length(step_error) <= 1000)),
   constraint machines_step_failures_check CHECK ((step_failures >= 0)),
+  constraint machines_trace_id CHECK ((trace_id ~ '^[0-9a-f]{32}$'::text)),
   constraint machines_volume_gib_check CHECK ((volume_gib >= 0))
 );
 
@@ -244,8 +357,10 @@ create table spillway.plans (
   input jsonb not null,
   outcome jsonb not null,
   digest text not null,
+  trace_id text not null,
   constraint plans_pkey PRIMARY KEY (id),
-  constraint plans_id_check CHECK ((id ~ '^pl-[0-9a-z]{12}$'::text))
+  constraint plans_id_check CHECK ((id ~ '^pl-[0-9a-z]{12}$'::text)),
+  constraint plans_trace_id CHECK (((trace_id ~ '^[0-9a-f]{32}$'::text) AND (trace_id <> repeat('0'::text, 32))))
 );
 
 create table spillway.policies (
@@ -339,6 +454,7 @@ CREATE INDEX launches_open ON spillway.launches USING btree (wake_at) WHERE (sta
 CREATE INDEX launches_workload_created ON spillway.launches USING btree (workload, created_at);
 CREATE INDEX machine_events_drains ON spillway.machine_events USING btree (at) WHERE (to_state = 'draining'::text);
 CREATE INDEX machine_events_machine ON spillway.machine_events USING btree (machine_id, id);
+CREATE UNIQUE INDEX machine_events_one_per_change ON spillway.machine_events USING btree (machine_id, revision) WHERE (from_state IS DISTINCT FROM to_state);
 CREATE INDEX machines_launch ON spillway.machines USING btree (launch_id);
 CREATE INDEX machines_live ON spillway.machines USING btree (wake_at) WHERE (state <> 'terminated'::text);
 CREATE INDEX machines_uncharged ON spillway.machines USING btree (id) WHERE ((launch_time IS NOT NULL) AND ((ended_at IS NULL) OR (charged_through IS NULL) OR (charged_through < ended_at)));
@@ -365,5 +481,19 @@ alter table spillway.task_logs add constraint task_logs_task_id_fkey FOREIGN KEY
 alter table spillway.tasks add constraint tasks_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES agents(id);
 
 CREATE TRIGGER charges_append_only BEFORE DELETE OR UPDATE ON spillway.charges FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER launch_transitions_fixed BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON spillway.launch_transitions FOR EACH STATEMENT EXECUTE FUNCTION refuse_new_law();
+CREATE TRIGGER launches_begin_open BEFORE INSERT ON spillway.launches FOR EACH ROW EXECUTE FUNCTION refuse_illegal_launch();
+CREATE TRIGGER launches_legal_transition BEFORE UPDATE ON spillway.launches FOR EACH ROW WHEN ((old.state IS DISTINCT FROM new.state)) EXECUTE FUNCTION refuse_illegal_launch();
+CREATE TRIGGER launches_not_emptied BEFORE TRUNCATE ON spillway.launches FOR EACH STATEMENT EXECUTE FUNCTION refuse_removal();
+CREATE TRIGGER launches_stay BEFORE DELETE ON spillway.launches FOR EACH ROW EXECUTE FUNCTION refuse_removal();
+CREATE TRIGGER launches_trace BEFORE INSERT ON spillway.launches FOR EACH ROW EXECUTE FUNCTION take_trace_of_plan();
 CREATE TRIGGER machine_events_append_only BEFORE DELETE OR UPDATE ON spillway.machine_events FOR EACH ROW EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER machines_legal_transition BEFORE UPDATE OF state ON spillway.machines FOR EACH ROW EXECUTE FUNCTION refuse_illegal_transition();
+CREATE TRIGGER machine_events_complete BEFORE INSERT ON spillway.machine_events FOR EACH ROW EXECUTE FUNCTION complete_machine_event();
+CREATE TRIGGER machine_events_not_emptied BEFORE TRUNCATE ON spillway.machine_events FOR EACH STATEMENT EXECUTE FUNCTION refuse_removal();
+CREATE TRIGGER machine_transitions_fixed BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON spillway.machine_transitions FOR EACH STATEMENT EXECUTE FUNCTION refuse_new_law();
+CREATE CONSTRAINT TRIGGER machines_begin_with_event AFTER INSERT ON spillway.machines DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION require_machine_event();
+CREATE TRIGGER machines_legal_transition BEFORE UPDATE ON spillway.machines FOR EACH ROW WHEN (((old.state IS DISTINCT FROM new.state) OR (old.revision IS DISTINCT FROM new.revision))) EXECUTE FUNCTION refuse_illegal_transition();
+CREATE CONSTRAINT TRIGGER machines_move_with_event AFTER UPDATE OF state ON spillway.machines DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.state IS DISTINCT FROM new.state)) EXECUTE FUNCTION require_machine_event();
+CREATE TRIGGER machines_not_emptied BEFORE TRUNCATE ON spillway.machines FOR EACH STATEMENT EXECUTE FUNCTION refuse_removal();
+CREATE TRIGGER machines_stay BEFORE DELETE ON spillway.machines FOR EACH ROW EXECUTE FUNCTION refuse_removal();
+CREATE TRIGGER machines_trace BEFORE INSERT ON spillway.machines FOR EACH ROW EXECUTE FUNCTION take_trace_of_plan();

@@ -1,4 +1,4 @@
-import type { PlanId } from '../model/ids.ts';
+import type { PlanId, TraceId } from '../model/ids.ts';
 import type { LaunchBody } from '../model/launch.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import { LAUNCH_DEADLINE_MS } from '../model/state-waits.ts';
@@ -6,10 +6,16 @@ import type { PlanAction } from '../planner/types.ts';
 import type { NewLaunch } from '../ports/planning.ts';
 import type { LoopPorts } from './ports.ts';
 
+/** What everything that comes of a plan carries. */
+export interface Decision {
+  readonly planId: PlanId;
+  readonly traceId: TraceId;
+}
+
 /** Turns a decision into an intent that is whole: ids, random nonce, token, and the body that every call will repeat. */
 export async function buildLaunch(
   ports: Pick<LoopPorts, 'ids' | 'credentials' | 'owner' | 'offerings'>,
-  planId: PlanId,
+  { planId, traceId }: Decision,
   policy: WorkloadPolicy,
   action: Extract<PlanAction, { kind: 'launch' }>,
 ): Promise<NewLaunch> {
@@ -39,6 +45,7 @@ export async function buildLaunch(
       'spillway:workload': policy.name,
       'spillway:launch': id,
       'spillway:plan': planId,
+      'spillway:trace': traceId,
     },
     ...login,
     userDataSha256: ports.credentials.sha256(ports.credentials.renderUserData(nonce, login)),

@@ -1,10 +1,10 @@
 import { STATE_DEADLINE_MS } from '../model/machine.ts';
-import type { MachineId, PlanId } from '../model/ids.ts';
+import type { MachineId } from '../model/ids.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import { planAll } from '../planner/plan.ts';
 import type { PlanOutcome, PlannerInput, WorkloadPlan } from '../planner/types.ts';
 import type { DrainStep, LaunchLimits, MachineStep, NewLaunch } from '../ports/planning.ts';
-import { buildLaunch } from './build-launch.ts';
+import { buildLaunch, type Decision } from './build-launch.ts';
 import type { Mandate } from './lead.ts';
 import { readPlannerInput } from './plan-input.ts';
 import type { LoopPorts } from './ports.ts';
@@ -12,6 +12,9 @@ import { ringFor } from './ring.ts';
 
 /** Of a drain whose policy is gone; what happens past it is still what the policy last said. */
 const REMOVED_DRAIN_MS = STATE_DEADLINE_MS.draining ?? 0;
+
+/** W3C trace context: 16 bytes. */
+const TRACE_ID_BYTES = 16;
 
 export type PlanTick =
   | { readonly kind: 'planned'; readonly outcome: PlanOutcome; readonly acted: boolean }
@@ -41,7 +44,8 @@ async function commitOutcome(
   mandate: Mandate,
   { input, outcome }: { readonly input: PlannerInput; readonly outcome: PlanOutcome },
 ): Promise<PlanTick> {
-  const planId = ports.ids.next('pl');
+  const decision = { planId: ports.ids.next('pl'), traceId: ports.ids.hex(TRACE_ID_BYTES) };
+  const { planId } = decision;
   const policyOf = new Map(input.workloads.map(({ policy }) => [policy.name, policy]));
   const launches: NewLaunch[] = [];
   const drains: DrainStep[] = drainsOfRemovedPolicies(input);
@@ -49,7 +53,7 @@ async function commitOutcome(
   for (const { workload, actions } of outcome.workloads) {
     const policy = requirePolicy(policyOf, workload);
     for (const action of actions) {
-      if (action.kind === 'launch') launches.push(await buildLaunch(ports, planId, policy, action));
+      if (action.kind === 'launch') launches.push(await buildLaunch(ports, decision, policy, action));
       else if (action.kind === 'undrain') undrains.push({ ...action, reason: 'drain-cancelled' });
       else {
         const { machineId, revision, why } = action;
@@ -61,7 +65,7 @@ async function commitOutcome(
   if (!mandate.holds()) return { kind: 'lapsed' };
   const result = await ports.planning.commit({
     lease: mandate.lease,
-    planId,
+    ...decision,
     input,
     outcome,
     digest: digestOf(ports, outcome),
@@ -79,7 +83,7 @@ async function commitOutcome(
     ...[...result.drained, ...result.undrained].map((id) => ({ kind: 'machine' as const, id })),
   ]);
   notifyAgentsOf(ports, input, [...result.drained, ...result.undrained]);
-  logActions(ports, planId, outcome.workloads);
+  logActions(ports, decision, outcome.workloads);
   return { kind: 'planned', outcome, acted: launches.length + result.drained.length + result.undrained.length > 0 };
 }
 
@@ -119,13 +123,13 @@ function digestOf(ports: LoopPorts, outcome: PlanOutcome): string {
   return ports.credentials.sha256(JSON.stringify(essence));
 }
 
-function logActions(ports: LoopPorts, planId: PlanId, plans: readonly WorkloadPlan[]): void {
+function logActions(ports: LoopPorts, decision: Decision, plans: readonly WorkloadPlan[]): void {
   for (const { workload, actions, report } of plans) {
     if (actions.length === 0) continue;
     const launching = actions.reduce((sum, action) => sum + (action.kind === 'launch' ? action.count : 0), 0);
     ports.log.info(
       {
-        planId,
+        ...decision,
         workload,
         launching,
         draining: actions.filter(({ kind }) => kind === 'drain').length,

@@ -5,6 +5,12 @@ export type LaunchId = `ln-${string}`;
 export type PlanId = `pl-${string}`;
 export type TaskId = `tk-${string}`;
 
+/**
+ * A trace id as in W3C trace context: 32 lower-case hex digits. Made with a plan and carried by everything that comes of it:
+ * launches, machines, their events, and the tag `spillway:trace` on instances and volumes.
+ */
+export type TraceId = string;
+
 export type IdPrefix = 'ag' | 'mc' | 'ln' | 'pl' | 'tk';
 
 /** Random part: 12 characters of 32 = 60 bits, so that a million ids meet with a chance below one in two million. */

@@ -1,4 +1,4 @@
-import type { LaunchId, MachineId, PlanId } from './ids.ts';
+import type { LaunchId, MachineId, PlanId, TraceId } from './ids.ts';
 import type { Market } from './offering.ts';
 import type { EpochMs } from './time.ts';
 
@@ -6,7 +6,22 @@ import type { EpochMs } from './time.ts';
  * `open`: EC2 may be called (again) with the same token and body. `fulfilled`: every instance EC2 gave is bound to a
  * machine. `refused`: every call of the attempt is known to have failed. `expired`: the deadline passed with nothing known.
  */
-export type LaunchState = 'open' | 'fulfilled' | 'refused' | 'expired';
+export const LAUNCH_STATES = ['open', 'fulfilled', 'refused', 'expired'] as const;
+export type LaunchState = (typeof LAUNCH_STATES)[number];
+export type LaunchEnd = Exclude<LaunchState, 'open'>;
+
+/** The one table of legal transitions of a launch; the database enforces the same, and a test compares them. */
+export const LAUNCH_TRANSITIONS: Readonly<Record<LaunchState, readonly LaunchState[]>> = {
+  open: ['fulfilled', 'refused', 'expired'],
+  fulfilled: [],
+  refused: [],
+  expired: [],
+};
+
+/** True when {@link LAUNCH_TRANSITIONS} allows it. */
+export function isLaunchTransition(from: LaunchState, to: LaunchState): boolean {
+  return LAUNCH_TRANSITIONS[from].includes(to);
+}
 
 /**
  * The immutable request: everything RunInstances gets but the token and the user-data. User-data is made anew for each call
@@ -37,6 +52,7 @@ export interface LaunchBody {
 export interface Launch {
   readonly id: LaunchId;
   readonly planId: PlanId;
+  readonly traceId: TraceId;
   readonly workload: string;
   readonly state: LaunchState;
   /** 128 random bits as 32 hex digits: the only source of the token, because sequences come back after a failover. */

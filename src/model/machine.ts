@@ -1,4 +1,4 @@
-import type { LaunchId, MachineId, AgentId, PlanId } from './ids.ts';
+import type { LaunchId, MachineId, AgentId, PlanId, TraceId } from './ids.ts';
 import type { Market } from './offering.ts';
 import type { Resources } from './resources.ts';
 import type { EpochMs } from './time.ts';
@@ -20,11 +20,12 @@ export type MachineState = (typeof MACHINE_STATES)[number];
 export type LiveMachineState = Exclude<MachineState, 'terminated'>;
 
 /**
- * The one table of legal transitions; `migrations/` holds the same as a check in SQL, and a test compares them.
+ * The one table of legal transitions; the database enforces the same on every writer (`machine_transitions`), and a test
+ * compares them.
  * Back from `draining` to `ready`: a drain is called off while no work was touched.
  * `requested` and `launching` may end at once: no instance was ever made.
  */
-export const MACHINE_TRANSITIONS: Readonly<Record<MachineState, readonly MachineState[]>> = {
+export const MACHINE_TRANSITIONS = {
   requested: ['launching', 'terminated'],
   launching: ['booting', 'terminated'],
   booting: ['joining', 'terminating', 'terminated'],
@@ -34,11 +35,23 @@ export const MACHINE_TRANSITIONS: Readonly<Record<MachineState, readonly Machine
   leaving: ['terminating', 'terminated'],
   terminating: ['terminated'],
   terminated: [],
-};
+} as const satisfies Readonly<Record<MachineState, readonly MachineState[]>>;
+
+/** Each legal way from state to state, and the beginning of a life, as `from>to`. */
+export type MachineTransition =
+  | '>requested'
+  | { [From in MachineState]: `${From}>${(typeof MACHINE_TRANSITIONS)[From][number]}` }[MachineState];
+
+/**
+ * Reason of the first event of a machine that is written down after its instance, because the row was lost: only such a
+ * machine may begin in another state than `requested`.
+ */
+export const REBUILT_REASON = 'rebuilt';
 
 /** True when {@link MACHINE_TRANSITIONS} allows it; a state is no transition to itself. */
 export function isTransition(from: MachineState, to: MachineState): boolean {
-  return MACHINE_TRANSITIONS[from].includes(to);
+  const ways: readonly MachineState[] = MACHINE_TRANSITIONS[from];
+  return ways.includes(to);
 }
 
 /**
@@ -65,6 +78,7 @@ export interface MachineCommon {
   readonly id: MachineId;
   readonly launchId: LaunchId;
   readonly planId: PlanId;
+  readonly traceId: TraceId;
   readonly workload: string;
   readonly instanceType: string;
   readonly resources: Resources;

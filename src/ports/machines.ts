@@ -1,5 +1,5 @@
-import type { AgentId, LaunchId, MachineId } from '../model/ids.ts';
-import type { Launch, LaunchState } from '../model/launch.ts';
+import type { AgentId, LaunchId, MachineId, PlanId } from '../model/ids.ts';
+import type { Launch, LaunchEnd, LaunchState } from '../model/launch.ts';
 import type { EndReason, Machine, MachineRef, MachineState } from '../model/machine.ts';
 import type { EpochMs } from '../model/time.ts';
 import type { CloudInstance, LaunchedInstance, RunOutcome } from './cloud.ts';
@@ -48,6 +48,8 @@ export interface Transition {
   readonly to: MachineState;
   readonly actor: string;
   readonly reason: string;
+  /** The plan that decided it; default: the one whose decision is carried out (see `machine-events.ts`). */
+  readonly planId?: PlanId;
   readonly detail?: Readonly<Record<string, unknown>>;
   /** From now; null = waiting is the purpose. Default: the state's own deadline. */
   readonly deadlineMs?: number | null;
@@ -104,7 +106,7 @@ export interface LaunchStore {
   /** Ends the launch and its machines that have no instance; false = a call may still have an effect, it stays open. */
   close(
     id: LaunchId,
-    state: Exclude<LaunchState, 'open' | 'fulfilled'>,
+    state: Exclude<LaunchEnd, 'fulfilled'>,
     end: { readonly reason: EndReason; readonly code: string; readonly detail: string },
   ): Promise<boolean>;
   /** As for machines. */

@@ -1,4 +1,4 @@
-import type { LaunchId, MachineId, PlanId } from '../model/ids.ts';
+import type { LaunchId, MachineId, PlanId, TraceId } from '../model/ids.ts';
 import type { LaunchBody } from '../model/launch.ts';
 import type { EndReason } from '../model/machine.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
@@ -43,6 +43,8 @@ export interface NewLaunch {
 export interface PlanCommit {
   readonly lease: Lease;
   readonly planId: PlanId;
+  /** Carried by everything that comes of the plan. */
+  readonly traceId: TraceId;
   readonly input: unknown;
   readonly outcome: unknown;
   /** Equal to the newest stored plan's and nothing to do: not stored again. */

@@ -1,5 +1,5 @@
 import type { CostGrouping } from '../cost/report.ts';
-import type { AgentId, MachineId, PlanId, TaskId } from '../model/ids.ts';
+import type { AgentId, MachineId, PlanId, TaskId, TraceId } from '../model/ids.ts';
 import type { MachineState } from '../model/machine.ts';
 import type { Market } from '../model/offering.ts';
 import type { Resources } from '../model/resources.ts';
@@ -69,7 +69,9 @@ export interface MachineEventDocument {
   readonly toState: MachineState;
   readonly actor: string;
   readonly reason: string;
-  readonly planId: PlanId | null;
+  /** The plan whose decision it carries out, and that plan's trace. */
+  readonly planId: PlanId;
+  readonly traceId: TraceId;
   readonly detail: Readonly<Record<string, unknown>>;
 }
 
@@ -82,6 +84,8 @@ export interface MachineDetails extends MachineDocument {
   readonly stepError: string | null;
   readonly launchId: string;
   readonly planId: string;
+  /** Of the plan that launched it; the instance's tag `spillway:trace`. */
+  readonly traceId: TraceId;
   readonly volumeGib: number;
   readonly observedState: string | null;
   readonly observedAt: Timestamp | null;

@@ -81,6 +81,11 @@ export interface LaunchCallsTable {
   error_code: string | null;
 }
 
+export interface LaunchTransitionsTable {
+  from_state: string;
+  to_state: string;
+}
+
 export interface LaunchesTable {
   id: string;
   plan_id: string;
@@ -101,6 +106,7 @@ export interface LaunchesTable {
   error_detail: string | null;
   step_failures: Generated<number>;
   step_error: string | null;
+  trace_id: Generated<string>;
 }
 
 export interface LeasesTable {
@@ -118,8 +124,10 @@ export interface MachineEventsTable {
   to_state: string;
   actor: string;
   reason: string;
-  plan_id: string | null;
+  plan_id: Generated<string>;
   detail: Generated<Json>;
+  revision: Generated<number>;
+  trace_id: Generated<string>;
 }
 
 export interface MachineTransitionsTable {
@@ -165,6 +173,7 @@ export interface MachinesTable {
   end_detail: string | null;
   step_failures: Generated<number>;
   step_error: string | null;
+  trace_id: Generated<string>;
 }
 
 export interface PlansTable {
@@ -174,6 +183,7 @@ export interface PlansTable {
   input: Json;
   outcome: Json;
   digest: string;
+  trace_id: string;
 }
 
 export interface PoliciesTable {
@@ -250,6 +260,7 @@ export interface Database {
   enrolments: EnrolmentsTable;
   installation: InstallationTable;
   launch_calls: LaunchCallsTable;
+  launch_transitions: LaunchTransitionsTable;
   launches: LaunchesTable;
   leases: LeasesTable;
   machine_events: MachineEventsTable;

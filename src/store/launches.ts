@@ -1,7 +1,7 @@
 import { sql } from 'kysely';
 
 import type { LaunchId, MachineId, PlanId } from '../model/ids.ts';
-import type { Launch, LaunchBody, LaunchState } from '../model/launch.ts';
+import { isLaunchTransition, type Launch, type LaunchBody, type LaunchEnd, type LaunchState } from '../model/launch.ts';
 import type { EndReason } from '../model/machine.ts';
 import { MINUTE_MS } from '../model/time.ts';
 import type { LaunchedInstance } from '../ports/cloud.ts';
@@ -95,6 +95,7 @@ async function readLaunch(
     launch: {
       id: row.id as LaunchId,
       planId: row.plan_id as PlanId,
+      traceId: row.trace_id,
       workload: row.workload,
       state: row.state as LaunchState,
       nonce: row.nonce,
@@ -183,7 +184,7 @@ async function fulfilLaunch(
     await bindInstance(tx, row, instance);
     woken.push(row.id as MachineId);
   }
-  await tx.updateTable('launches').set({ state: 'fulfilled' }).where('id', '=', id).execute();
+  await endLaunch(tx, id, 'fulfilled');
   return woken;
 }
 
@@ -216,23 +217,35 @@ async function viaLaunching(tx: Tx, row: MachineRow): Promise<ReturnType<typeof 
 async function closeLaunch(
   tx: Tx,
   id: LaunchId,
-  state: Exclude<LaunchState, 'open' | 'fulfilled'>,
+  state: Exclude<LaunchEnd, 'fulfilled'>,
   end: { readonly reason: EndReason; readonly code: string; readonly detail: string },
 ): Promise<boolean> {
   const launch = await lockOpenLaunch(tx, id);
   if (launch === null) return true;
   // A twin may have begun a call since the caller looked; under the launch's lock no other can begin. It stays open then.
   if (state === 'refused' && (await countUnsettled(tx, id)) > 0) return false;
-  await tx
-    .updateTable('launches')
-    .set({ state, error_code: end.code, error_detail: end.detail.slice(0, 1000) })
-    .where('id', '=', id)
-    .execute();
+  await endLaunch(tx, id, state, { error_code: end.code, error_detail: end.detail.slice(0, 1000) });
   for (const row of await lockMachines(tx, id)) {
     if (row.instance_id === null && row.state !== 'terminated')
       await endWithoutInstance(tx, row, end.reason, end.detail);
   }
   return true;
+}
+
+/** The one compare-and-set of a launch's state. Under the lock of {@link lockOpenLaunch} nobody else can have been first. */
+async function endLaunch(
+  tx: Tx,
+  id: LaunchId,
+  to: LaunchEnd,
+  error: { readonly error_code?: string; readonly error_detail?: string } = {},
+): Promise<void> {
+  if (!isLaunchTransition('open', to)) throw new Error(`bug: launch ${id} cannot go from open to ${to}`);
+  await tx
+    .updateTable('launches')
+    .set({ state: to, ...error })
+    .where('id', '=', id)
+    .where('state', '=', 'open')
+    .execute();
 }
 
 async function endWithoutInstance(tx: Tx, row: MachineRow, reason: EndReason, detail: string): Promise<void> {

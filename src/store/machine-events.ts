@@ -1,5 +1,5 @@
-import type { Tx } from './database.ts';
-import { dbNow } from './database.ts';
+import type { PlanId } from '../model/ids.ts';
+import { dbNow, type Tx } from './database.ts';
 
 export interface MachineEvent {
   readonly machineId: string;
@@ -8,11 +8,15 @@ export interface MachineEvent {
   readonly actor: string;
   /** A code, e.g. `unneeded`; sentences are made from it when it is shown. */
   readonly reason: string;
-  readonly planId?: string;
-  readonly detail?: Readonly<Record<string, unknown>>;
+  /** Default: the plan whose decision is carried out, i.e. that of the machine's event before. */
+  readonly planId?: PlanId | undefined;
+  readonly detail?: Readonly<Record<string, unknown>> | undefined;
 }
 
-/** One line of a machine's history; always in the transaction of the change it tells of. */
+/**
+ * One line of a machine's history, in the transaction of the change it tells of and after it: the database adds the revision
+ * and the trace, refuses an event that is not true, and refuses the commit of a change that has none.
+ */
 export async function writeMachineEvent(tx: Tx, event: MachineEvent): Promise<void> {
   await tx
     .insertInto('machine_events')
@@ -23,7 +27,7 @@ export async function writeMachineEvent(tx: Tx, event: MachineEvent): Promise<vo
       to_state: event.to,
       actor: event.actor,
       reason: event.reason,
-      plan_id: event.planId ?? null,
+      ...(event.planId === undefined ? {} : { plan_id: event.planId }),
       detail: JSON.stringify(event.detail ?? {}),
     })
     .execute();

@@ -168,45 +168,46 @@ function agentFactsOf(row: SelectedMachine): MachineRecord['agent'] {
   };
 }
 
-/** The one compare-and-set of a machine's state; shared by all stores that move machines. */
+/**
+ * The one compare-and-set of a machine's state; shared by all stores that move machines. A drain that touched work is never
+ * called off, whoever asks for it.
+ */
 export async function transitionMachine(tx: Tx, machine: MachineRef, transition: Transition): Promise<boolean> {
   if (!isTransition(machine.state, transition.to)) {
     throw new Error(`bug: machine ${machine.id} cannot go from ${machine.state} to ${transition.to}`);
   }
-  const deadlineMs =
-    transition.to === 'terminated' ? null : (transition.deadlineMs ?? STATE_DEADLINE_MS[transition.to]);
-  const touchesAgent = transition.cordon !== undefined || transition.to === 'terminated';
-  if (touchesAgent) await lockAgentsOf(tx, [machine.id]);
+  const { to, actor, reason, planId, detail, cordon } = transition;
+  if (cordon !== undefined || to === 'terminated') await lockAgentsOf(tx, [machine.id]);
   const row = await tx
     .updateTable('machines')
-    .set((eb) => ({
-      state: transition.to,
-      revision: eb('revision', '+', 1),
-      state_since: dbNow(),
-      deadline_at: deadlineMs === null ? null : dbNowPlus(deadlineMs),
-      wake_at: dbNow(),
-      step_failures: 0,
-      step_error: null,
-      ...(transition.endReason === undefined ? {} : { end_reason: transition.endReason }),
-      ...(transition.agentId === undefined ? {} : { agent_id: transition.agentId, idle_since: dbNow() }),
-    }))
+    .set((eb) => ({ ...columnsOf(transition), revision: eb('revision', '+', 1) }))
     .where('id', '=', machine.id)
     .where('state', '=', machine.state)
     .where('revision', '=', machine.revision)
+    .$if(to === 'ready', (query) => query.where('drain_irrevocable', '=', false))
     .returning('agent_id')
     .executeTakeFirst();
   if (row === undefined) return false;
-  if (transition.cordon !== undefined && row.agent_id !== null) await setCordon(tx, row.agent_id, transition.cordon);
-  if (transition.to === 'terminated') await forgetAgent(tx, machine.id);
-  await writeMachineEvent(tx, {
-    machineId: machine.id,
-    from: machine.state,
-    to: transition.to,
-    actor: transition.actor,
-    reason: transition.reason,
-    ...(transition.detail === undefined ? {} : { detail: transition.detail }),
-  });
+  if (cordon !== undefined && row.agent_id !== null) await setCordon(tx, row.agent_id, cordon);
+  if (to === 'terminated') await forgetAgent(tx, machine.id);
+  await writeMachineEvent(tx, { machineId: machine.id, from: machine.state, to, actor, reason, planId, detail });
   return true;
+}
+
+function columnsOf({ to, deadlineMs, endReason, agentId }: Transition) {
+  const untilMs = to === 'terminated' ? null : (deadlineMs ?? STATE_DEADLINE_MS[to]);
+  return {
+    state: to,
+    state_since: dbNow(),
+    deadline_at: untilMs === null ? null : dbNowPlus(untilMs),
+    wake_at: dbNow(),
+    step_failures: 0,
+    step_error: null,
+    // A drain that is called off leaves no reason to end behind.
+    ...(to === 'ready' ? { end_reason: null } : {}),
+    ...(endReason === undefined ? {} : { end_reason: endReason }),
+    ...(agentId === undefined ? {} : { agent_id: agentId, idle_since: dbNow() }),
+  };
 }
 
 /** A terminated machine's agent is gone: it is never offered work again, and what it held runs elsewhere. */

@@ -1,12 +1,15 @@
 import { sql } from 'kysely';
 
 import type { MachineId } from '../model/ids.ts';
+import type { MachineState } from '../model/machine.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
-import type { CommitOutcome, DrainStep, MachineStep, NewLaunch, PlanCommit, PlanningStore } from '../ports/planning.ts';
+import type { Transition } from '../ports/machines.ts';
+import type { CommitOutcome, MachineStep, NewLaunch, PlanCommit, PlanningStore } from '../ports/planning.ts';
 import { dbNow, dbNowPlus, inTransaction, type Db, type Tx } from './database.ts';
 import { holdsLease } from './leadership.ts';
-import { lockAgentsOf, setCordon } from './cordon.ts';
+import { lockAgentsOf } from './cordon.ts';
 import { writeMachineEvent } from './machine-events.ts';
+import { transitionMachine } from './machines.ts';
 import { readPlanningFacts } from './planning-facts.ts';
 
 const ACTOR = 'planner';
@@ -76,6 +79,7 @@ async function commitPlan(tx: Tx, commit: PlanCommit): Promise<CommitOutcome> {
     .insertInto('plans')
     .values({
       id: commit.planId,
+      trace_id: commit.traceId,
       epoch: commit.lease.epoch,
       decided_at: dbNow(),
       input: JSON.stringify(commit.input),
@@ -87,13 +91,15 @@ async function commitPlan(tx: Tx, commit: PlanCommit): Promise<CommitOutcome> {
     tx,
     [...commit.undrains, ...commit.drains].map(({ machineId }) => machineId),
   );
-  const undrained = await moveMachines(
-    tx,
-    commit.undrains,
-    false,
-    async (step) => await undrainMachine(tx, commit, step),
-  );
-  const drained = await moveMachines(tx, commit.drains, true, async (step) => await drainMachine(tx, commit, step));
+  const { planId } = commit;
+  const undrained = await moveMachines(tx, commit.undrains, ({ reason }) => ({
+    from: 'draining',
+    transition: { to: 'ready', actor: ACTOR, reason, planId, cordon: false },
+  }));
+  const drained = await moveMachines(tx, commit.drains, ({ reason, endReason, deadlineMs }) => ({
+    from: 'ready',
+    transition: { to: 'draining', actor: ACTOR, reason, planId, endReason, deadlineMs, cordon: true },
+  }));
   for (const launch of commit.launches) await insertLaunch(tx, commit, launch);
   return { kind: 'committed', stored: true, drained, undrained };
 }
@@ -122,74 +128,19 @@ async function findBrokenLimit(tx: Tx, commit: PlanCommit): Promise<string | nul
   return null;
 }
 
-/** The steps whose machine was still as it was read; the others lost a race and are left to the next plan. */
+/** Drains and their ends, in the order given. A machine that is not as it was read any more is left to the next plan. */
 async function moveMachines<S extends MachineStep>(
   tx: Tx,
   steps: readonly S[],
-  cordoned: boolean,
-  move: (step: S) => Promise<{ readonly agentId: string | null } | null>,
+  describe: (step: S) => { readonly from: MachineState; readonly transition: Transition },
 ): Promise<readonly MachineId[]> {
   const moved: MachineId[] = [];
   for (const step of steps) {
-    const machine = await move(step);
-    if (machine === null) continue;
-    if (machine.agentId !== null) await setCordon(tx, machine.agentId, cordoned);
-    moved.push(step.machineId);
+    const { from, transition } = describe(step);
+    const machine = { id: step.machineId, state: from, revision: step.revision };
+    if (await transitionMachine(tx, machine, transition)) moved.push(step.machineId);
   }
   return moved;
-}
-
-async function drainMachine(
-  tx: Tx,
-  { planId }: PlanCommit,
-  step: DrainStep,
-): Promise<{ agentId: string | null } | null> {
-  const row = await tx
-    .updateTable('machines')
-    .set((eb) => ({
-      state: 'draining',
-      revision: eb('revision', '+', 1),
-      state_since: dbNow(),
-      deadline_at: dbNowPlus(step.deadlineMs),
-      wake_at: dbNow(),
-      end_reason: step.endReason,
-    }))
-    .where('id', '=', step.machineId)
-    .where('revision', '=', step.revision)
-    .where('state', '=', 'ready')
-    .returning('agent_id')
-    .executeTakeFirst();
-  if (row === undefined) return null;
-  const { machineId, reason } = step;
-  await writeMachineEvent(tx, { machineId, from: 'ready', to: 'draining', actor: ACTOR, reason, planId });
-  return { agentId: row.agent_id };
-}
-
-async function undrainMachine(
-  tx: Tx,
-  { planId }: PlanCommit,
-  step: MachineStep,
-): Promise<{ agentId: string | null } | null> {
-  const row = await tx
-    .updateTable('machines')
-    .set((eb) => ({
-      state: 'ready',
-      revision: eb('revision', '+', 1),
-      state_since: dbNow(),
-      deadline_at: null,
-      wake_at: dbNow(),
-      end_reason: null,
-    }))
-    .where('id', '=', step.machineId)
-    .where('revision', '=', step.revision)
-    .where('state', '=', 'draining')
-    .where('drain_irrevocable', '=', false)
-    .returning('agent_id')
-    .executeTakeFirst();
-  if (row === undefined) return null;
-  const { machineId, reason } = step;
-  await writeMachineEvent(tx, { machineId, from: 'draining', to: 'ready', actor: ACTOR, reason, planId });
-  return { agentId: row.agent_id };
 }
 
 async function insertLaunch(tx: Tx, commit: PlanCommit, launch: NewLaunch): Promise<void> {

@@ -45,6 +45,7 @@ interface MachineRow {
 interface MachineDetailRow extends MachineRow {
   launch_id: string;
   plan_id: string;
+  trace_id: string;
   volume_gib: number;
   observed_state: string | null;
   observed_at: Date | null;
@@ -92,7 +93,7 @@ export async function listMachines(db: Db, filter: MachineFilter, page: PageRequ
 
 export async function showMachine(db: Db, id: MachineId): Promise<MachineDetails | null> {
   const { rows } = await sql<MachineDetailRow>`
-    select ${COLUMNS}, r.launch_id, r.plan_id, r.volume_gib, r.observed_state, r.observed_at, r.launch_time, r.ended_at,
+    select ${COLUMNS}, r.launch_id, r.plan_id, r.trace_id, r.volume_gib, r.observed_state, r.observed_at, r.launch_time, r.ended_at,
       r.step_failures, r.step_error
     from spillway.machines r ${JOINS} where r.id = ${id}`.execute(db);
   const [row] = rows;
@@ -107,6 +108,7 @@ export async function showMachine(db: Db, id: MachineId): Promise<MachineDetails
     stepError: row.step_error,
     launchId: row.launch_id,
     planId: row.plan_id,
+    traceId: row.trace_id,
     volumeGib: row.volume_gib,
     observedState: row.observed_state,
     observedAt: toTimestamp(row.observed_at),
@@ -127,7 +129,7 @@ async function readCostByKind(db: Db, id: MachineId): Promise<MachineDetails['co
 async function readEvents(db: Db, id: MachineId): Promise<MachineEventDocument[]> {
   const rows = await db
     .selectFrom('machine_events')
-    .select(['at', 'from_state', 'to_state', 'actor', 'reason', 'plan_id', 'detail'])
+    .select(['at', 'from_state', 'to_state', 'actor', 'reason', 'plan_id', 'trace_id', 'detail'])
     .where('machine_id', '=', id)
     .orderBy('id', 'desc')
     .limit(EVENTS_MAX)
@@ -138,7 +140,8 @@ async function readEvents(db: Db, id: MachineId): Promise<MachineEventDocument[]
     toState: row.to_state as MachineState,
     actor: row.actor,
     reason: row.reason,
-    planId: row.plan_id as PlanId | null,
+    planId: row.plan_id as PlanId,
+    traceId: row.trace_id,
     detail: row.detail as Record<string, unknown>,
   }));
 }

@@ -1,7 +1,7 @@
 import { describe } from 'vitest';
 import { sql } from 'kysely';
 import { until } from '../support/wait.ts';
-import { ids, seedFleet } from '../store/reports-fleet.ts';
+import { ids, seedFleet, TRACE } from '../store/reports-fleet.ts';
 import { test } from './spillway.ts';
 
 describe('task', () => {
@@ -170,7 +170,7 @@ describe('machine', () => {
     expect(living.stdout).toBe(
       [
         'ID\tSTATE\tTYPE\tMARKET\tBUSY\t$/H\tCOST\tREASON',
-        `${ids.booting}\tbooting\tc6a.2xlarge\tspot\t-\t0.340000\t0.000000000\t-`,
+        `${ids.booting}\tbooting\tc6a.2xlarge\tspot\t-\t0.340000\t0.000000000\trebuilt`,
         `${ids.ready}\tready\tc6a.2xlarge\tspot\t0/8\t0.340000\t0.342000000\tagent reports`,
         '',
       ].join('\n'),
@@ -187,7 +187,14 @@ describe('machine', () => {
     expect(stdout).toContain(
       'Cost      $0.3420 (compute $0.3400, volume $0.0020, charged through 2026-11-22T09:00:00.000Z)\n',
     );
-    expect(stdout).toContain('2026-11-22T08:00:02.000Z  launching     2s  launcher  run-instances');
+    expect(stdout).toContain(`Plan      ${ids.plan}\nTrace     ${TRACE}\n`);
+    expect(stdout).toContain(`2026-11-22T08:00:02.000Z  launching    2s  step     run-instances      ${ids.plan}`);
+    const json = await service.run('machine', 'show', ids.ready, '-o', 'json');
+    expect(JSON.parse(json.stdout)).toMatchObject({
+      planId: ids.plan,
+      traceId: TRACE,
+      events: Array.from({ length: 5 }, () => ({ planId: ids.plan, traceId: TRACE })),
+    });
   });
 });
 

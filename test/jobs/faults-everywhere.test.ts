@@ -8,6 +8,7 @@ import { describe, expect } from 'vitest';
 import { test } from '../support/database.ts';
 import type { FaultKind, FaultMoment } from '../support/world-faults.ts';
 import { worldPolicy } from '../support/world-policy.ts';
+import { runUntilRest } from '../support/world-rows.ts';
 import { World } from '../support/world.ts';
 
 const SLOW_LOOPS = { plan: 20, sweep: 15, ring: 15, assign: 20, recover: 30, account: 30, prices: Infinity } as const;
@@ -50,23 +51,8 @@ const policy = worldPolicy({
 });
 
 async function liveOnce(world: World): Promise<void> {
-  const tasks = await world.submit(2, 30);
-  const over = async (): Promise<boolean> => {
-    const open = await world.db
-      .selectFrom('tasks')
-      .select('id')
-      .where('id', 'in', [...tasks])
-      .where('state', '<>', 'done')
-      .execute();
-    return open.length === 0 && (await world.liveMachines()) === 0;
-  };
-  await world.runUntil(`all is done and gone after ${world.injector.struck ?? 'no fault'}`, over, LIFE_MAX_MS);
-}
-
-async function expectNothingLeft(world: World): Promise<void> {
-  expect(world.truth.living()).toEqual([]);
-  expect(await world.liveMachines()).toBe(0);
-  expect(await world.count('launches', 'open')).toBe(0);
+  await world.submit(2, 30);
+  await runUntilRest(world, world.injector.struck ?? 'no fault', LIFE_MAX_MS);
 }
 
 describe.each([
@@ -90,6 +76,6 @@ describe.each([
     expect(world.injector.struck).toBeNull();
     // Some sweeps and more than a minute: what had to be condemned is gone, too.
     await world.run(300_000);
-    await expectNothingLeft(world);
+    await runUntilRest(world, 'the last life', 0);
   });
 });

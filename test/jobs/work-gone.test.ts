@@ -14,6 +14,7 @@ function record(agent: Partial<MachineAgentFacts> | null, changes: Partial<Machi
       id: 'mc-000000000001',
       launchId: 'ln-000000000001',
       planId: 'pl-000000000001',
+      traceId: '0af7651916cd43dd8448eb211c80319c',
       workload: 'render',
       instanceType: 'c5.large',
       resources: { cpuMilli: 2000, memoryMib: 4096 },

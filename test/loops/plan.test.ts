@@ -151,4 +151,28 @@ describe('a decision pass', () => {
     await world.run(10_000);
     expect(await world.count('machines', 'ready')).toBe(0);
   });
+
+  test('gives one trace to everything that comes of it, and another plan gives another', async ({ pool }) => {
+    const world = await World.create(pool, { policies: [worldPolicy({ limits: { max: 1 } })] });
+    await world.submit(1, 10);
+    await world.runUntil('the machine is over', async () => (await world.count('machines', 'terminated')) === 1);
+    const plans = await world.db.selectFrom('plans').select(['id', 'trace_id']).execute();
+    const traceOf = new Map(plans.map(({ id, trace_id }) => [id, trace_id]));
+    expect(new Set(traceOf.values()).size).toBe(plans.length);
+    const launch = await world.db.selectFrom('launches').selectAll().executeTakeFirstOrThrow();
+    const machine = await world.db.selectFrom('machines').selectAll().executeTakeFirstOrThrow();
+    const trace = traceOf.get(launch.plan_id);
+    expect(trace).toMatch(/^[0-9a-f]{32}$/);
+    expect([launch.trace_id, machine.trace_id]).toEqual([trace, trace]);
+    expect(world.truth.instances().map(({ tags }) => tags['spillway:trace'])).toEqual([trace]);
+
+    const events = await world.db.selectFrom('machine_events').selectAll().orderBy('id').execute();
+    expect(events.map((event) => event.trace_id)).toEqual(events.map(({ plan_id }) => traceOf.get(plan_id)));
+    // The life up to `ready` belongs to the plan that launched, what follows to the plan that drained.
+    const drain = events.findIndex(({ to_state }) => to_state === 'draining');
+    expect(new Set(events.slice(0, drain).map(({ plan_id }) => plan_id))).toEqual(new Set([launch.plan_id]));
+    const ofDrain = new Set(events.slice(drain).map(({ plan_id }) => plan_id));
+    expect(ofDrain.size).toBe(1);
+    expect(ofDrain).not.toContain(launch.plan_id);
+  });
 });

@@ -2,7 +2,7 @@ import { describe, expect } from 'vitest';
 import type { NewAgent } from '../../src/ports/tasks.ts';
 import type { Db } from '../../src/store/database.ts';
 import { createAgentStore } from '../../src/store/agents.ts';
-import { createMachineStore } from '../../src/store/machines.ts';
+import { createMachineStore, transitionMachine } from '../../src/store/machines.ts';
 import {
   aMachine,
   anAgent,
@@ -164,11 +164,11 @@ describe('register on a machine', () => {
     const { id, token } = await aTokenOf(db, 'joining');
 
     await withOpenTransaction(db, async (ending) => {
-      await ending
-        .updateTable('machines')
-        .set({ state: 'terminated', revision: 2, end_reason: 'instance-gone' })
-        .where('id', '=', id)
-        .execute();
+      await transitionMachine(
+        ending,
+        { id, state: 'joining', revision: 1 },
+        { to: 'terminated', actor: 'test', reason: 'gone', endReason: 'instance-gone' },
+      );
       const registration = createAgentStore(db).register(token, aNewAgent());
       await untilBlocked(db);
       await ending.commit().execute();

@@ -3,7 +3,17 @@ import type { LaunchId, MachineId } from '../../src/model/ids.ts';
 import type { LaunchedInstance } from '../../src/ports/cloud.ts';
 import type { Db } from '../../src/store/database.ts';
 import { createLaunchStore } from '../../src/store/launches.ts';
-import { aLaunch, aMachine, anId, NOW_MS, passTime, someHex, stopClock, ZONE } from '../support/builders.ts';
+import {
+  aLaunch,
+  aMachine,
+  anId,
+  eventsSince,
+  NOW_MS,
+  passTime,
+  someHex,
+  stopClock,
+  ZONE,
+} from '../support/builders.ts';
 import { test } from '../support/database.ts';
 import { untilBlocked, withOpenTransaction } from './blocked.ts';
 
@@ -123,9 +133,7 @@ describe('fulfil', () => {
     const woken = await Promise.all([launches.fulfil(launchId, given), launches.fulfil(launchId, given)]);
 
     expect(woken.flat()).toHaveLength(3);
-    expect(await db.selectFrom('machine_events').selectAll().where('to_state', '=', 'booting').execute()).toHaveLength(
-      3,
-    );
+    expect((await eventsSince(db)).filter((event) => event.to_state === 'booting')).toHaveLength(3);
   });
 
   test('with fewer instances than asked for ends the machines that got none', async ({ db }) => {
@@ -170,7 +178,7 @@ describe('fulfil', () => {
 
     expect(await createLaunchStore(db).fulfil(launchId, instances(1))).toEqual(machines);
 
-    const events = await db.selectFrom('machine_events').select('to_state').orderBy('id').execute();
+    const events = await eventsSince(db);
     expect(events.map(({ to_state }) => to_state)).toEqual(['launching', 'booting']);
   });
 

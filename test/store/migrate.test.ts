@@ -63,3 +63,44 @@ describe('migrate', () => {
     await expect(migrate(wrongPort, { log: quietLog })).rejects.toMatchObject({ code: 'DATABASE_UNREACHABLE' });
   });
 });
+
+describe('the migration to events that cannot lie', () => {
+  const LIVED = `
+    insert into spillway.plans (id, epoch, decided_at, input, outcome, digest) values
+      ('pl-000000000001', 1, spillway.now(), '{}', '{}', 'a'), ('pl-000000000002', 1, spillway.now(), '{}', '{}', 'b');
+    insert into spillway.launches (id, plan_id, workload, state, nonce, attempt, token, body, zone, instance_count, price_usd_per_hour, epoch, deadline_at)
+      values ('ln-000000000001', 'pl-000000000001', 'w', 'fulfilled', repeat('a', 32), 1, 't', '{}', 'z', 1, 0.1, 1, spillway.now());
+    insert into spillway.machines (id, launch_id, plan_id, workload, state, revision, instance_type, cpu_milli, memory_mib, zone, market, volume_gib, price_usd_per_hour)
+      values ('mc-000000000001', 'ln-000000000001', 'pl-000000000001', 'w', 'draining', 3, 'c5.large', 1, 1, 'z', 'spot', 1, 0.1);
+    insert into spillway.machine_events (machine_id, from_state, to_state, actor, reason, plan_id) values
+      ('mc-000000000001', null, 'requested', 'planner', 'launch', 'pl-000000000001'),
+      ('mc-000000000001', 'requested', 'launching', 'launch-step', 'ec2-call', null),
+      ('mc-000000000001', 'ready', 'draining', 'planner', 'unneeded', 'pl-000000000002'),
+      ('mc-000000000001', 'draining', 'draining', 'machine-step', 'drain-deadline-extended', null);`;
+
+  test('gives old rows their plan, trace and revision, and their machine lives on', async ({ emptyUrl, dir }) => {
+    await migrate(emptyUrl, { dir, log: quietLog });
+    await withClient(emptyUrl, (client) => client.query(LIVED));
+    const file = '0006_every_change_has_its_event.sql';
+    await copyFile(join(MIGRATIONS_DIR, file), join(dir, file));
+    await migrate(emptyUrl, { dir, log: quietLog });
+
+    await withClient(emptyUrl, async (client) => {
+      const { rows } = await client.query(`
+        select e.revision, e.plan_id, e.trace_id = p.trace_id as traced
+        from spillway.machine_events e join spillway.plans p on p.id = e.plan_id order by e.id`);
+      const traced = true;
+      expect(rows).toEqual([
+        { revision: 1, plan_id: 'pl-000000000001', traced },
+        { revision: 2, plan_id: 'pl-000000000001', traced },
+        { revision: 3, plan_id: 'pl-000000000002', traced },
+        { revision: 3, plan_id: 'pl-000000000001', traced },
+      ]);
+      await client.query(`begin;
+        update spillway.machines set state = 'leaving', revision = revision + 1;
+        insert into spillway.machine_events (machine_id, from_state, to_state, actor, reason)
+          values ('mc-000000000001', 'draining', 'leaving', 'machine-step', 'work-gone');
+        commit;`);
+    });
+  });
+});

@@ -32,6 +32,7 @@ export function aCommit(lease: Lease, overrides: Partial<PlanCommit> = {}): Plan
   return {
     lease,
     planId: anId('pl'),
+    traceId: someHex(32),
     input: { nowMs: NOW_MS },
     outcome: { workloads: [] },
     digest: 'digest-1',

@@ -6,8 +6,6 @@ import { createMachineStore } from '../../src/store/machines.ts';
 import type { Db } from '../../src/store/database.ts';
 import { createAgentStore } from '../../src/store/agents.ts';
 import { createPlanningStore } from '../../src/store/planning.ts';
-import { writeMachineEvent } from '../../src/store/machine-events.ts';
-import { inTransaction } from '../../src/store/database.ts';
 import {
   aLaunch,
   aMachine,
@@ -135,18 +133,15 @@ describe('machines', () => {
 
   test('the last drain is when a machine began to drain, not when its deadline was extended', async ({ db }) => {
     await stopClock(db);
-    const machine = await aMachine(db, 'draining');
-    await inTransaction(db, async (tx) => {
-      await writeMachineEvent(tx, {
-        machineId: machine.id,
-        from: 'ready',
-        to: 'draining',
-        actor: 'planner',
-        reason: 'unneeded',
-      });
+    const machine = await aMachine(db, 'ready');
+    const machines = createMachineStore(db);
+    await machines.transition((await machines.read(machine.id))!.machine, {
+      to: 'draining',
+      actor: 'planner',
+      reason: 'unneeded',
+      endReason: 'scale-down',
     });
     await passTime(db, 60_000);
-    const machines = createMachineStore(db);
     const record = await machines.read(machine.id);
     expect(await machines.extendDeadline(record!.machine, 60_000, 'drain-deadline-extended')).toBe(true);
 

@@ -5,6 +5,9 @@ import type { Db } from '../../src/store/database.ts';
 export const NOW = '2026-11-22T10:00:00.000Z';
 export const NOW_MS = Date.parse(NOW);
 
+/** Of the one plan, hence of everything. */
+export const TRACE = '0af7651916cd43dd8448eb211c80319c';
+
 export const ids = {
   plan: 'pl-000000000001',
   launch: 'ln-000000000001',
@@ -31,12 +34,13 @@ export async function stopClock(db: Db): Promise<void> {
  */
 export async function seedFleet(db: Db): Promise<void> {
   await stopClock(db);
-  await sql`insert into spillway.plans (id, epoch, decided_at, input, outcome, digest)
-    values (${ids.plan}, 1, '2026-11-22T09:59:20Z', '{}', '{}', 'd')`.execute(db);
+  await sql`insert into spillway.plans (id, trace_id, epoch, decided_at, input, outcome, digest)
+    values (${ids.plan}, ${TRACE}, 1, '2026-11-22T09:59:20Z', '{}', '{}', 'd')`.execute(db);
   await sql`insert into spillway.launches (id, plan_id, workload, state, nonce, attempt, token, body, zone, instance_count, price_usd_per_hour, epoch, deadline_at)
-    values (${ids.launch}, ${ids.plan}, 'transcode', 'fulfilled', repeat('a', 32), 1, 'sw1.a.1.b', '{}', 'eu-central-1a', 3, 0.34, 1, '2026-11-22T12:00:00Z')`.execute(
+    values (${ids.launch}, ${ids.plan}, 'transcode', 'open', repeat('a', 32), 1, 'sw1.a.1.b', '{}', 'eu-central-1a', 3, 0.34, 1, '2026-11-22T12:00:00Z')`.execute(
     db,
   );
+  await sql`update spillway.launches set state = 'fulfilled'`.execute(db);
   await insertMachines(db);
   await insertAgents(db);
   await sql`update spillway.machines set agent_id = ${ids.cloud} where id = ${ids.ready}`.execute(db);
@@ -50,22 +54,36 @@ export async function seedFleet(db: Db): Promise<void> {
 }
 
 async function insertMachines(db: Db): Promise<void> {
-  await sql`insert into spillway.machines (id, launch_id, plan_id, workload, state, instance_type, cpu_milli, memory_mib, zone, market, volume_gib,
-      price_usd_per_hour, created_at, state_since, instance_id, private_ip, running_seen_at, ended_at, charged_through, end_reason) values
-    (${ids.ready}, ${ids.launch}, ${ids.plan}, 'transcode', 'ready', 'c6a.2xlarge', 8000, 16384, 'eu-central-1a', 'spot', 20,
-      0.34, '2026-11-22T08:00:00.123456Z', '2026-11-22T08:01:30Z', 'i-0abc', '10.0.0.7', '2026-11-22T08:00:10Z', null, '2026-11-22T09:00:00Z', null),
-    (${ids.booting}, ${ids.launch}, ${ids.plan}, 'transcode', 'booting', 'c6a.2xlarge', 8000, 16384, 'eu-central-1a', 'spot', 20,
-      0.34, '2026-11-22T09:59:00Z', '2026-11-22T09:59:05Z', 'i-0def', null, null, null, null, null),
-    (${ids.ended}, ${ids.launch}, ${ids.plan}, 'transcode', 'terminated', 'm6a.large', 2000, 8192, 'eu-central-1b', 'on-demand', 20,
-      0.12, '2026-11-21T23:29:00Z', '2026-11-21T23:41:00Z', 'i-0fed', '10.0.0.8', '2026-11-21T23:30:00Z', '2026-11-21T23:40:00Z', '2026-11-21T23:40:00Z', 'scale-down')`.execute(
-    db,
-  );
-  await sql`insert into spillway.machine_events (machine_id, at, from_state, to_state, actor, reason, plan_id, detail) values
-    (${ids.ready}, '2026-11-22T08:00:00Z', null, 'requested', 'planner', 'unserved-work', ${ids.plan}, '{}'),
-    (${ids.ready}, '2026-11-22T08:00:02Z', 'requested', 'launching', 'launcher', 'run-instances', null, '{}'),
-    (${ids.ready}, '2026-11-22T08:01:30Z', 'joining', 'ready', 'joiner', 'agent reports', null, '{"agentId":"ag-000000000002"}')`.execute(
-    db,
-  );
+  await db.transaction().execute(async (tx) => {
+    await sql`insert into spillway.machines (id, launch_id, plan_id, workload, state, instance_type, cpu_milli, memory_mib, zone, market, volume_gib,
+        price_usd_per_hour, created_at, state_since, instance_id, private_ip, running_seen_at, ended_at, charged_through, end_reason) values
+      (${ids.ready}, ${ids.launch}, ${ids.plan}, 'transcode', 'requested', 'c6a.2xlarge', 8000, 16384, 'eu-central-1a', 'spot', 20,
+        0.34, '2026-11-22T08:00:00.123456Z', '2026-11-22T08:01:30Z', 'i-0abc', '10.0.0.7', '2026-11-22T08:00:10Z', null, '2026-11-22T09:00:00Z', null),
+      (${ids.booting}, ${ids.launch}, ${ids.plan}, 'transcode', 'booting', 'c6a.2xlarge', 8000, 16384, 'eu-central-1a', 'spot', 20,
+        0.34, '2026-11-22T09:59:00Z', '2026-11-22T09:59:05Z', 'i-0def', null, null, null, null, null),
+      (${ids.ended}, ${ids.launch}, ${ids.plan}, 'transcode', 'terminated', 'm6a.large', 2000, 8192, 'eu-central-1b', 'on-demand', 20,
+        0.12, '2026-11-21T23:29:00Z', '2026-11-21T23:41:00Z', 'i-0fed', '10.0.0.8', '2026-11-21T23:30:00Z', '2026-11-21T23:40:00Z', '2026-11-21T23:40:00Z', 'scale-down')`.execute(
+      tx,
+    );
+    await sql`insert into spillway.machine_events (machine_id, at, to_state, actor, reason) values
+      (${ids.ready}, '2026-11-22T08:00:00Z', 'requested', 'planner', 'unserved-work'),
+      (${ids.booting}, '2026-11-22T09:59:05Z', 'booting', 'fleet', 'rebuilt'), (${ids.ended}, '2026-11-21T23:41:00Z', 'terminated', 'fleet', 'rebuilt')`.execute(
+      tx,
+    );
+    const steps = [
+      ['requested', 'launching', '08:00:02', 'run-instances', '{}'],
+      ['launching', 'booting', '08:00:03', 'instance-launched', '{}'],
+      ['booting', 'joining', '08:00:40', 'ssh-open', '{}'],
+      ['joining', 'ready', '08:01:30', 'agent reports', `{"agentId":"${ids.cloud}"}`],
+    ] as const;
+    for (const [from, to, at, reason, detail] of steps) {
+      await sql`update spillway.machines set state = ${to}, revision = revision + 1 where id = ${ids.ready}`.execute(
+        tx,
+      );
+      await sql`insert into spillway.machine_events (machine_id, at, from_state, to_state, actor, reason, detail)
+        values (${ids.ready}, ${`2026-11-22T${at}Z`}, ${from}, ${to}, 'step', ${reason}, ${detail})`.execute(tx);
+    }
+  });
 }
 
 async function insertAgents(db: Db): Promise<void> {

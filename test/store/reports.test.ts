@@ -5,7 +5,7 @@ import { createPool } from '../../src/store/pool.ts';
 import { createReports } from '../../src/store/reports.ts';
 import { test } from '../support/database.ts';
 import { quietLog } from '../support/log.ts';
-import { ids, seedFleet } from './reports-fleet.ts';
+import { ids, TRACE, seedFleet } from './reports-fleet.ts';
 
 const FIRST_PAGE = { limit: 100, cursor: null };
 const ALL_MACHINES = { workload: null, state: null, all: true } as const;
@@ -86,8 +86,14 @@ describe('machines', () => {
     expect(machine?.events.map((event) => `${event.at} ${event.toState} ${event.reason}`)).toEqual([
       '2026-11-22T08:00:00.000Z requested unserved-work',
       '2026-11-22T08:00:02.000Z launching run-instances',
+      '2026-11-22T08:00:03.000Z booting instance-launched',
+      '2026-11-22T08:00:40.000Z joining ssh-open',
       '2026-11-22T08:01:30.000Z ready agent reports',
     ]);
+    expect(machine).toMatchObject({ planId: ids.plan, traceId: TRACE });
+    expect(new Set(machine?.events.map(({ planId, traceId }) => `${planId} ${traceId}`))).toEqual(
+      new Set([`${ids.plan} ${TRACE}`]),
+    );
     expect(await createReports(db).showMachine('mc-zzzzzzzzzzzz')).toBeNull();
   });
 });

@@ -1,6 +1,7 @@
 import { describe, expect } from 'vitest';
 import type { AgentId, TaskId } from '../../src/model/ids.ts';
 import type { Db } from '../../src/store/database.ts';
+import { transitionMachine } from '../../src/store/machines.ts';
 import { createTaskStore } from '../../src/store/tasks.ts';
 import { aMachine, anAgent, anId, aTask, NOW_MS, passTime, stopClock, WORKLOAD } from '../support/builders.ts';
 import { test } from '../support/database.ts';
@@ -190,11 +191,11 @@ describe('lease', () => {
     const taskId = await aTask(db);
 
     await withOpenTransaction(db, async (ending) => {
-      await ending
-        .updateTable('machines')
-        .set({ state: 'terminating', revision: 2, end_reason: 'agent-lost' })
-        .where('id', '=', id)
-        .execute();
+      await transitionMachine(
+        ending,
+        { id, state: 'ready', revision: 1 },
+        { to: 'terminating', actor: 'test', reason: 'lost', endReason: 'agent-lost' },
+      );
       const won = lease(db, agentId!, taskId);
       await untilBlocked(db);
       await ending.commit().execute();

@@ -1,7 +1,7 @@
 import { sql } from 'kysely';
 import type { AgentId, IdPrefix, LaunchId, MachineId, PlanId, TaskId } from '../../src/model/ids.ts';
 import type { LaunchBody, LaunchState } from '../../src/model/launch.ts';
-import type { MachineState } from '../../src/model/machine.ts';
+import { REBUILT_REASON, type MachineState } from '../../src/model/machine.ts';
 import type { Market } from '../../src/model/offering.ts';
 import type { BurstLimits, DemandPolicy, WorkloadPolicy } from '../../src/model/policy.ts';
 import type { Resources } from '../../src/model/resources.ts';
@@ -106,7 +106,7 @@ export async function aPlanRow(db: Db, options: { readonly digest?: string } = {
   const digest = options.digest ?? id;
   await db
     .insertInto('plans')
-    .values({ id, epoch: 1, decided_at: dbNow(), input: '{}', outcome: '{}', digest })
+    .values({ id, trace_id: someHex(32), epoch: 1, decided_at: dbNow(), input: '{}', outcome: '{}', digest })
     .execute();
   return id;
 }
@@ -153,7 +153,7 @@ export async function aLaunch(db: Db, options: LaunchOptions = {}): Promise<Laun
       id,
       plan_id: options.planId ?? (await aPlanRow(db)),
       workload: options.workload ?? WORKLOAD,
-      state: options.state ?? 'open',
+      state: 'open',
       nonce: someHex(32),
       attempt: 1,
       token: options.token ?? `sw1.${someHex(16)}.1.test`,
@@ -167,6 +167,8 @@ export async function aLaunch(db: Db, options: LaunchOptions = {}): Promise<Laun
       wake_at: ago(options.dueMs ?? 0),
     })
     .execute();
+  const { state = 'open' } = options;
+  if (state !== 'open') await db.updateTable('launches').set({ state }).where('id', '=', id).execute();
   return id;
 }
 
@@ -197,7 +199,10 @@ const WITHOUT_INSTANCE: ReadonlySet<MachineState> = new Set(['requested', 'launc
 const WITH_AGENT: ReadonlySet<MachineState> = new Set(['ready', 'draining', 'leaving']);
 const WITH_END_REASON: ReadonlySet<MachineState> = new Set(['draining', 'leaving', 'terminating', 'terminated']);
 
-/** A machine in a state, with everything that its state promises. */
+/**
+ * A machine in a state, with everything that its state promises. It is there without a life before: its one event says
+ * `rebuilt`, and {@link eventsSince} leaves that out.
+ */
 export async function aMachine(db: Db, state: MachineState, options: MachineOptions = {}): Promise<MadeMachine> {
   const id = anId('mc');
   const workload = options.workload ?? WORKLOAD;
@@ -209,7 +214,7 @@ export async function aMachine(db: Db, state: MachineState, options: MachineOpti
     .select('plan_id')
     .where('id', '=', launchId)
     .executeTakeFirstOrThrow();
-  await db
+  const row = db
     .insertInto('machines')
     .values({
       id,
@@ -232,11 +237,34 @@ export async function aMachine(db: Db, state: MachineState, options: MachineOpti
       drain_irrevocable: options.drainIrrevocable ?? false,
       end_reason: WITH_END_REASON.has(state) ? 'scale-down' : null,
     })
+    .returning('id');
+  // One statement, because the row may not be committed without its event, and `db` may be a transaction already.
+  await db
+    .with('made', () => row)
+    .insertInto('machine_events')
+    .columns(['machine_id', 'at', 'to_state', 'actor', 'reason'])
+    .expression((eb) =>
+      eb
+        .selectFrom('made')
+        .select(['id', dbNow().as('at'), sql.val(state).as('to_state')])
+        .select([sql.lit('builder').as('actor'), sql.lit(REBUILT_REASON).as('reason')]),
+    )
     .execute();
   if (!WITH_AGENT.has(state)) return { id, launchId, instanceId, agentId: null };
   const agentId = await anAgent(db, { cordoned: state !== 'ready', ...options.agent, machineId: id });
   await db.updateTable('machines').set({ agent_id: agentId }).where('id', '=', id).execute();
   return { id, launchId, instanceId, agentId };
+}
+
+/** Every machine's events in order but those that {@link aMachine} wrote. */
+export async function eventsSince(db: Db, machineId?: MachineId) {
+  return await db
+    .selectFrom('machine_events')
+    .selectAll()
+    .where('actor', '<>', 'builder')
+    .$if(machineId !== undefined, (query) => query.where('machine_id', '=', machineId ?? ''))
+    .orderBy('id')
+    .execute();
 }
 
 export interface AgentOptions {

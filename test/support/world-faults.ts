@@ -8,6 +8,22 @@ export class InjectedCrash extends Error {
 export type FaultKind = 'crash' | 'error';
 export type FaultMoment = 'before' | 'after';
 
+/** A call by what it does. */
+export interface Target {
+  readonly site: string;
+  /** By its parameters; default: every call of the site. */
+  readonly matches?: (parameters: readonly unknown[]) => boolean;
+}
+
+/** One call that is to fail. */
+export interface Aim {
+  readonly at: Target;
+  readonly kind: FaultKind;
+  readonly moment: FaultMoment;
+  /** Only calls that come after this one went through. */
+  readonly after?: Target;
+}
+
 /** What a port throws when what is behind it cannot be reached. */
 const ERROR_OF_PORT: Readonly<Record<string, ErrorCode>> = {
   cloud: 'AWS_UNREACHABLE',
@@ -30,6 +46,7 @@ export class Injector {
   /** The call that failed since the last `arm`; null = every call of the life was covered before. */
   struck: string | null = null;
   private fault: { readonly kind: FaultKind; readonly moment: FaultMoment } | null = null;
+  private aimed: Aim | null = null;
   private readonly counts = new Map<string, number>();
   /** The process crashed: nothing it still tries reaches anything, until another one stands in its place. */
   private dead = false;
@@ -46,17 +63,21 @@ export class Injector {
     this.dead = false;
   }
 
+  /** From now on the first call that is described so fails, once. */
+  aim(aim: Aim): void {
+    this.struck = null;
+    this.aimed = aim;
+  }
+
   async around<T>(site: string, effect: () => Promise<T>, parameters: readonly unknown[] = []): Promise<T> {
     if (this.dead) throw new InjectedCrash(`${site} after the crash`);
+    if (this.aimed !== null) return await this.aroundAim(this.aimed, site, effect, parameters);
     const { fault } = this;
     const call = this.nameCall(site, parameters);
     if (fault === null || call === null || this.covered.has(call)) return await effect();
     this.fault = null;
-    this.struck = call;
     this.covered.add(call);
-    if (fault.moment === 'after') await effect();
-    this.dead = fault.kind === 'crash';
-    throw this.dead ? new InjectedCrash(`crash ${fault.moment} ${call}`) : errorAt(site);
+    return await this.strike(call, site, fault, effect);
   }
 
   /** The port with every call watched. */
@@ -79,6 +100,35 @@ export class Injector {
     });
   }
 
+  private async aroundAim<T>(
+    aim: Aim,
+    site: string,
+    effect: () => Promise<T>,
+    parameters: readonly unknown[],
+  ): Promise<T> {
+    if (aim.after !== undefined) {
+      const result = await effect();
+      const { after, ...rest } = aim;
+      if (this.aimed === aim && isAt(after, site, parameters)) this.aimed = rest;
+      return result;
+    }
+    if (!isAt(aim.at, site, parameters)) return await effect();
+    this.aimed = null;
+    return await this.strike(site, site, aim, effect);
+  }
+
+  private async strike<T>(
+    call: string,
+    site: string,
+    { kind, moment }: Pick<Aim, 'kind' | 'moment'>,
+    effect: () => Promise<T>,
+  ): Promise<never> {
+    this.struck = call;
+    if (moment === 'after') await effect();
+    this.dead = kind === 'crash';
+    throw this.dead ? new InjectedCrash(`crash ${moment} ${call}`) : errorAt(site);
+  }
+
   private nameCall(site: string, parameters: readonly unknown[]): string | null {
     const purpose = purposeOf(site, parameters);
     if (purpose !== null) return `${site}(${purpose})`;
@@ -87,6 +137,10 @@ export class Injector {
     this.counts.set(site, count);
     return count > COUNTED_MAX ? null : `${site}#${count}`;
   }
+}
+
+function isAt({ site, matches = () => true }: Target, called: string, parameters: readonly unknown[]): boolean {
+  return site === called && matches(parameters);
 }
 
 function purposeOf(site: string, [first, second]: readonly unknown[]): string | null {

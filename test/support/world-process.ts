@@ -1,5 +1,5 @@
 import { listPriceUsdPerHour } from '../../src/cost/catalogue.ts';
-import type { StepPorts } from '../../src/jobs/ports.ts';
+import type { StepPorts, StepTimings } from '../../src/jobs/ports.ts';
 import { createLead } from '../../src/loops/lead.ts';
 import { CloudView, type LoopPorts } from '../../src/loops/ports.ts';
 import type { WorkloadPolicy } from '../../src/model/policy.ts';
@@ -38,6 +38,7 @@ interface Surroundings {
   /** Its name in the leader's lease. */
   readonly holder: string;
   readonly onStepFailed: StepPorts['meter']['stepFailed'];
+  readonly timings: StepTimings;
   readonly wakePlanner: () => void;
   readonly notifyAgents: LoopPorts['notifyAgents'];
 }
@@ -93,7 +94,7 @@ export function buildProcess(world: Surroundings): Process {
       renderEnv: (variables) => JSON.stringify(variables),
       readRecipe: async (file) => `# ${file}\n`,
     },
-    timings: { bootPollMs: 5000, joinPollMs: 5000, drainPollMs: 5000, terminatePollMs: 10_000 },
+    timings: world.timings,
   };
   return { loops, steps };
 }

@@ -1,3 +1,4 @@
+import { sql } from 'kysely';
 import type { MachineId } from '../../src/model/ids.ts';
 import type { Machine } from '../../src/model/machine.ts';
 import type { Db } from '../../src/store/database.ts';
@@ -23,6 +24,21 @@ export async function onlyInstanceId(world: World): Promise<string> {
 export async function readyInstance(world: World): Promise<string> {
   await world.runUntil('a machine is ready', async () => (await world.count('machines', 'ready')) === 1, 120_000);
   return await onlyInstanceId(world);
+}
+
+const LOOK_MS = 5000;
+
+/** Runs until all work is done and everything that was made for it is gone: rows, launches, and instances in truth. */
+export async function runUntilRest(world: World, what: string, withinMs: number): Promise<void> {
+  const isRest = async (): Promise<boolean> => {
+    if (world.truth.living().length > 0) return false;
+    const { rows } = await sql<{ busy: boolean }>`
+      select exists (select from spillway.machines where state <> 'terminated')
+        or exists (select from spillway.launches where state = 'open')
+        or exists (select from spillway.tasks where state <> 'done') as busy`.execute(world.db);
+    return rows[0]?.busy === false;
+  };
+  await world.runUntil(`all is done and gone after ${what}`, isRest, withinMs, LOOK_MS);
 }
 
 /** End reasons of the machines that are over, in the order of their ids' creation. */

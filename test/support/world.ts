@@ -3,8 +3,11 @@ import { assignTasks, recoverTasks } from '../../src/engine/assign.ts';
 import { AgentBell } from '../../src/engine/bell.ts';
 import { submitTasks } from '../../src/engine/intake.ts';
 import type { EnginePorts } from '../../src/engine/ports.ts';
+import type { StepTimings } from '../../src/jobs/ports.ts';
 import { runStep } from '../../src/jobs/run-step.ts';
 import { accountTick } from '../../src/loops/account.ts';
+import type { LoopPorts } from '../../src/loops/ports.ts';
+import { createLead } from '../../src/loops/lead.ts';
 import { planTick, type PlanTick } from '../../src/loops/plan.ts';
 import { pricesTick } from '../../src/loops/prices.ts';
 import { ringTick } from '../../src/loops/ring.ts';
@@ -30,6 +33,7 @@ import { WorldTaskQueues, WorldWakeQueue } from './world-queues.ts';
 import { WorldTime } from './world-time.ts';
 import { WorldTruth } from './world-truth.ts';
 
+const TIMINGS: StepTimings = { bootPollMs: 5000, joinPollMs: 5000, drainPollMs: 5000, terminatePollMs: 10_000 };
 const LOOPS = { plan: 5, sweep: 10, ring: 5, assign: 2, recover: 7, account: 300, prices: 900 } as const;
 export type WorldLoop = keyof typeof LOOPS;
 
@@ -48,12 +52,16 @@ export interface WorldOptions {
   readonly everyS?: Partial<Record<WorldLoop, number>>;
   readonly types?: readonly string[];
   readonly seed?: number;
+  /** How often waiting steps look again; default: every five to ten seconds. */
+  readonly timings?: StepTimings;
   /** Seconds between reports of the agents; their leases last six times as long. Default 5. */
   readonly heartbeatS?: number;
   /** Every job is handled by two workers at the same time. */
   readonly twins?: boolean;
   /** Steps may meet bugs; elsewhere one ends the test. */
   readonly bugs?: boolean;
+  /** Every job is handled a second time as soon as it is done, and every loop turns twice. */
+  readonly again?: boolean;
 }
 
 /**
@@ -109,12 +117,7 @@ export class World {
     this.truth = new WorldTruth(this.regions, () => [...this.hosts.listAgents(), ...this.localAgents], this.hosts);
     this.engine = this.buildEngine();
     this.process = this.buildProcess();
-    void this.wake.consume(async (job) => {
-      const [outcome] = await Promise.all(
-        Array.from({ length: options.twins === true ? 2 : 1 }, () => this.handle(job)),
-      );
-      return outcome ?? { kind: 'done' };
-    });
+    void this.wake.consume(async (job) => await this.repeatedly(async () => await this.handle(job)));
     for (const name of Object.keys(LOOPS) as WorldLoop[]) this.schedule(name);
   }
 
@@ -126,13 +129,18 @@ export class World {
     });
   }
 
-  /** Runs until something holds, looked at once a virtual second; fails when it does not within `withinMs`. */
-  async runUntil(what: string, holds: () => boolean | Promise<boolean>, withinMs = 3_600_000): Promise<void> {
+  /** Runs until something holds, looked at every `lookMs` of virtual time; fails when it does not within `withinMs`. */
+  async runUntil(
+    what: string,
+    holds: () => boolean | Promise<boolean>,
+    withinMs = 3_600_000,
+    lookMs = 1000,
+  ): Promise<void> {
     let held = await holds();
-    let lookAtMs = this.time.nowMs() + 1000;
+    let lookAtMs = this.time.nowMs() + lookMs;
     const look = async (): Promise<boolean> => {
       if (this.time.nowMs() < lookAtMs) return false;
-      lookAtMs = this.time.nowMs() + 1000;
+      lookAtMs = this.time.nowMs() + lookMs;
       held = await holds();
       return held;
     };
@@ -183,8 +191,22 @@ export class World {
 
   /** One turn of a loop, now. Failures that a real process outlives are noted, everything else is a bug and thrown. */
   async turn(name: WorldLoop): Promise<void> {
+    let rivals = 0;
+    await this.repeatedly(async () => {
+      rivals += 1;
+      // The second of two at once belongs to another process: a process does not turn a loop twice at a time.
+      await this.turnOnce(name, this.options.twins === true ? { lead: this.leadOf(`rival-${rivals}`) } : {});
+    });
+  }
+
+  private leadOf(holder: string): LoopPorts['lead'] {
+    const { time: clock, log } = this;
+    return createLead({ leadership: this.stores.leadership, clock, log, holder });
+  }
+
+  private async turnOnce(name: WorldLoop, changes: Partial<LoopPorts>): Promise<void> {
     await this.outliving(name, async () => {
-      const { loops } = this.process;
+      const loops = { ...this.process.loops, ...changes };
       if (name === 'plan') this.plans.push(await planTick(loops));
       else if (name === 'sweep') await sweepTick(loops);
       else if (name === 'ring') await ringTick(loops);
@@ -212,6 +234,7 @@ export class World {
         if (code === 'INTERNAL') this.bugs.push(kind);
         else this.outlived.push(`${kind} step: ${code}`);
       },
+      timings: this.options.timings ?? TIMINGS,
       wakePlanner: () => this.wakePlanner(),
       notifyAgents: (agentIds) => this.nudge(new Set(agentIds)),
     });
@@ -268,6 +291,15 @@ export class World {
       }
       return outcome;
     });
+  }
+
+  private async repeatedly<T>(work: () => Promise<T>): Promise<T> {
+    if (this.options.twins === true) {
+      const [first] = await Promise.all([work(), work()]);
+      return first;
+    }
+    const outcome = await work();
+    return this.options.again === true ? await work() : outcome;
   }
 
   private async outliving<T>(what: string, work: () => Promise<T>): Promise<T | { readonly kind: 'done' }> {

