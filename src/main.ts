@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 
-import { createEc2Cloud, type Ec2Cloud } from './cloud/ec2.ts';
+import type { Ec2Cloud } from './cloud/ec2.ts';
 import { formatListen } from './config/parsers.ts';
 import type { Config } from './config/types.ts';
 import { AgentBell } from './engine/bell.ts';
@@ -23,6 +23,7 @@ import { renderEnvFile } from './ssh/quote.ts';
 import { createShell } from './ssh/shell.ts';
 import { ensureInstallationValue } from './store/installation.ts';
 import { listPriceUsdPerHour } from './cost/catalogue.ts';
+import { openCloud } from './wiring/cloud.ts';
 import { createCredentials } from './wiring/credentials.ts';
 import { ensureDeploymentKey } from './wiring/deployment-key.ts';
 import { listenOnSocket, listenOnTcp } from './wiring/listeners.ts';
@@ -103,6 +104,7 @@ interface Foundation {
   readonly policies: PolicyBook;
   readonly stores: Stores;
   readonly queues: Queues;
+  readonly metrics: ReturnType<typeof createMetrics>;
   readonly cloud: Ec2Cloud;
   readonly owner: string;
   readonly deploymentKey: Buffer;
@@ -110,13 +112,12 @@ interface Foundation {
 
 async function startService(config: Config, log: ReturnType<typeof createLogger>, opened: Opened): Promise<PolicyBook> {
   const foundation = await openFoundation(config, log, opened);
-  const { policies, stores, queues } = foundation;
+  const { policies, stores, queues, metrics } = foundation;
   const bell = new AgentBell();
   let running: Loops | null = null;
   const wake = (name: 'plan' | 'assign'): void => running?.[name].wake();
   const engine = buildEnginePorts(foundation, bell, wake);
   const loops = buildLoopPorts(foundation, bell);
-  const metrics = createMetrics(await readVersion());
   const actions = createOperatorActions({
     loops,
     engine,
@@ -172,13 +173,10 @@ async function openFoundation(
     wakeLockMs: WAKE_LOCK_MS,
   });
   opened.add('queue', async () => await queues.close());
-  const cloud = await createEc2Cloud({
-    clock: systemClock,
-    timeouts: { requestMs: config.awsRequestTimeoutMs },
-    logger: log,
-  });
+  const metrics = createMetrics(await readVersion());
+  const cloud = await openCloud({ config, log, budget: stores.apiBudget, meter: metrics });
   opened.add('EC2 connections', async () => cloud.close());
-  return { config, log, policies, stores, queues, cloud, owner, deploymentKey };
+  return { config, log, policies, stores, queues, metrics, cloud, owner, deploymentKey };
 }
 
 function buildEnginePorts(

@@ -20,7 +20,10 @@ const READS = API_RATES['non-mutating'].calls;
 async function takeMany(budgets: readonly ApiBudget[], asked: number, instances = 0): Promise<number> {
   const bucket = instances === 0 ? 'non-mutating' : 'terminate';
   const outcomes = await Promise.all(
-    Array.from({ length: asked }, (_, index) => budgets[index % budgets.length]?.take(REGION, bucket, instances)),
+    Array.from(
+      { length: asked },
+      async (_, index) => await budgets[index % budgets.length]?.take(REGION, bucket, instances),
+    ),
   );
   return outcomes.filter((outcome) => outcome?.kind === 'taken').length;
 }
