@@ -4,13 +4,14 @@
  */
 import { parseArgs } from 'node:util';
 import { nearestWord } from '../src/model/units.ts';
+import { ec2Calls } from './ec2-calls.ts';
 import { heartbeatsHttp } from './heartbeats-http.ts';
 import { heartbeats } from './heartbeats.ts';
 import { planner } from './planner.ts';
 import type { Bench } from './support/bench.ts';
 import { timeToReady } from './time-to-ready.ts';
 
-const BENCHES: readonly Bench[] = [planner, heartbeats, heartbeatsHttp, timeToReady];
+const BENCHES: readonly Bench[] = [planner, heartbeats, heartbeatsHttp, timeToReady, ec2Calls];
 const USAGE = 'usage: npm run bench -- [--list] [NAME...]';
 
 const interrupted = new AbortController();
