@@ -4,6 +4,7 @@
  */
 import { parseArgs } from 'node:util';
 import { nearestWord } from '../src/model/units.ts';
+import { ec2Calls } from './ec2-calls.ts';
 import { heartbeatsHttp } from './heartbeats-http.ts';
 import { heartbeats } from './heartbeats.ts';
 import { planner } from './planner.ts';
@@ -12,7 +13,7 @@ import { restart } from './restart.ts';
 import { survive } from './survive.ts';
 import { timeToReady } from './time-to-ready.ts';
 
-const BENCHES: readonly Bench[] = [planner, heartbeats, heartbeatsHttp, timeToReady, restart, survive];
+const BENCHES: readonly Bench[] = [planner, heartbeats, heartbeatsHttp, timeToReady, restart, survive, ec2Calls];
 const USAGE = 'usage: npm run bench -- [--list] [NAME...]';
 
 const interrupted = new AbortController();

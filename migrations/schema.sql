@@ -168,6 +168,24 @@ create table spillway.agents (
   constraint agents_used_memory_mib_check CHECK ((used_memory_mib >= 0))
 );
 
+create table spillway.api_buckets (
+  region text not null,
+  bucket text not null,
+  call_tokens double precision not null,
+  instance_tokens double precision not null,
+  refilled_at timestamp with time zone not null,
+  rate_factor double precision default 1 not null,
+  blocked_until timestamp with time zone,
+  strikes integer default 0 not null,
+  calls bigint default 0 not null,
+  backoffs bigint default 0 not null,
+  constraint api_buckets_pkey PRIMARY KEY (region, bucket),
+  constraint api_buckets_call_tokens_check CHECK ((call_tokens >= (0)::double precision)),
+  constraint api_buckets_instance_tokens_check CHECK ((instance_tokens >= (0)::double precision)),
+  constraint api_buckets_rate_factor_check CHECK (((rate_factor > (0)::double precision) AND (rate_factor <= (1)::double precision))),
+  constraint api_buckets_strikes_check CHECK ((strikes >= 0))
+);
+
 create table spillway.charges (
   id bigint generated always as identity not null,
   machine_id text not null,
@@ -336,6 +354,7 @@ create table spillway.machines (
   missing_listings integer default 0 not null,
   end_reason text,
   end_detail text,
+  terminate_again_at timestamp with time zone,
   step_failures integer default 0 not null,
   step_error text,
   trace_id text default ''::text not null,
@@ -457,6 +476,7 @@ CREATE INDEX machine_events_machine ON spillway.machine_events USING btree (mach
 CREATE UNIQUE INDEX machine_events_one_per_change ON spillway.machine_events USING btree (machine_id, revision) WHERE (from_state IS DISTINCT FROM to_state);
 CREATE INDEX machines_launch ON spillway.machines USING btree (launch_id);
 CREATE INDEX machines_live ON spillway.machines USING btree (wake_at) WHERE (state <> 'terminated'::text);
+CREATE INDEX machines_terminating ON spillway.machines USING btree (state_since) WHERE (state = 'terminating'::text);
 CREATE INDEX machines_uncharged ON spillway.machines USING btree (id) WHERE ((launch_time IS NOT NULL) AND ((ended_at IS NULL) OR (charged_through IS NULL) OR (charged_through < ended_at)));
 CREATE INDEX machines_workload ON spillway.machines USING btree (workload) WHERE (state <> 'terminated'::text);
 CREATE INDEX plans_decided_at ON spillway.plans USING btree (decided_at);

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 
-import { createEc2Cloud, type Ec2Cloud } from './cloud/ec2.ts';
+import type { Ec2Cloud } from './cloud/ec2.ts';
 import { formatListen } from './config/parsers.ts';
 import type { Config } from './config/types.ts';
 import { AgentBell } from './engine/bell.ts';
@@ -18,6 +18,7 @@ import { renderEnvFile } from './ssh/quote.ts';
 import { createShell } from './ssh/shell.ts';
 import { ensureInstallationValue } from './store/installation.ts';
 import { listPriceUsdPerHour } from './cost/catalogue.ts';
+import { openCloud } from './wiring/cloud.ts';
 import { createCredentials } from './wiring/credentials.ts';
 import { ensureDeploymentKey } from './wiring/deployment-key.ts';
 import { nameHolder } from './wiring/holder.ts';
@@ -69,6 +70,7 @@ interface Foundation {
   readonly policies: PolicyBook;
   readonly stores: Stores;
   readonly queues: Queues;
+  readonly metrics: ReturnType<typeof createMetrics>;
   readonly cloud: Ec2Cloud;
   readonly owner: string;
   readonly deploymentKey: Buffer;
@@ -78,13 +80,10 @@ interface Foundation {
 
 async function startService(config: Config, log: ReturnType<typeof createLogger>, opened: Opened): Promise<PolicyBook> {
   const foundation = await openFoundation(config, log, opened);
-  const { policies, stores, queues } = foundation;
+  const { policies, stores, queues, metrics } = foundation;
   let running: Loops | null = null;
-  const metrics = createMetrics(await readVersion());
   const agentUrl = new LateText();
-  const parts = assembleService(
-    await reachOutside(foundation, { metrics, agentUrl, wake: (name) => running?.[name].wake() }),
-  );
+  const parts = assembleService(await reachOutside(foundation, { agentUrl, wake: (name) => running?.[name].wake() }));
   const { loops, engine, gateway } = parts;
   const actions = createOperatorActions({
     loops,
@@ -149,18 +148,15 @@ async function openFoundation(
     wakeLockMs: waitMs('queue.wake-lock'),
   });
   opened.add('queue', async () => await queues.close());
-  const cloud = await createEc2Cloud({
-    clock: systemClock,
-    timeouts: { requestMs: config.awsRequestTimeoutMs },
-    logger: log,
-  });
+  const metrics = createMetrics(await readVersion());
+  const cloud = await openCloud({ config, log, budget: stores.apiBudget, meter: metrics });
   opened.add('EC2 connections', async () => cloud.close());
   const settleMs = settlingMs({
     silentMs: await stores.leadership.silenceMs(waitMs('leader.lease')),
     heartbeatMs: config.heartbeatIntervalMs,
     freshnessMs: policies.current().map(({ policy }) => policy.demand.freshnessMs),
   });
-  return { config, log, policies, stores, queues, cloud, owner, deploymentKey, settleMs };
+  return { config, log, policies, stores, queues, metrics, cloud, owner, deploymentKey, settleMs };
 }
 
 interface WorkParts {
@@ -213,14 +209,13 @@ class LateText {
 }
 
 interface LateParts {
-  readonly metrics: ReturnType<typeof createMetrics>;
   /** Where agents reach this service: known once its port is bound. */
   readonly agentUrl: LateText;
   readonly wake: (name: 'plan' | 'assign') => void;
 }
 
-async function reachOutside(foundation: Foundation, { metrics, agentUrl, wake }: LateParts): Promise<ServiceOutside> {
-  const { config, log, policies, stores, queues, cloud, owner, deploymentKey } = foundation;
+async function reachOutside(foundation: Foundation, { agentUrl, wake }: LateParts): Promise<ServiceOutside> {
+  const { config, log, policies, stores, queues, metrics, cloud, owner, deploymentKey } = foundation;
   return {
     clock: systemClock,
     ids: systemIds,

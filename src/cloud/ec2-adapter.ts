@@ -9,7 +9,7 @@ import {
   RunInstancesCommand,
   TerminateInstancesCommand,
 } from '@aws-sdk/client-ec2';
-import type { DescribeSpotPriceHistoryCommandInput } from '@aws-sdk/client-ec2';
+import type { DescribeSpotPriceHistoryCommandInput, EC2Client } from '@aws-sdk/client-ec2';
 import { AppError, describeError } from '../model/errors.ts';
 import type { InstanceType } from '../model/offering.ts';
 import type { ClockTimes } from '../model/clock-times.ts';
@@ -26,8 +26,9 @@ import type {
   TerminateOutcome,
 } from '../ports/cloud.ts';
 import { readAwsFailure, toCloudError, toRunOutcome } from './aws-errors.ts';
+import { openCallGate, type CallGate } from './call-gate.ts';
 import { DEFAULT_EC2_TIMEOUTS, SignDeadlineError, fenceSigning, openRegion, withDeadline } from './ec2-client.ts';
-import type { Ec2Timeouts, RegionClients } from './ec2-client.ts';
+import type { Ec2Timeouts } from './ec2-client.ts';
 import type { Log } from '../ports/log.ts';
 import type { Ec2Cloud, Ec2CloudOptions } from './ec2.ts';
 import {
@@ -63,22 +64,24 @@ interface Ec2Context {
   readonly clock: Clock;
   readonly timeouts: Ec2Timeouts;
   readonly logger: Pick<Log, 'warn'> | null;
-  readonly clientsOf: (region: string) => RegionClients;
+  readonly gate: CallGate;
+  readonly clientOf: (region: string) => EC2Client;
   readonly images: Map<string, ImageFacts>;
 }
 
 /** Behind `createEc2Cloud`; this file loads the SDK. */
 export function openEc2Cloud(options: Ec2CloudOptions): Ec2Cloud {
   const timeouts = { ...DEFAULT_EC2_TIMEOUTS, ...options.timeouts };
-  const regions = new Map<string, RegionClients>();
+  const regions = new Map<string, EC2Client>();
   const context: Ec2Context = {
     clock: options.clock,
     timeouts,
     logger: options.logger ?? null,
-    clientsOf: (region) => {
-      const clients = regions.get(region) ?? openRegion(region, timeouts);
-      regions.set(region, clients);
-      return clients;
+    gate: options.gate ?? openCallGate({ clock: options.clock }),
+    clientOf: (region) => {
+      const client = regions.get(region) ?? openRegion(region, timeouts);
+      regions.set(region, client);
+      return client;
     },
     images: new Map(),
   };
@@ -93,10 +96,7 @@ export function openEc2Cloud(options: Ec2CloudOptions): Ec2Cloud {
     consoleOutput: (region, instanceId) => consoleOutput(context, region, instanceId),
     describeImages: (region, imageIds) => describeImages(context, region, imageIds),
     close: () => {
-      for (const { reads, launches } of regions.values()) {
-        reads.destroy();
-        launches.destroy();
-      }
+      for (const client of regions.values()) client.destroy();
       regions.clear();
     },
   };
@@ -111,7 +111,7 @@ async function runInstances(context: Ec2Context, request: RunRequest): Promise<R
   const command = new RunInstancesCommand(toRunInput(request));
   fenceSigning(command, context.clock, request.signBefore);
   try {
-    const client = context.clientsOf(request.region).launches;
+    const client = context.clientOf(request.region);
     const answer = await withDeadline(context.timeouts.callMs, (abortSignal) => client.send(command, { abortSignal }));
     const instances = (answer.Instances ?? []).map(toLaunchedInstance).filter((instance) => instance !== null);
     // A success without instances is an answer that was damaged on its way: EC2 gives at least MinCount.
@@ -134,8 +134,8 @@ async function listInstances(context: Ec2Context, region: string, owner: string)
   const startedAtMs = context.clock.nowMs();
   const pages = await readAllPages(context, `list instances in ${region}`, async (NextToken) => {
     const input = { Filters: [{ Name: `tag:${OWNER_TAG}`, Values: [owner] }], MaxResults: PAGE_SIZE, NextToken };
-    const answer = await send(context, (abortSignal) =>
-      context.clientsOf(region).reads.send(new DescribeInstancesCommand(input), { abortSignal }),
+    const answer = await read(context, [region, 'DescribeInstances'], (client, options) =>
+      client.send(new DescribeInstancesCommand(input), options),
     );
     const items = (answer.Reservations ?? []).flatMap((reservation) => reservation.Instances ?? []);
     return { items, nextToken: answer.NextToken };
@@ -163,7 +163,8 @@ async function terminateInstances(
   const command = new TerminateInstancesCommand({ InstanceIds: [...instanceIds] });
   if (signBefore !== null) fenceSigning(command, context.clock, signBefore);
   try {
-    await send(context, (abortSignal) => context.clientsOf(region).reads.send(command, { abortSignal }));
+    const client = context.clientOf(region);
+    await withDeadline(context.timeouts.callMs, (abortSignal) => client.send(command, { abortSignal }));
     return { kind: 'accepted' };
   } catch (error) {
     if (error instanceof SignDeadlineError) return { kind: 'late' };
@@ -188,10 +189,8 @@ function readMissingIds(error: unknown, asked: readonly string[]): readonly stri
 async function listInstanceTypes(context: Ec2Context, region: string): Promise<readonly InstanceType[]> {
   const doing = `list instance types in ${region}`;
   const pages = await readAllPages(context, doing, async (NextToken) => {
-    const answer = await send(context, (abortSignal) =>
-      context
-        .clientsOf(region)
-        .reads.send(new DescribeInstanceTypesCommand({ MaxResults: TYPE_PAGE_SIZE, NextToken }), { abortSignal }),
+    const answer = await read(context, [region, 'DescribeInstanceTypes'], (client, options) =>
+      client.send(new DescribeInstanceTypesCommand({ MaxResults: TYPE_PAGE_SIZE, NextToken }), options),
     );
     return { items: answer.InstanceTypes ?? [], nextToken: answer.NextToken };
   });
@@ -207,8 +206,8 @@ async function describeSubnets(
 ): Promise<readonly SubnetFacts[]> {
   if (subnetIds.length === 0) return [];
   try {
-    const answer = await send(context, (abortSignal) =>
-      context.clientsOf(region).reads.send(new DescribeSubnetsCommand({ SubnetIds: [...subnetIds] }), { abortSignal }),
+    const answer = await read(context, [region, 'DescribeSubnets'], (client, options) =>
+      client.send(new DescribeSubnetsCommand({ SubnetIds: [...subnetIds] }), options),
     );
     return (answer.Subnets ?? []).map(toSubnetFacts).filter((facts) => facts !== null);
   } catch (error) {
@@ -234,8 +233,8 @@ async function listSpotPrices(
         MaxResults: PAGE_SIZE,
         NextToken,
       };
-      const answer = await send(context, (abortSignal) =>
-        context.clientsOf(query.region).reads.send(new DescribeSpotPriceHistoryCommand(input), { abortSignal }),
+      const answer = await read(context, [query.region, 'DescribeSpotPriceHistory'], (client, options) =>
+        client.send(new DescribeSpotPriceHistoryCommand(input), options),
       );
       return { items: answer.SpotPriceHistory ?? [], nextToken: answer.NextToken };
     });
@@ -246,8 +245,8 @@ async function listSpotPrices(
 
 async function consoleOutput(context: Ec2Context, region: string, instanceId: string): Promise<string | null> {
   try {
-    const answer = await send(context, (abortSignal) =>
-      context.clientsOf(region).reads.send(new GetConsoleOutputCommand({ InstanceId: instanceId }), { abortSignal }),
+    const answer = await read(context, [region, 'GetConsoleOutput'], (client, options) =>
+      client.send(new GetConsoleOutputCommand({ InstanceId: instanceId }), options),
     );
     const text = Buffer.from(answer.Output ?? '', 'base64').toString('utf8');
     return text === '' ? null : text;
@@ -266,8 +265,8 @@ async function describeImages(
   const unknown = imageIds.filter((id) => !context.images.has(`${region}/${id}`));
   if (unknown.length > 0) {
     const doing = `describe the images ${unknown.join(', ')} in ${region}`;
-    const answer = await send(context, (abortSignal) =>
-      context.clientsOf(region).reads.send(new DescribeImagesCommand({ ImageIds: unknown }), { abortSignal }),
+    const answer = await read(context, [region, 'DescribeImages'], (client, options) =>
+      client.send(new DescribeImagesCommand({ ImageIds: unknown }), options),
     ).catch((error: unknown) => {
       throw toCloudError(error, doing);
     });
@@ -284,8 +283,17 @@ function missingImage(imageId: string, region: string): never {
   });
 }
 
-function send<T>(context: Ec2Context, call: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  return withDeadline(context.timeouts.callMs, call);
+type Send<T> = (client: EC2Client, options: { readonly abortSignal: AbortSignal }) => Promise<T>;
+
+/** One page of anything that changes nothing: by way of the gate, within the deadline of a call. */
+function read<T>(
+  { gate, timeouts, clientOf }: Ec2Context,
+  [region, action]: readonly [region: string, action: string],
+  send: Send<T>,
+): Promise<T> {
+  return gate.read({ region, action, deadlineMs: timeouts.callMs }, (leftMs) =>
+    withDeadline(leftMs, (abortSignal) => send(clientOf(region), { abortSignal })),
+  );
 }
 
 async function readAllPages<T>(

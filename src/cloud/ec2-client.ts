@@ -10,7 +10,7 @@ export interface Ec2Timeouts {
   readonly connectMs: number;
   /** From the request to the first byte of the answer, per try. */
   readonly requestMs: number;
-  /** One call with its tries, credentials and reading of the answer. */
+  /** One call with its wait for a token, its tries, credentials and reading of the answer. */
   readonly callMs: number;
   /** All pages of one listing. */
   readonly listMs: number;
@@ -24,9 +24,11 @@ export const DEFAULT_EC2_TIMEOUTS: Ec2Timeouts = Object.freeze({
   listMs: waitMs('aws.listing'),
 });
 
-/** A read or an idempotent call may be tried three times by the SDK; a launch once, because our replay is its retry. */
-const READ_TRIES_MAX = 3;
-const LAUNCH_TRIES_MAX = 1;
+/**
+ * The SDK sends each call once. Retries are ours alone, because each of them takes a token: the gate repeats reads, steps
+ * repeat launches and terminations.
+ */
+const TRIES_MAX = 1;
 
 /** Thrown instead of signing a request whose time has passed. Nothing was sent. */
 export class SignDeadlineError extends Error {
@@ -36,31 +38,23 @@ export class SignDeadlineError extends Error {
   }
 }
 
-/** The SDK clients of one region. Both use one connection pool and one set of credentials. */
-export interface RegionClients {
-  readonly reads: EC2Client;
-  readonly launches: EC2Client;
-}
-
 /**
- * Clients with nothing but the SDK's standard settings: endpoint, profile and credentials come from its own chain, so
+ * A client with nothing but the SDK's standard settings: endpoint, profile and credentials come from its own chain, so
  * that `AWS_ENDPOINT_URL_EC2` and everything an AWS user already knows work unchanged.
  */
-export function openRegion(region: string, timeouts: Ec2Timeouts): RegionClients {
-  const requestHandler = {
-    connectionTimeout: timeouts.connectMs,
-    requestTimeout: timeouts.requestMs,
-    // Without this the SDK only logs a warning and goes on waiting.
-    throwOnRequestTimeout: true,
-  };
-  const reads = new EC2Client({ region, maxAttempts: READ_TRIES_MAX, requestHandler });
-  const launches = new EC2Client({
+export function openRegion(region: string, timeouts: Ec2Timeouts): EC2Client {
+  return new EC2Client({
     region,
-    maxAttempts: LAUNCH_TRIES_MAX,
-    requestHandler: reads.config.requestHandler,
-    credentials: reads.config.credentials,
+    maxAttempts: TRIES_MAX,
+    // Named, because a profile may ask for `adaptive`: that would be a second back-off, which no replica shares.
+    retryMode: 'standard',
+    requestHandler: {
+      connectionTimeout: timeouts.connectMs,
+      requestTimeout: timeouts.requestMs,
+      // Without this the SDK only logs a warning and goes on waiting.
+      throwOnRequestTimeout: true,
+    },
   });
-  return { reads, launches };
 }
 
 /**

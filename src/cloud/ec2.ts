@@ -1,6 +1,7 @@
 import type { Clock } from '../ports/clock.ts';
 import type { Log } from '../ports/log.ts';
 import type { Cloud } from '../ports/cloud.ts';
+import type { CallGate } from './call-gate.ts';
 import type { Ec2Timeouts } from './ec2-client.ts';
 
 export interface Ec2CloudOptions {
@@ -8,6 +9,8 @@ export interface Ec2CloudOptions {
   /** Those left out come from `DEFAULT_EC2_TIMEOUTS`. */
   readonly timeouts?: Partial<Ec2Timeouts>;
   readonly logger?: Pick<Log, 'warn'>;
+  /** What reads pass, page by page. Left out: one that counts nothing and only tries again. */
+  readonly gate?: CallGate;
 }
 
 /** EC2 through the SDK. */

@@ -65,8 +65,8 @@ async function settle(ports: StepPorts, launch: Launch, outcome: RunOutcome): Pr
       return DONE;
     }
     case 'throttled':
-      ports.log.warn({ launchId: launch.id, code: outcome.code }, 'EC2 throttles launches');
-      return again(jittered(ports, RETRY_MS));
+      ports.log.warn({ launchId: launch.id, code: outcome.code, detail: outcome.message }, 'launch is throttled');
+      return again(retryAfter(ports, outcome));
     case 'unknown':
       ports.log.warn(
         { launchId: launch.id, code: outcome.code },
@@ -95,6 +95,15 @@ async function refuse(ports: StepPorts, launch: Launch, code: string, detail: st
   ports.log.warn({ launchId: launch.id, code, instanceType: launch.body.instanceType }, 'EC2 refused the launch');
   ports.wakePlanner();
   return DONE;
+}
+
+/**
+ * The wait that the bucket names, and up to half of it more: launches that wait for the same token must not come back together.
+ * Where nothing is named, as after an unknown outcome.
+ */
+function retryAfter(ports: StepPorts, { retryAfterMs }: { readonly retryAfterMs?: number }): number {
+  if (retryAfterMs === undefined) return jittered(ports, RETRY_MS);
+  return Math.ceil(retryAfterMs * (1 + ports.ids.random() / 2));
 }
 
 /** 0.75 to 1.25 of the time, so that many launches do not come back in step. */

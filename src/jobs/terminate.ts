@@ -1,12 +1,15 @@
-import { AppError } from '../model/errors.ts';
 import { STATE_DEADLINE_MS, type EndReason, type Machine, type MachineIn } from '../model/machine.ts';
-import { HOUR_MS, MINUTE_MS } from '../model/time.ts';
+import { HOUR_MS, SECOND_MS } from '../model/time.ts';
 import type { MachineRecord } from '../ports/machines.ts';
 import { again, type StepOutcome, type StepPorts } from './ports.ts';
+import { terminateTogether } from './terminate-batch.ts';
 
-/** EC2 ends an instance within a minute or two; asked again after that, because accepted is not done. */
-const ASK_AGAIN_MS = MINUTE_MS;
 const TERMINATE_DEADLINE_MS = STATE_DEADLINE_MS.terminating ?? HOUR_MS;
+/**
+ * Machines that end within this time share one call: one call a second at most, which the bucket of 2.5 a second bears,
+ * however many machines go at once.
+ */
+const GATHER_MS = SECOND_MS;
 
 export function isPastDeadline(record: MachineRecord): boolean {
   const { deadlineAtMs } = record.machine;
@@ -37,25 +40,8 @@ export async function stepTerminating(
   record: MachineRecord,
   machine: MachineIn<'terminating'>,
 ): Promise<StepOutcome> {
-  const asked = record.observed.state === 'shutting-down' && record.nowMs - machine.stateSinceMs < ASK_AGAIN_MS;
-  if (asked) return again(ports.timings.terminatePollMs);
-  const region = record.launch.body.region;
-  try {
-    const outcome = await ports.cloud.terminateInstances(region, [machine.instanceId]);
-    if (outcome.kind === 'not-found') {
-      // Not a proof of absence by itself: the listings that do not show it will be (see `gone.ts`).
-      ports.log.warn(
-        { machineId: machine.id, instanceId: machine.instanceId },
-        'EC2 does not know the instance to terminate',
-      );
-    }
-  } catch (error) {
-    if (!(error instanceof AppError)) throw error;
-    ports.log.warn(
-      { machineId: machine.id, code: error.code, error: error.message },
-      'EC2 could not be asked to terminate',
-    );
-  }
+  const ageMs = record.nowMs - machine.stateSinceMs;
+  if (ageMs < GATHER_MS) return again(GATHER_MS - ageMs);
   if (isPastDeadline(record)) {
     // Set anew, so that this is said once an hour and not with every look.
     await ports.machines.extendDeadline(machine, TERMINATE_DEADLINE_MS, 'terminate-deadline-extended');
@@ -65,5 +51,6 @@ export async function stepTerminating(
     );
   }
   // A listing that shows the end rings by itself; until then, many machines at once must not spend EC2's bucket of calls.
-  return again(record.observed.state === 'shutting-down' ? ASK_AGAIN_MS : ports.timings.terminatePollMs);
+  const waitMs = (record.terminateAgainAtMs ?? 0) - record.nowMs;
+  return again(waitMs > 0 ? waitMs : await terminateTogether(ports, machine, record.launch.body.region));
 }

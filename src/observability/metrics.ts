@@ -1,5 +1,5 @@
 import { Counter, Gauge, Histogram, Registry, type LabelValues } from '@prometheus-io/client';
-import type { StepMeter } from '../ports/meter.ts';
+import type { CloudMeter, StepMeter } from '../ports/meter.ts';
 import type { StatusDocument } from '../ports/reports.ts';
 import type { EpochMs } from '../model/time.ts';
 
@@ -13,7 +13,7 @@ export interface DecisionCount {
 }
 
 /** Everything there is to measure. Each method may be called from anywhere and never throws. */
-export interface Metrics extends StepMeter {
+export interface Metrics extends StepMeter, CloudMeter {
   planned(pass: {
     readonly atMs: EpochMs;
     readonly tookMs: number;
@@ -95,6 +95,7 @@ export function createMetrics(version: string): Metrics {
   const leader = gauge<string>('leader', '1 while this process decides', []);
   return {
     ...counters,
+    ...createCloudCounters(registry),
     planned({ atMs, tookMs, decisions }) {
       lastTick.set({}, atMs / 1000);
       counters.pass(tookMs, decisions);
@@ -128,7 +129,7 @@ function createCounters(registry: Registry): Counters {
   });
   const launches = new Counter({
     name: 'spillway_launch_attempts_total',
-    help: 'RunInstances calls by what became of them',
+    help: 'Attempts at RunInstances by what became of them; `throttled` may be by our own budget',
     labelNames: ['outcome', 'error_class'],
     registers,
   });
@@ -161,6 +162,21 @@ function createCounters(registry: Registry): Counters {
     stepFailed: ({ kind, code }) => stepFailures.inc({ kind, code }),
     joined: (tookMs) => joinSeconds.observe(tookMs / 1000),
     drained: (tookMs) => drainSeconds.observe(tookMs / 1000),
+  };
+}
+
+function createCloudCounters(registry: Registry): CloudMeter {
+  const counter = (name: string, help: string): ((action: string) => void) => {
+    const counted = new Counter({ name: `spillway_ec2_${name}`, help, labelNames: ['action'], registers: [registry] });
+    return (action) => counted.inc({ action });
+  };
+  return {
+    ec2Called: counter('calls_total', 'Calls to EC2, each page and each try'),
+    ec2Throttled: counter('throttles_total', 'Calls that EC2 throttled; all replicas slow down with each'),
+    ec2PutOff: counter(
+      'put_off_total',
+      'Times that a call found no token in our own bucket and waited or came back later',
+    ),
   };
 }
 

@@ -37,7 +37,14 @@ export interface InstanceListing {
 export type RunOutcome =
   | { readonly kind: 'launched'; readonly instances: readonly LaunchedInstance[] }
   | { readonly kind: 'refused'; readonly errorClass: RefusalClass; readonly code: string; readonly message: string }
-  | { readonly kind: 'throttled'; readonly code: string; readonly message: string }
+  | {
+      readonly kind: 'throttled';
+      /** EC2's code, or `LocalBudget` when EC2 was not called, because there was no token for the call. */
+      readonly code: string;
+      readonly message: string;
+      /** No call will go before that; left out = not known. */
+      readonly retryAfterMs?: number;
+    }
   | { readonly kind: 'unknown'; readonly code: string; readonly message: string };
 
 /** `ended`: IdempotentInstanceTerminated, the attempt is over. `mismatch`: the body was edited, a bug to alert on. */
@@ -88,7 +95,9 @@ export type TerminateOutcome =
   /** These ids are not known to EC2; nothing was terminated, because one bad id fails the whole call. */
   | { readonly kind: 'not-found'; readonly instanceIds: readonly string[] }
   /** The moment to sign had passed: nothing was sent. */
-  | { readonly kind: 'late' };
+  | { readonly kind: 'late' }
+  /** Too many calls, by EC2's word or by our own buckets; nothing was terminated, and no call will go before that. */
+  | { readonly kind: 'throttled'; readonly retryAfterMs: number };
 
 /**
  * EC2 as the product uses it. Every call has a deadline; what cannot be a value is thrown as `AppError`

@@ -19,6 +19,8 @@ export interface MachineRecord {
   };
   readonly installedAtMs: EpochMs | null;
   readonly drainIrrevocable: boolean;
+  /** EC2 was asked to end it, or will be, by whoever wrote this; null = nobody has. */
+  readonly terminateAgainAtMs: EpochMs | null;
   readonly agent: MachineAgentFacts | null;
 }
 
@@ -67,6 +69,14 @@ export interface StepFailureRecord {
   readonly pauseMs: (failures: number) => number;
 }
 
+/** Which machines to end together. */
+export interface TerminationClaim {
+  readonly region: string;
+  /** Until then nobody else claims them. */
+  readonly againAfterMs: number;
+  readonly limit: number;
+}
+
 /**
  * Machines by compare-and-set: every write names the revision it read and returns false when it lost the race.
  * `recordFailure` counts failures since the last success or change of state and returns them; null = there is no such row.
@@ -84,6 +94,13 @@ export interface MachineStore {
   markInstalled(id: MachineId): Promise<void>;
   markDrainIrrevocable(machine: Machine): Promise<boolean>;
   extendDeadline(machine: Machine, ms: number, reason: string): Promise<boolean>;
+  /**
+   * Takes the machines of a region that are `terminating` and due to be asked for, this one and those that wait longest first,
+   * so that one call ends all of them; returns their instance ids. Empty when this machine is not due any more.
+   */
+  claimTerminations(id: MachineId, claim: TerminationClaim): Promise<readonly string[]>;
+  /** The call came to nothing for these instances: they are due again after `ms`, and their rows ring then. */
+  putOffTerminations(instanceIds: readonly string[], ms: number): Promise<void>;
   /** Replaces the machine's one-time enrolment by a new one; only the hash is stored. */
   issueEnrolment(
     id: MachineId,

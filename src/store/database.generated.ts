@@ -37,6 +37,19 @@ export interface AgentsTable {
   removed_at: Timestamp | null;
 }
 
+export interface ApiBucketsTable {
+  region: string;
+  bucket: string;
+  call_tokens: number;
+  instance_tokens: number;
+  refilled_at: Timestamp;
+  rate_factor: Generated<number>;
+  blocked_until: Timestamp | null;
+  strikes: Generated<number>;
+  calls: Generated<number>;
+  backoffs: Generated<number>;
+}
+
 export interface ChargesTable {
   id: Identity<number>;
   machine_id: string;
@@ -171,6 +184,7 @@ export interface MachinesTable {
   missing_listings: Generated<number>;
   end_reason: string | null;
   end_detail: string | null;
+  terminate_again_at: Timestamp | null;
   step_failures: Generated<number>;
   step_error: string | null;
   trace_id: Generated<string>;
@@ -256,6 +270,7 @@ export interface UnavailableOfferingsTable {
 /** All tables, for `new Kysely<Database>(...).withSchema('spillway')`. */
 export interface Database {
   agents: AgentsTable;
+  api_buckets: ApiBucketsTable;
   charges: ChargesTable;
   enrolments: EnrolmentsTable;
   installation: InstallationTable;

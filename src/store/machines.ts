@@ -12,6 +12,7 @@ import { givenBack } from './give-back.ts';
 import { writeMachineEvent } from './machine-events.ts';
 import { machineColumns, toMachine } from './machine-rows.ts';
 import { recordStepFailure, wakeRowAfter } from './step-rows.ts';
+import { createTerminations } from './terminations.ts';
 
 /** Machines as rows; every change of state is a compare-and-set with its event in the same transaction. */
 export function createMachineStore(db: Db): MachineStore {
@@ -63,6 +64,8 @@ export function createMachineStore(db: Db): MachineStore {
         return true;
       }),
 
+    ...createTerminations(db),
+
     issueEnrolment: async (id, tokenHash, labels, ttlMs) =>
       await inTransaction(db, async (tx) => {
         // Older ones stay good until they expire: the script of a join that was cut off may still be about to use its own.
@@ -97,6 +100,7 @@ async function readMachine(db: Db, id: MachineId): Promise<MachineRecord | null>
     observed: observedOf(row),
     installedAtMs: toMs(row.installed_at),
     drainIrrevocable: row.drain_irrevocable,
+    terminateAgainAtMs: toMs(row.terminate_again_at),
     agent: agentFactsOf(row),
   };
 }
@@ -129,6 +133,7 @@ async function selectMachine(db: Db, id: MachineId) {
       'm.missing_listings',
       'm.installed_at',
       'm.drain_irrevocable',
+      'm.terminate_again_at',
     ])
     .select(['l.nonce', 'l.state as launch_state', 'l.body', 'l.created_at as launch_created_at'])
     .select(['a.id as live_agent_id', 'a.last_seen_at', 'a.cordoned', 'a.cordon_acked_at', 'a.running_tasks'])

@@ -5,6 +5,7 @@ import { redactUrl } from '../config/redact-url.ts';
 import { AppError } from '../model/errors.ts';
 import type { Log } from '../ports/log.ts';
 import { createAgentStore } from '../store/agents.ts';
+import { createApiBuckets } from '../store/api-buckets.ts';
 import { createDatabase, type Db } from '../store/database.ts';
 import { startEmbeddedPostgres } from '../store/embedded-postgres.ts';
 import { createLaunchStore } from '../store/launches.ts';
@@ -94,6 +95,7 @@ export function buildStores(
 ) {
   return {
     leadership: translatingErrors(createLeadership(decider, isHolderGone)),
+    apiBudget: translatingErrors(createApiBuckets(decider)),
     planning: translatingErrors(createPlanningStore(decider)),
     machines: translatingErrors(createMachineStore(decider)),
     launches: translatingErrors(createLaunchStore(decider)),

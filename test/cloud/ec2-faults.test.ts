@@ -5,9 +5,11 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { openCallGate } from '../../src/cloud/call-gate.ts';
 import { createEc2Cloud } from '../../src/cloud/ec2.ts';
 import type { Ec2Cloud } from '../../src/cloud/ec2.ts';
+import type { ApiBudget } from '../../src/ports/api-budget.ts';
 import type { Clock } from '../../src/ports/clock.ts';
 import { freePort } from '../support/server-program.ts';
 import { realClock } from '../support/clock.ts';
@@ -51,6 +53,7 @@ beforeEach(async () => {
 afterEach(() => {
   cloud.close();
   restore();
+  vi.unstubAllEnvs();
 });
 
 function xml(status: number, text: string): Answer {
@@ -257,13 +260,41 @@ describe('a listing', () => {
     ['InternalError', 500, 'AWS_UNREACHABLE'],
   ])('that fails from the start with %s throws', async (code, status, appCode) => {
     answer = ec2Error(status, code);
-    // The SDK waits longer between tries when it is throttled.
-    const patient = await createEc2Cloud({ clock: realClock, timeouts: { ...timeouts, callMs: 10_000 } });
-    await expect(patient.listInstances(REGION, 'test').finally(() => patient.close())).rejects.toMatchObject({
+    await expect(cloud.listInstances(REGION, 'test')).rejects.toMatchObject({
       code: appCode,
       remedy: expect.stringMatching(/\w/),
       details: { awsCode: code, httpStatus: status },
     });
+  });
+
+  test('is sent three times at most, whatever the SDK is told to try', async () => {
+    vi.stubEnv('AWS_MAX_ATTEMPTS', '7');
+    vi.stubEnv('AWS_RETRY_MODE', 'adaptive');
+    answer = ec2Error(500, 'InternalError');
+    const told = await createEc2Cloud({ clock: realClock, timeouts });
+    await expect(told.listInstances(REGION, 'test').finally(() => told.close())).rejects.toMatchObject({
+      code: 'AWS_UNREACHABLE',
+    });
+    expect(requests.length).toBe(3);
+  });
+
+  test('passes the gate once for each page', async () => {
+    answer = (response, request) => {
+      const page = requests.at(-1)?.get('NextToken');
+      (page === 'two' ? listing(['i-2'], '') : listing(['i-1'], 'two'))(response, request);
+    };
+    const taken: string[] = [];
+    const budget: ApiBudget = {
+      take: async (region, bucket, instances) => {
+        taken.push(`${requests.length} sent: ${region} ${bucket} ${instances}`);
+        return { kind: 'taken' };
+      },
+      reportThrottle: async () => 0,
+    };
+    const gate = openCallGate({ clock: realClock, budget });
+    const gated = await createEc2Cloud({ clock: realClock, timeouts, gate });
+    await gated.listInstances(REGION, 'test').finally(() => gated.close());
+    expect(taken).toEqual([`0 sent: ${REGION} non-mutating 0`, `1 sent: ${REGION} non-mutating 0`]);
   });
 
   test(`of an endpoint that hangs ends in time as AWS_UNREACHABLE ${shows('aws.request')}`, async () => {
@@ -295,6 +326,12 @@ describe('terminating', () => {
   test('never calls one missing that EC2 did not name', async () => {
     answer = ec2Error(400, 'InvalidInstanceID.NotFound', 'some do not exist');
     await expect(cloud.terminateInstances(REGION, ids)).rejects.toMatchObject({ code: 'AWS_CONFIG' });
+  });
+
+  test('is sent once, because its step repeats it', async () => {
+    answer = ec2Error(503, 'Unavailable');
+    await expect(cloud.terminateInstances(REGION, ids)).rejects.toMatchObject({ code: 'AWS_UNREACHABLE' });
+    expect(requests.length).toBe(1);
   });
 
   test.each([

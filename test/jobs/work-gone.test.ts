@@ -42,6 +42,7 @@ function record(agent: Partial<MachineAgentFacts> | null, changes: Partial<Machi
     observed: { state: 'running', atMs: NOW, endCode: null, missingListings: 0 },
     installedAtMs: NOW - 50 * MINUTE,
     drainIrrevocable: false,
+    terminateAgainAtMs: null,
     agent:
       agent === null
         ? null

@@ -49,6 +49,18 @@ test('counts decisions by what and why, and times in seconds', async () => {
   expect(text).toContain('spillway_launch_attempts_total{outcome="refused",error_class="capacity"} 1');
 });
 
+test('counts calls to EC2, their throttles and those that found no token, by action', async () => {
+  const metrics = createMetrics('1.2.3');
+  metrics.ec2Called('DescribeInstances');
+  metrics.ec2Called('DescribeInstances');
+  metrics.ec2Throttled('RunInstances');
+  metrics.ec2PutOff('TerminateInstances');
+  const text = await metrics.render();
+  expect(text).toContain('spillway_ec2_calls_total{action="DescribeInstances"} 2');
+  expect(text).toContain('spillway_ec2_throttles_total{action="RunInstances"} 1');
+  expect(text).toContain('spillway_ec2_put_off_total{action="TerminateInstances"} 1');
+});
+
 test('label values from outside are capped', async () => {
   const metrics = createMetrics('1.2.3');
   const decisions = Array.from({ length: 1500 }, (_, index) => ({

@@ -11,7 +11,7 @@ import { type Page, readPages } from '../../src/cloud/pages.ts';
 import { lateBy } from '../../src/model/clock-times.ts';
 import { toRunInput } from '../../src/cloud/run-input.ts';
 import type { Clock } from '../../src/ports/clock.ts';
-import type { Cloud, InstanceListing, RunOutcome, RunRequest } from '../../src/ports/cloud.ts';
+import type { Cloud, ImageFacts, InstanceListing, RunOutcome, RunRequest } from '../../src/ports/cloud.ts';
 import { Ec2Error } from '../../src/simulator/ec2-error.ts';
 import type { Ec2Action, Ec2Input, Ec2Output, Region } from '../../src/simulator/region.ts';
 
@@ -29,6 +29,7 @@ export interface RegionCloudOptions {
 /** The simulated region as the product's `Cloud`, in process: the adapter's own mapping, without the wire. */
 export function createRegionCloud(options: RegionCloudOptions): Cloud {
   const { clock } = options;
+  const images = new Map<string, ImageFacts>();
   const call = <A extends Ec2Action>(regionName: string, action: A, input: Ec2Input<A>): Ec2Output<A> => {
     const region = options.regions.get(regionName);
     if (region === undefined) throw sdkError('TimeoutError', `no such region: ${regionName}`);
@@ -70,8 +71,15 @@ export function createRegionCloud(options: RegionCloudOptions): Cloud {
     },
 
     async describeImages(region, imageIds) {
-      const answer = asking('describe images', () => call(region, 'DescribeImages', { ImageIds: [...imageIds] }));
-      return (answer.Images ?? []).map(toImageFacts).filter((image) => image !== null);
+      // Remembered as the adapter does: an image never changes.
+      const unknown = imageIds.filter((id) => !images.has(`${region}/${id}`));
+      if (unknown.length > 0) {
+        const answer = asking('describe images', () => call(region, 'DescribeImages', { ImageIds: unknown }));
+        for (const facts of (answer.Images ?? []).map(toImageFacts)) {
+          if (facts !== null) images.set(`${region}/${facts.imageId}`, facts);
+        }
+      }
+      return imageIds.flatMap((id) => images.get(`${region}/${id}`) ?? []);
     },
 
     async describeSubnets(region, subnetIds) {

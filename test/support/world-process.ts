@@ -7,6 +7,8 @@ import type { Cloud } from '../../src/ports/cloud.ts';
 import type { Ids } from '../../src/ports/ids.ts';
 import type { Log } from '../../src/ports/log.ts';
 import { createOfferingSource } from '../../src/sources/offerings.ts';
+import { openCallGate } from '../../src/cloud/call-gate.ts';
+import { limitCloud } from '../../src/cloud/limited.ts';
 import { createCredentials } from '../../src/wiring/credentials.ts';
 import type { Stores } from '../../src/wiring/stores.ts';
 import type { Injector } from './world-faults.ts';
@@ -47,7 +49,9 @@ interface Surroundings {
 export function buildProcess(world: Surroundings): Process {
   const { stores, time, ids, log, injector } = world;
   const wrap = <P extends object>(name: string, port: P): P => injector.wrap(name, port);
-  const cloud = wrap('cloud', world.cloud);
+  // Launches and terminations take their tokens; reads do not, because waiting for one would stop the world's only clock.
+  const gate = openCallGate({ clock: time, budget: wrap('budget', stores.apiBudget) });
+  const cloud = limitCloud(wrap('cloud', world.cloud), gate);
   const planning = wrap('planning', stores.planning);
   const common = {
     clock: time,

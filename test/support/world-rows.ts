@@ -53,10 +53,10 @@ export async function endReasons(db: Db): Promise<readonly (string | null)[]> {
   return rows.map((row) => row.end_reason);
 }
 
-/** What came of each EC2 call, in order. */
+/** What came of each EC2 call, in order; those that our own budget put off never were one. */
 export async function callOutcomes(db: Db): Promise<readonly (string | null)[]> {
-  const rows = await db.selectFrom('launch_calls').select('outcome').orderBy('id').execute();
-  return rows.map((row) => row.outcome);
+  const rows = await db.selectFrom('launch_calls').select(['outcome', 'error_code']).orderBy('id').execute();
+  return rows.filter((row) => row.error_code !== 'LocalBudget').map((row) => row.outcome);
 }
 
 /** An operator's drain: the planner alone never drains a machine that works. */

@@ -56,6 +56,8 @@ export interface WorldOptions {
   readonly timings?: StepTimings;
   /** Seconds between reports of the agents; their leases last six times as long. Default 5. */
   readonly heartbeatS?: number;
+  /** Instances on one page of a listing. Default 5, EC2's least, so that every story turns pages. */
+  readonly pageSize?: number;
   /** Every job is handled by two workers at the same time. */
   readonly twins?: boolean;
   /** Steps may meet bugs; elsewhere one ends the test. */
@@ -245,7 +247,7 @@ export class World {
       regions: this.regions,
       clock: this.time,
       types: this.options.types ?? ['c5.large', 'c5.xlarge', 'm5.large'],
-      pageSize: 5,
+      pageSize: this.options.pageSize ?? 5,
       onTerminate: (instanceId) => this.truth.noteTerminate(instanceId),
     });
   }
