@@ -29,20 +29,21 @@ export class Injector {
   readonly covered = new Set<string>();
   /** The call that failed since the last `arm`; null = every call of the life was covered before. */
   struck: string | null = null;
-  private fault: { readonly kind: FaultKind; readonly moment: FaultMoment } | null = null;
+  private fault: { readonly kind: FaultKind; readonly moment: FaultMoment; readonly among: RegExp } | null = null;
   private readonly counts = new Map<string, number>();
 
-  /** From now on the first call that never failed before fails. */
-  arm(kind: FaultKind, moment: FaultMoment): void {
+  /** From now on the first call that never failed before fails; only of those `among`, if that is named. */
+  arm(kind: FaultKind, moment: FaultMoment, among = /./): void {
     this.struck = null;
     this.counts.clear();
-    this.fault = { kind, moment };
+    this.fault = { kind, moment, among };
   }
 
   async around<T>(site: string, effect: () => Promise<T>, parameters: readonly unknown[] = []): Promise<T> {
     const { fault } = this;
     const call = this.nameCall(site, parameters);
-    if (fault === null || call === null || this.covered.has(call)) return await effect();
+    const isDue = fault !== null && call !== null && fault.among.test(call) && !this.covered.has(call);
+    if (!isDue) return await effect();
     this.fault = null;
     this.struck = call;
     this.covered.add(call);
