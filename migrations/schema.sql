@@ -39,6 +39,24 @@ begin
   return new;
 end $function$;
 
+CREATE OR REPLACE FUNCTION spillway.keep_attempt()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if tg_op = 'UPDATE' and new.attempt = old.attempt then
+    if (new.token, new.body, new.zone, new.price_usd_per_hour) is distinct from (old.token, old.body, old.zone, old.price_usd_per_hour) then
+      raise exception 'launch % changed what it asks for without a new attempt', old.id using errcode = 'restrict_violation';
+    end if;
+    return new;
+  end if;
+  insert into spillway.launch_attempts
+    (launch_id, attempt, token, body, zone, cpu_milli, memory_mib, price_usd_per_hour, epoch, began_at)
+  values
+    (new.id, new.attempt, new.token, new.body, new.zone, new.cpu_milli, new.memory_mib, new.price_usd_per_hour, new.epoch, spillway.now());
+  return new;
+end $function$;
+
 CREATE OR REPLACE FUNCTION spillway.now()
  RETURNS timestamp with time zone
  LANGUAGE sql
@@ -52,6 +70,19 @@ CREATE OR REPLACE FUNCTION spillway.refuse_change()
 AS $function$
 begin
   raise exception 'table % is append-only', tg_table_name using errcode = 'restrict_violation';
+end $function$;
+
+CREATE OR REPLACE FUNCTION spillway.refuse_changed_attempt()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if (new.launch_id, new.attempt, new.token, new.body, new.zone, new.price_usd_per_hour, new.epoch)
+     is distinct from (old.launch_id, old.attempt, old.token, old.body, old.zone, old.price_usd_per_hour, old.epoch)
+     or (old.outcome is not null and new.outcome is distinct from old.outcome) then
+    raise exception 'attempt % of launch % cannot change', old.attempt, old.launch_id using errcode = 'restrict_violation';
+  end if;
+  return new;
 end $function$;
 
 CREATE OR REPLACE FUNCTION spillway.refuse_illegal_launch()
@@ -230,6 +261,31 @@ create table spillway.installation (
   constraint installation_key_check CHECK ((key ~ '^[a-z][a-z0-9_]{0,62}$'::text))
 );
 
+create table spillway.launch_attempts (
+  launch_id text not null,
+  attempt integer not null,
+  token text not null,
+  body jsonb not null,
+  zone text not null,
+  cpu_milli integer,
+  memory_mib integer,
+  price_usd_per_hour numeric(12,6) not null,
+  epoch bigint not null,
+  began_at timestamp with time zone default spillway.now() not null,
+  ended_at timestamp with time zone,
+  outcome text,
+  error_class text,
+  error_code text,
+  error_detail text,
+  constraint launch_attempts_pkey PRIMARY KEY (launch_id, attempt),
+  constraint launch_attempts_token_key UNIQUE (token),
+  constraint launch_attempts_attempt_check CHECK ((attempt >= 1)),
+  constraint launch_attempts_ended CHECK (((ended_at IS NULL) = (outcome IS NULL))),
+  constraint launch_attempts_outcome_check CHECK ((outcome = ANY (ARRAY['fulfilled'::text, 'partial'::text, 'refused'::text, 'expired'::text]))),
+  constraint launch_attempts_price_usd_per_hour_check CHECK ((price_usd_per_hour >= (0)::numeric)),
+  constraint launch_attempts_token_check CHECK ((length(token) <= 64))
+);
+
 create table spillway.launch_calls (
   id bigint generated always as identity not null,
   launch_id text not null,
@@ -238,9 +294,27 @@ create table spillway.launch_calls (
   finished_at timestamp with time zone,
   outcome text,
   error_code text,
+  error_class text,
+  instance_ids text[] default '{}'::text[] not null,
   constraint launch_calls_pkey PRIMARY KEY (id),
   constraint launch_calls_finished CHECK (((finished_at IS NULL) = (outcome IS NULL))),
   constraint launch_calls_outcome_check CHECK ((outcome = ANY (ARRAY['launched'::text, 'refused'::text, 'throttled'::text, 'unknown'::text])))
+);
+
+create table spillway.launch_holds (
+  scope text not null,
+  name text not null,
+  error_class text not null,
+  error_code text not null,
+  detail text not null,
+  since timestamp with time zone default spillway.now() not null,
+  until timestamp with time zone,
+  strikes integer default 1 not null,
+  policy_hash text,
+  probe_launch_id text,
+  constraint launch_holds_pkey PRIMARY KEY (scope, name),
+  constraint launch_holds_scope_check CHECK ((scope = ANY (ARRAY['offering'::text, 'subnet'::text, 'quota'::text, 'region'::text, 'workload'::text]))),
+  constraint launch_holds_strikes_check CHECK ((strikes >= 1))
 );
 
 create table spillway.launch_transitions (
@@ -267,6 +341,10 @@ create table spillway.launches (
   wake_at timestamp with time zone default spillway.now() not null,
   error_code text,
   error_detail text,
+  ladder jsonb default '[]'::jsonb not null,
+  cpu_milli integer,
+  memory_mib integer,
+  policy_hash text,
   step_failures integer default 0 not null,
   step_error text,
   trace_id text default ''::text not null,
@@ -277,6 +355,7 @@ create table spillway.launches (
   constraint launches_id_check CHECK ((id ~ '^ln-[0-9a-z]{12}$'::text)),
   constraint launches_instance_count_check CHECK (((instance_count >= 1) AND (instance_count <= 100))),
   constraint launches_nonce_check CHECK ((nonce ~ '^[0-9a-f]{32}$'::text)),
+  constraint launches_policy_hash_check CHECK ((policy_hash ~ '^[0-9a-f]{64}$'::text)),
   constraint launches_price_usd_per_hour_check CHECK ((price_usd_per_hour >= (0)::numeric)),
   constraint launches_state_check CHECK ((state = ANY (ARRAY['open'::text, 'fulfilled'::text, 'refused'::text, 'expired'::text]))),
   constraint launches_step_error_check CHECK ((length(step_error) <= 1000)),
@@ -455,16 +534,6 @@ create table spillway.tasks (
   constraint tasks_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'leased'::text, 'running'::text, 'done'::text, 'failed'::text, 'cancelled'::text])))
 );
 
-create table spillway.unavailable_offerings (
-  instance_type text not null,
-  zone text not null,
-  market text not null,
-  until timestamp with time zone not null,
-  strikes integer default 1 not null,
-  error_code text not null,
-  constraint unavailable_offerings_pkey PRIMARY KEY (instance_type, zone, market)
-);
-
 CREATE UNIQUE INDEX agents_one_per_machine ON spillway.agents USING btree (machine_id) WHERE ((machine_id IS NOT NULL) AND (removed_at IS NULL));
 CREATE INDEX charges_from ON spillway.charges USING btree (from_at);
 CREATE INDEX enrolments_machine ON spillway.enrolments USING btree (machine_id) WHERE (machine_id IS NOT NULL);
@@ -490,7 +559,9 @@ alter table spillway.agents add constraint agents_machine FOREIGN KEY (machine_i
 alter table spillway.charges add constraint charges_machine_id_fkey FOREIGN KEY (machine_id) REFERENCES machines(id);
 alter table spillway.enrolments add constraint enrolments_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES agents(id);
 alter table spillway.enrolments add constraint enrolments_machine_id_fkey FOREIGN KEY (machine_id) REFERENCES machines(id);
+alter table spillway.launch_attempts add constraint launch_attempts_launch_id_fkey FOREIGN KEY (launch_id) REFERENCES launches(id);
 alter table spillway.launch_calls add constraint launch_calls_launch_id_fkey FOREIGN KEY (launch_id) REFERENCES launches(id);
+alter table spillway.launch_holds add constraint launch_holds_probe_launch_id_fkey FOREIGN KEY (probe_launch_id) REFERENCES launches(id);
 alter table spillway.launches add constraint launches_plan_id_fkey FOREIGN KEY (plan_id) REFERENCES plans(id);
 alter table spillway.machine_events add constraint machine_events_machine_id_fkey FOREIGN KEY (machine_id) REFERENCES machines(id);
 alter table spillway.machines add constraint machines_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES agents(id);
@@ -501,8 +572,11 @@ alter table spillway.task_logs add constraint task_logs_task_id_fkey FOREIGN KEY
 alter table spillway.tasks add constraint tasks_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES agents(id);
 
 CREATE TRIGGER charges_append_only BEFORE DELETE OR UPDATE ON spillway.charges FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER launch_attempts_immutable BEFORE UPDATE ON spillway.launch_attempts FOR EACH ROW EXECUTE FUNCTION refuse_changed_attempt();
+CREATE TRIGGER launch_attempts_kept BEFORE DELETE ON spillway.launch_attempts FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER launch_transitions_fixed BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON spillway.launch_transitions FOR EACH STATEMENT EXECUTE FUNCTION refuse_new_law();
 CREATE TRIGGER launches_begin_open BEFORE INSERT ON spillway.launches FOR EACH ROW EXECUTE FUNCTION refuse_illegal_launch();
+CREATE TRIGGER launches_keep_attempt AFTER INSERT OR UPDATE ON spillway.launches FOR EACH ROW EXECUTE FUNCTION keep_attempt();
 CREATE TRIGGER launches_legal_transition BEFORE UPDATE ON spillway.launches FOR EACH ROW WHEN ((old.state IS DISTINCT FROM new.state)) EXECUTE FUNCTION refuse_illegal_launch();
 CREATE TRIGGER launches_not_emptied BEFORE TRUNCATE ON spillway.launches FOR EACH STATEMENT EXECUTE FUNCTION refuse_removal();
 CREATE TRIGGER launches_stay BEFORE DELETE ON spillway.launches FOR EACH ROW EXECUTE FUNCTION refuse_removal();

@@ -1,21 +1,34 @@
 import { clockTimes } from '../model/clock-times.ts';
 import type { LaunchId } from '../model/ids.ts';
-import type { Launch } from '../model/launch.ts';
+import { launchLimitsOf, type Launch } from '../model/launch.ts';
 import { SECOND_MS } from '../model/time.ts';
 import { waitMs } from '../model/waits.ts';
 import type { RunOutcome } from '../ports/cloud.ts';
 import { again, DONE, type StepOutcome, type StepPorts } from './ports.ts';
+import { holdOf, reactionTo, type Reaction } from './reactions.ts';
 
 /** After an unknown outcome or a throttle: soon enough to matter, slow enough for EC2's bucket of 2 calls a second. */
 const RETRY_MS = 5 * SECOND_MS;
 /** After a refusal that settles nothing, because an earlier call may have had an effect: its instances would show at any repetition. */
 const UNSETTLED_RETRY_MS = 30 * SECOND_MS;
+/** Attempts in one visit: the first and every rung of a ladder. The bound ends a loop that a bug would turn for ever. */
+const ATTEMPTS_MAX = 9;
 
 /**
- * Carries one launch to `fulfilled`, `refused` or `expired`. Safe to run twice and at the same time: the row of the call
- * comes first, every repetition sends the same token and body, and EC2 answers a repeated token with the same instances.
+ * Carries one launch to `fulfilled`, `refused` or `expired`, down its ladder of offerings if need be. Safe to run twice and
+ * at the same time: the row of the call comes first, every repetition sends the attempt's token and body, and EC2 answers a
+ * repeated token with the same instances.
  */
 export async function stepLaunch(ports: StepPorts, id: LaunchId): Promise<StepOutcome> {
+  for (let attempts = 0; attempts < ATTEMPTS_MAX; attempts += 1) {
+    const outcome = await stepAttempt(ports, id);
+    if (outcome !== 'next') return outcome;
+  }
+  return again(jittered(ports, RETRY_MS));
+}
+
+/** One call of the current attempt; `next` = the launch moved on to another offering. */
+async function stepAttempt(ports: StepPorts, id: LaunchId): Promise<StepOutcome | 'next'> {
   const found = await ports.launches.read(id);
   if (found === null || found.launch.state !== 'open') return DONE;
   const { launch, nowMs } = found;
@@ -23,9 +36,10 @@ export async function stepLaunch(ports: StepPorts, id: LaunchId): Promise<StepOu
   const userData = ports.credentials.renderUserData(launch.nonce, launch.body);
   if (ports.credentials.sha256(userData) !== launch.body.userDataSha256) {
     // Another deployment key than the one the launch was made with: the token would not verify, the host key not match.
-    return await refuse(ports, launch, 'CONFIG_KEY_FILE', 'the deployment key changed since the launch was committed');
+    const detail = 'the deployment key changed since the launch was committed';
+    return await refuse(ports, launch, { errorClass: 'config', code: 'CONFIG_KEY_FILE', detail });
   }
-  const callId = await ports.launches.beginCall(id);
+  const callId = await ports.launches.beginCall(id, launch.attempt);
   if (callId === null) return DONE;
   const outcome = await ports.cloud.runInstances({
     region: launch.body.region,
@@ -53,10 +67,10 @@ export async function expireLaunch(ports: StepPorts, id: LaunchId): Promise<Step
   return DONE;
 }
 
-async function settle(ports: StepPorts, launch: Launch, outcome: RunOutcome): Promise<StepOutcome> {
+async function settle(ports: StepPorts, launch: Launch, outcome: RunOutcome): Promise<StepOutcome | 'next'> {
   switch (outcome.kind) {
     case 'launched': {
-      await ports.launches.fulfil(launch.id, outcome.instances);
+      await ports.launches.fulfil(launch.id, launch.attempt, outcome.instances);
       ports.log.info(
         { launchId: launch.id, instances: outcome.instances.map((i) => i.instanceId) },
         'instances launched',
@@ -73,13 +87,79 @@ async function settle(ports: StepPorts, launch: Launch, outcome: RunOutcome): Pr
         'outcome of the launch call is unknown; the same token follows',
       );
       return again(jittered(ports, RETRY_MS));
-    case 'refused': {
-      if (outcome.errorClass === 'capacity') {
-        const { instanceType, market } = launch.body;
-        await ports.launches.markUnavailable({ instanceType, zone: launch.zone, market }, outcome.code);
-      }
-      return await refuse(ports, launch, outcome.code, outcome.message);
-    }
+    case 'refused':
+      return await react(ports, launch, outcome);
+  }
+}
+
+interface Refused {
+  readonly errorClass: string;
+  readonly code: string;
+  readonly detail: string;
+}
+
+/** Writes what the refusal says of offerings or the policy first, so that whatever follows it is decided with it. */
+async function react(
+  ports: StepPorts,
+  launch: Launch,
+  { errorClass, code, message }: Extract<RunOutcome, { kind: 'refused' }>,
+): Promise<StepOutcome | 'next'> {
+  const reaction = reactionTo(errorClass, code);
+  const refused = { errorClass, code, detail: message };
+  const hold = holdOf(reaction, { ...launch.body, zone: launch.zone, workload: launch.workload }, refused);
+  if (hold !== null) await ports.launches.hold(launch.id, hold);
+  tellOperator(ports, launch, { reaction, refused });
+  switch (reaction.next) {
+    case 'move-on':
+      return await moveOn(ports, launch, { reaction, refused });
+    case 'close':
+      return await refuse(ports, launch, refused);
+    case 'wait':
+      // An earlier call with this token asked for something else, and may have had it: no new token, no freed money.
+      return again(UNSETTLED_RETRY_MS);
+  }
+}
+
+interface Refusing {
+  readonly reaction: Reaction;
+  readonly refused: Refused;
+}
+
+function tellOperator({ log }: StepPorts, { id, workload, attempt }: Launch, { reaction, refused }: Refusing): void {
+  if (reaction.remedy === null) return;
+  const facts = { launchId: id, workload, attempt, errorClass: refused.errorClass, code: refused.code };
+  log.error(
+    { ...facts, remedy: reaction.remedy },
+    'EC2 refuses launches for a reason that another offering rarely heals',
+  );
+}
+
+/** The next rung, in this very job; closed when there is none. */
+async function moveOn(
+  ports: StepPorts,
+  launch: Launch,
+  { reaction, refused }: Refusing,
+): Promise<StepOutcome | 'next'> {
+  const policy = await ports.readPolicy(launch.workload);
+  const outcome = await ports.launches.moveOn(launch.id, launch.attempt, {
+    token: ports.credentials.makeToken(launch.nonce, launch.attempt + 1),
+    limits: policy === null ? null : launchLimitsOf(policy),
+    refusal: refused,
+    settlesCalls: reaction.settlesCalls,
+  });
+  const facts = { launchId: launch.id, code: refused.code, instanceType: launch.body.instanceType, zone: launch.zone };
+  switch (outcome) {
+    case 'moved':
+      ports.log.warn(facts, 'EC2 refused the launch; the next offering is tried');
+      return 'next';
+    case 'unsettled':
+      return again(jittered(ports, UNSETTLED_RETRY_MS));
+    case 'lost':
+      return DONE;
+    case 'exhausted':
+      ports.log.warn(facts, 'EC2 refused the launch, and nothing is left to try');
+      ports.wakePlanner();
+      return DONE;
   }
 }
 
@@ -87,11 +167,10 @@ async function settle(ports: StepPorts, launch: Launch, outcome: RunOutcome): Pr
  * A refusal ends the launch only when no earlier call may still have an effect: with a twin call in the air, or one whose
  * outcome is unknown, the instances may exist, and the machines' money stays reserved until that is settled.
  */
-async function refuse(ports: StepPorts, launch: Launch, code: string, detail: string): Promise<StepOutcome> {
-  const now = await ports.launches.read(launch.id);
-  if (now !== null && now.unsettledCalls > 0) return again(jittered(ports, UNSETTLED_RETRY_MS));
-  const closed = await ports.launches.close(launch.id, 'refused', { reason: 'launch-refused', code, detail });
+async function refuse(ports: StepPorts, launch: Launch, refused: Refused): Promise<StepOutcome> {
+  const closed = await ports.launches.close(launch.id, 'refused', { reason: 'launch-refused', ...refused });
   if (!closed) return again(jittered(ports, UNSETTLED_RETRY_MS));
+  const { code } = refused;
   ports.log.warn({ launchId: launch.id, code, instanceType: launch.body.instanceType }, 'EC2 refused the launch');
   ports.wakePlanner();
   return DONE;

@@ -1,9 +1,10 @@
 import type { PlanId, TraceId } from '../model/ids.ts';
-import type { LaunchBody } from '../model/launch.ts';
+import type { LadderRung, LaunchBody } from '../model/launch.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import { LAUNCH_DEADLINE_MS } from '../model/state-waits.ts';
-import type { PlanAction } from '../planner/types.ts';
+import type { LaunchChoice, PlanAction } from '../planner/types.ts';
 import type { NewLaunch } from '../ports/planning.ts';
+import type { LoadedPolicy } from '../ports/policies.ts';
 import type { LoopPorts } from './ports.ts';
 
 /** What everything that comes of a plan carries. */
@@ -16,29 +17,29 @@ export interface Decision {
 export async function buildLaunch(
   ports: Pick<LoopPorts, 'ids' | 'credentials' | 'owner' | 'offerings'>,
   { planId, traceId }: Decision,
-  policy: WorkloadPolicy,
+  { policy, hash }: LoadedPolicy,
   action: Extract<PlanAction, { kind: 'launch' }>,
 ): Promise<NewLaunch> {
   const id = ports.ids.next('ln');
   const nonce = ports.ids.hex(16);
-  const { offering } = action;
-  const image = await ports.offerings.image(policy.burst.region, action.imageId);
+  const first = await toRung(ports, policy, action);
+  const ladder: LadderRung[] = [];
+  for (const choice of action.ladder) ladder.push(await toRung(ports, policy, choice));
   const login = {
     sshUser: policy.join.ssh.user,
     authorizedKey: await ports.credentials.loginPublicKey(policy.join.ssh.identityFile),
   };
   const body: LaunchBody = {
     region: policy.burst.region,
-    imageId: action.imageId,
-    instanceType: offering.instanceType.name,
-    subnetId: offering.subnetId,
+    imageId: first.imageId,
+    instanceType: first.instanceType,
+    subnetId: first.subnetId,
     securityGroupIds: policy.burst.securityGroups,
     instanceProfile: policy.burst.instanceProfile,
-    market: offering.market,
+    market: first.market,
     count: action.count,
-    // EC2 refuses a root volume smaller than the image's own.
-    volumeGib: Math.max(policy.burst.volumeGib, image.rootVolumeGib),
-    rootDeviceName: image.rootDeviceName,
+    volumeGib: first.volumeGib,
+    rootDeviceName: first.rootDeviceName,
     tags: {
       Name: `spillway-${policy.name}`,
       'spillway:owner': ports.owner,
@@ -56,10 +57,34 @@ export async function buildLaunch(
     nonce,
     token: ports.credentials.makeToken(nonce, 1),
     body,
-    zone: offering.zone,
-    priceUsdPerHour: offering.priceUsdPerHour,
-    resources: offering.instanceType.resources,
+    zone: first.zone,
+    priceUsdPerHour: first.priceUsdPerHour,
+    resources: first.resources,
     machineIds: Array.from({ length: action.count }, () => ports.ids.next('mc')),
     deadlineMs: LAUNCH_DEADLINE_MS,
+    ladder,
+    policyHash: hash,
+    probes: action.probes,
+  };
+}
+
+/** An offering with what its architecture's image needs. */
+async function toRung(
+  ports: Pick<LoopPorts, 'offerings'>,
+  { burst }: WorkloadPolicy,
+  { offering, imageId }: LaunchChoice,
+): Promise<LadderRung> {
+  const image = await ports.offerings.image(burst.region, imageId);
+  return {
+    instanceType: offering.instanceType.name,
+    resources: offering.instanceType.resources,
+    zone: offering.zone,
+    subnetId: offering.subnetId,
+    market: offering.market,
+    priceUsdPerHour: offering.priceUsdPerHour,
+    imageId,
+    rootDeviceName: image.rootDeviceName,
+    // EC2 refuses a root volume smaller than the image's own.
+    volumeGib: Math.max(burst.volumeGib, image.rootVolumeGib),
   };
 }

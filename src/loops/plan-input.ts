@@ -1,8 +1,8 @@
+import { holdKeysOf, holdKeyText, type Hold } from '../model/holds.ts';
 import type { Offering } from '../model/offering.ts';
-import { offeringKey } from '../model/offering.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import { MINUTE_MS } from '../model/time.ts';
-import type { PlannerInput, WorkloadInput } from '../planner/types.ts';
+import type { HoldView, PlannerInput, WorkloadInput } from '../planner/types.ts';
 import type { PlanningFacts } from '../ports/planning.ts';
 import type { LoopPorts } from './ports.ts';
 
@@ -36,12 +36,47 @@ function workloadInput(
 ): WorkloadInput {
   const known = facts.workloads.get(policy.name);
   if (known === undefined) throw new Error(`bug: no facts were read for workload ${policy.name}`);
-  const available = offerings?.filter((offering) => !facts.unavailable.has(offeringKey(offering))) ?? null;
+  const holds = readHolds(facts.holds, policy);
+  const available = offerings?.flatMap((offering) => holds.judge(offering)) ?? null;
   return {
     policy,
     ...known,
     offerings: available,
     unavailableOfferings: (offerings?.length ?? 0) - (available?.length ?? 0),
+    holds: holds.ofWorkload,
     cloudViewFresh: ports.view.isFresh(policy.burst.region, ports.clock.monotonicMs(), CLOUD_VIEW_MAX_AGE_MS),
   };
+}
+
+interface ReadHolds {
+  readonly ofWorkload: readonly HoldView[];
+  /** Nothing for an offering that is held; with the holds it would try again, for one that may be tried. */
+  readonly judge: (offering: Offering) => readonly Offering[];
+}
+
+function readHolds(holds: readonly Hold[], { name, burst: { region } }: WorkloadPolicy): ReadHolds {
+  const byKey = new Map(holds.map((hold) => [holdKeyText(hold), hold]));
+  const wide = holds.filter(
+    (hold) =>
+      (hold.scope === 'workload' && hold.name === name) ||
+      (hold.scope === 'region' && hold.name === region) ||
+      (hold.scope === 'quota' && hold.name.startsWith(`${region}/`)),
+  );
+  return {
+    ofWorkload: wide.map(toView),
+    judge(offering) {
+      const keys = holdKeysOf({ ...offering, region, instanceType: offering.instanceType.name }).filter(
+        // What is held as a whole is the workload's matter, not each offering's.
+        ({ scope }) => scope !== 'region',
+      );
+      const met = keys.map(holdKeyText).filter((key) => byKey.has(key));
+      if (met.length === 0) return [offering];
+      return met.every((key) => byKey.get(key)?.state === 'half-open') ? [{ ...offering, probes: met }] : [];
+    },
+  };
+}
+
+function toView(hold: Hold): HoldView {
+  const { errorClass, errorCode, scope, state, untilMs } = hold;
+  return { key: holdKeyText(hold), isWide: scope !== 'quota', errorClass, errorCode, state, untilMs };
 }

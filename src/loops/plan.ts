@@ -1,9 +1,10 @@
 import { STATE_DEADLINE_MS } from '../model/machine.ts';
 import type { MachineId } from '../model/ids.ts';
-import type { WorkloadPolicy } from '../model/policy.ts';
+import { launchLimitsOf } from '../model/launch.ts';
 import { planAll } from '../planner/plan.ts';
 import type { PlanOutcome, PlannerInput, WorkloadPlan } from '../planner/types.ts';
-import type { DrainStep, LaunchLimits, MachineStep, NewLaunch } from '../ports/planning.ts';
+import type { DrainStep, MachineStep, NewLaunch } from '../ports/planning.ts';
+import type { LoadedPolicy } from '../ports/policies.ts';
 import { buildLaunch, type Decision } from './build-launch.ts';
 import type { Mandate } from './lead.ts';
 import { readPlannerInput } from './plan-input.ts';
@@ -36,28 +37,35 @@ export async function planTick(ports: LoopPorts): Promise<PlanTick> {
     policies.map(({ policy }) => policy),
   );
   const outcome = planAll(input);
-  return await commitOutcome(ports, mandate, { input, outcome });
+  return await commitOutcome(ports, { mandate, policies }, input, outcome);
 }
 
 async function commitOutcome(
   ports: LoopPorts,
-  mandate: Mandate,
-  { input, outcome }: { readonly input: PlannerInput; readonly outcome: PlanOutcome },
+  { mandate, policies }: { readonly mandate: Mandate; readonly policies: readonly LoadedPolicy[] },
+  input: PlannerInput,
+  outcome: PlanOutcome,
 ): Promise<PlanTick> {
   const decision = { planId: ports.ids.next('pl'), traceId: ports.ids.hex(TRACE_ID_BYTES) };
   const { planId } = decision;
-  const policyOf = new Map(input.workloads.map(({ policy }) => [policy.name, policy]));
+  const policyOf = new Map(policies.map((loaded) => [loaded.policy.name, loaded]));
   const launches: NewLaunch[] = [];
   const drains: DrainStep[] = drainsOfRemovedPolicies(input);
   const undrains: MachineStep[] = [];
   for (const { workload, actions } of outcome.workloads) {
-    const policy = requirePolicy(policyOf, workload);
+    const loaded = requirePolicy(policyOf, workload);
     for (const action of actions) {
-      if (action.kind === 'launch') launches.push(await buildLaunch(ports, decision, policy, action));
+      if (action.kind === 'launch') launches.push(await buildLaunch(ports, decision, loaded, action));
       else if (action.kind === 'undrain') undrains.push({ ...action, reason: 'drain-cancelled' });
       else {
         const { machineId, revision, why } = action;
-        drains.push({ machineId, revision, reason: why, endReason: 'scale-down', deadlineMs: policy.drain.deadlineMs });
+        drains.push({
+          machineId,
+          revision,
+          reason: why,
+          endReason: 'scale-down',
+          deadlineMs: loaded.policy.drain.deadlineMs,
+        });
       }
     }
   }
@@ -72,7 +80,7 @@ async function commitOutcome(
     launches,
     drains,
     undrains,
-    limits: new Map(input.workloads.map(({ policy }) => [policy.name, limitsOf(policy)])),
+    limits: new Map(input.workloads.map(({ policy }) => [policy.name, launchLimitsOf(policy)])),
   });
   if (result.kind !== 'committed') {
     ports.log.warn({ planId, result }, 'plan was not committed');
@@ -96,17 +104,13 @@ function drainsOfRemovedPolicies(input: PlannerInput): DrainStep[] {
     .map(({ id, revision }) => ({ machineId: id, revision, reason, endReason: reason, deadlineMs: REMOVED_DRAIN_MS }));
 }
 
-function limitsOf({ burst }: WorkloadPolicy): LaunchLimits {
-  return { machinesMax: burst.limits.max, hourlyUsdMax: burst.budget.hourlyUsd };
-}
-
 /** Cordons and their ends reach the agents at once instead of with their next report. */
 function notifyAgentsOf(ports: LoopPorts, input: PlannerInput, machineIds: readonly MachineId[]): void {
   const moved = new Set(machineIds);
   ports.notifyAgents(input.machines.flatMap(({ id, agentId }) => (agentId !== null && moved.has(id) ? [agentId] : [])));
 }
 
-function requirePolicy(policies: ReadonlyMap<string, WorkloadPolicy>, workload: string): WorkloadPolicy {
+function requirePolicy(policies: ReadonlyMap<string, LoadedPolicy>, workload: string): LoadedPolicy {
   const policy = policies.get(workload);
   if (policy === undefined) throw new Error(`bug: the plan names workload ${workload}, which the input did not have`);
   return policy;

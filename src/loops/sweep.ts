@@ -1,4 +1,5 @@
 import { AppError } from '../model/errors.ts';
+import type { LaunchId, MachineId } from '../model/ids.ts';
 import { MINUTE_MS } from '../model/time.ts';
 import type { CloudInstance, InstanceListing } from '../ports/cloud.ts';
 import type { UnboundInstance } from '../ports/sweeping.ts';
@@ -89,16 +90,34 @@ async function lookAt(ports: LoopPorts, region: string): Promise<Look> {
 }
 
 /**
- * An instance whose call we never heard back from belongs to its launch, as long as that is open. The launch's own replay
- * of the token binds all its instances at once; here it is only woken.
+ * An instance whose call we never heard back from belongs to its launch, as long as that is open. The replay of the current
+ * attempt's token binds all its instances at once: for those the launch is only woken. An earlier attempt's token is never
+ * sent again, so what still appears of it is bound here.
  */
 async function adopt(ports: LoopPorts, unbound: readonly UnboundInstance[]): Promise<number> {
-  const launchIds = new Set(unbound.flatMap(({ launch }) => (launch?.state === 'open' ? [launch.id] : [])));
-  await ringFor(
-    ports,
-    [...launchIds].map((id) => ({ kind: 'launch' as const, id })),
-  );
-  return launchIds.size;
+  const owners = new Map<LaunchId, UnboundInstance[]>();
+  for (const found of unbound) {
+    if (found.launch?.state !== 'open') continue;
+    owners.set(found.launch.id, [...(owners.get(found.launch.id) ?? []), found]);
+  }
+  const bound: MachineId[] = [];
+  for (const [id, found] of owners) {
+    for (const [attempt, late] of Map.groupBy(found, ({ launch }) => launch?.attempt ?? 0)) {
+      if (late.every(({ launch }) => launch?.isCurrentAttempt === true)) continue;
+      bound.push(
+        ...(await ports.launches.fulfil(
+          id,
+          attempt,
+          late.map(({ instance }) => instance),
+        )),
+      );
+    }
+  }
+  await ringFor(ports, [
+    ...[...owners.keys()].map((id) => ({ kind: 'launch' as const, id })),
+    ...bound.map((id) => ({ kind: 'machine' as const, id })),
+  ]);
+  return owners.size;
 }
 
 /** Marks what no live row names, looks again, and ends it by id only after several complete listings agree. */

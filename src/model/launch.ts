@@ -1,5 +1,7 @@
 import type { LaunchId, MachineId, PlanId, TraceId } from './ids.ts';
 import type { Market } from './offering.ts';
+import type { WorkloadPolicy } from './policy.ts';
+import type { Resources } from './resources.ts';
 import type { EpochMs } from './time.ts';
 
 /**
@@ -48,7 +50,43 @@ export interface LaunchBody {
   readonly userDataSha256: string;
 }
 
-/** One attempt: what was asked for, under which token, and for which machines. */
+/**
+ * One more way to serve the same tasks, computed by the plan: what the next attempt asks for when EC2 refuses the one
+ * before. Everything else of the body stays.
+ */
+export interface LadderRung {
+  readonly instanceType: string;
+  readonly resources: Resources;
+  readonly zone: string;
+  readonly subnetId: string;
+  readonly market: Market;
+  readonly priceUsdPerHour: number;
+  readonly imageId: string;
+  readonly rootDeviceName: string;
+  readonly volumeGib: number;
+}
+
+/** The body of the attempt that tries this rung. */
+export function bodyOfRung(body: LaunchBody, rung: LadderRung): LaunchBody {
+  const { instanceType, subnetId, market, imageId, rootDeviceName, volumeGib } = rung;
+  return { ...body, instanceType, subnetId, market, imageId, rootDeviceName, volumeGib };
+}
+
+/** What may live at once of one workload; checked wherever money is reserved. */
+export interface LaunchLimits {
+  readonly machinesMax: number;
+  /** Total vCPUs; null = no limit. */
+  readonly vcpusMax: number | null;
+  /** Sum of the prices at launch of all live machines; null = no limit. */
+  readonly hourlyUsdMax: number | null;
+}
+
+export function launchLimitsOf({ burst }: WorkloadPolicy): LaunchLimits {
+  const { limits, budget } = burst;
+  return { machinesMax: limits.max, vcpusMax: limits.vcpus, hourlyUsdMax: budget.hourlyUsd };
+}
+
+/** A launch with its current attempt: what is asked for, under which token, and for which machines. */
 export interface Launch {
   readonly id: LaunchId;
   readonly planId: PlanId;
@@ -64,6 +102,8 @@ export interface Launch {
   readonly zone: string;
   readonly priceUsdPerHour: number;
   readonly machineIds: readonly MachineId[];
+  /** Offerings that are still to be tried, the next one first. */
+  readonly ladder: readonly LadderRung[];
   readonly epoch: number;
   readonly createdAtMs: EpochMs;
   readonly deadlineAtMs: EpochMs;

@@ -23,6 +23,8 @@ export interface Offering {
   readonly subnetId: string;
   readonly market: Market;
   readonly priceUsdPerHour: number;
+  /** Keys of holds whose time is over: one launch of one machine may find out whether EC2 gives it again. Absent = none. */
+  readonly probes?: readonly string[];
 }
 
 /** Key of an offering in the memory of what could not be had: type, zone and market. */

@@ -2,6 +2,7 @@ import type { Market } from '../model/offering.ts';
 import type { Resources } from '../model/resources.ts';
 import type { Bounds, Draft, NewMachine, Planning, Room } from './draft.ts';
 import { isAffordable, noteBound, noteBudgetBound, noteCountBounds, noteVcpuBound, readRoom } from './draft.ts';
+import { isSpent, probedBy, probingDetail } from './holds.ts';
 import { launchGroups } from './launch.ts';
 import type { Catalogue, PricedType } from './offerings.ts';
 import { cheapestHolding, keepUndominated, pricedTypes } from './offerings.ts';
@@ -9,6 +10,7 @@ import { compareResources } from './order.ts';
 import type { NodeGroup } from './pack.ts';
 import { packWithin } from './pack.ts';
 import type { Batch } from './slots.ts';
+import { countOf } from './text.ts';
 
 /** Tasks that need machines, and a bare number of machines wanted beside them. */
 export interface Wish {
@@ -49,17 +51,28 @@ interface Choice {
 function chooseAtPrices(choice: Choice, market: Market): NewMachine[] {
   const { catalogue, wish, room, bounds, planning } = choice;
   const all = pricedTypes(catalogue, market);
-  const affordable = keepUndominated(all.filter((type) => isAffordable(type, room)));
+  const probed = probedBy(choice.draft.launched);
+  const open = all.filter(({ name }) => isToBeHad(catalogue, name, probed));
+  const affordable = keepUndominated(open.filter((type) => isAffordable(type, room)));
   const packing = packWithin(wish.batches, affordable, Math.min(room.max, room.perHour));
   if (packing.unplaced.length > 0 || (wish.bare !== null && affordable.length === 0)) {
     const shapes = wish.bare === null ? packing.unplaced.map(({ shape }) => shape) : [wish.bare.shape];
-    noteUnplaced({ planning, room, bounds }, all, shapes);
+    if (all.length > open.length) noteBound(bounds, 'probing', probingDetail(probed));
+    else noteUnplaced({ planning, room, bounds }, all, shapes);
   }
   const bare = wish.bare === null ? [] : bareGroups(affordable, wish.bare);
   const groups = [...packing.groups, ...bare].sort(
     (a, b) => a.oldestMs - b.oldestMs || compareResources(b.used, a.used) || b.count - a.count,
   );
   return launchGroups({ planning, catalogue, draft: choice.draft, room, bounds }, groups);
+}
+
+/** False for a type that only a probe could have, when this plan sends that already. */
+function isToBeHad({ markets }: Catalogue, type: string, probed: ReadonlySet<string>): boolean {
+  if (probed.size === 0) return true;
+  return Object.values(markets).some(({ cheapest }) =>
+    (cheapest.get(type) ?? []).some((offering) => !isSpent(offering, probed)),
+  );
 }
 
 /** Tells apart work that no type holds from work whose types a limit rules out. */
@@ -70,7 +83,10 @@ function noteUnplaced(
 ): void {
   for (const shape of shapes) {
     const holding = types.filter((type) => cheapestHolding([type], shape) !== null);
-    if (holding.length === 0) {
+    if (holding.length === 0 && planning.workload.unavailableOfferings > 0) {
+      const detail = `${countOf(planning.workload.unavailableOfferings, 'offering')} refused by EC2 a while ago`;
+      noteBound(bounds, 'offerings-held', detail);
+    } else if (holding.length === 0) {
       const detail = `no offering holds ${shape.cpuMilli / 1000} vCPU with ${shape.memoryMib} MiB`;
       noteBound(bounds, 'no-offering-fits', detail);
     } else if (!holding.some(({ vcpus }) => vcpus <= room.vcpus)) {

@@ -1,6 +1,7 @@
 import type { Market, Offering } from '../model/offering.ts';
 import type { Resources } from '../model/resources.ts';
 import type { Fleet, Host, World } from './fleet.ts';
+import { holdReason, wideHold, wideProbes } from './holds.ts';
 import { nanoOf, usdOf } from './order.ts';
 import type { ReasonCode, WorkloadInput } from './types.ts';
 import { countOf } from './text.ts';
@@ -9,6 +10,8 @@ import { countOf } from './text.ts';
 export interface NewMachine {
   readonly offering: Offering;
   readonly capacity: Resources;
+  /** Sum of the tasks it is launched for: another machine in its place must hold as much. */
+  readonly used: Resources;
 }
 
 /** A plan for one workload while it grows. */
@@ -50,10 +53,11 @@ export function noteBound(bounds: Bounds, code: ReasonCode, detail: string): voi
 export function readRoom({ workload, fleet }: Planning, draft: Draft): Room {
   const { limits, budget } = workload.policy.burst;
   const launched = draft.launched.length;
+  const perPlanMax = wideProbes(workload).length > 0 ? Math.min(1, limits.maxScaleUp) : limits.maxScaleUp;
   return {
     max: limits.max - fleet.machines.length - launched,
     perHour: limits.launchesPerHour - workload.launchedLastHour - launched,
-    perPlan: limits.maxScaleUp - launched,
+    perPlan: perPlanMax - launched,
     vcpus: limits.vcpus === null ? Infinity : limits.vcpus - countVcpus(fleet, draft),
     nanoUsdPerHour: budget.hourlyUsd === null ? Infinity : nanoOf(budget.hourlyUsd) - nanoPerHour(fleet, draft),
   };
@@ -103,9 +107,12 @@ export function noteCountBounds({ workload, fleet }: Planning, room: Room, bound
     const before = `${workload.launchedLastHour} launched within the hour before this plan`;
     noteBound(bounds, 'at-launches-per-hour', `${before}, at most ${limits.launchesPerHour}`);
   }
-  if (room.perPlan <= 0)
-    noteBound(bounds, 'at-max-scale-up', `at most ${countOf(limits.maxScaleUp, 'machine')} per plan`);
-  return bounds.has('at-max') || bounds.has('at-launches-per-hour') || bounds.has('at-max-scale-up');
+  if (room.perPlan <= 0) {
+    const probes = wideProbes(workload);
+    if (probes.length > 0) noteBound(bounds, 'probing', `one machine, for ${probes.join(', ')}`);
+    else noteBound(bounds, 'at-max-scale-up', `at most ${countOf(limits.maxScaleUp, 'machine')} per plan`);
+  }
+  return room.max <= 0 || room.perHour <= 0 || room.perPlan <= 0;
 }
 
 /** Notes `limits.vcpus` with what is left of it. */
@@ -123,6 +130,8 @@ export function noteBudgetBound({ workload }: Planning, room: Room, bounds: Boun
 /** The reason for holding all launches now, if there is one. */
 export function launchHold({ world, workload }: Planning): { code: ReasonCode; detail: string } | null {
   if (workload.offerings === null) return { code: 'offerings-unknown', detail: 'EC2 has not told what it offers now' };
+  const hold = wideHold(workload);
+  if (hold !== null) return holdReason(hold, world.nowMs);
   const { scaleUpMs } = workload.policy.drain.cooldown;
   if (workload.lastLaunchAtMs === null || scaleUpMs === 0) return null;
   const leftMs = workload.lastLaunchAtMs + scaleUpMs - world.nowMs;

@@ -4,6 +4,7 @@ import type { Resources } from '../model/resources.ts';
 import { fits } from '../model/resources.ts';
 import type { Bounds, Draft, NewMachine, Planning, Room } from './draft.ts';
 import { countStaying, isAffordable, noteBound, noteBudgetBound, noteCountBounds, noteVcpuBound } from './draft.ts';
+import { isSpent, probedBy, probingDetail } from './holds.ts';
 import type { Catalogue, PricedType } from './offerings.ts';
 import { cheapestHolding } from './offerings.ts';
 import { nanoOf } from './order.ts';
@@ -22,6 +23,8 @@ interface Tally {
   room: Room;
   readonly market: Record<Market, number>;
   readonly zones: Map<string, number>;
+  /** Holds that a machine of this plan tries already. */
+  readonly probed: Set<string>;
 }
 
 /** Turns groups into machines one by one, in the order given, until a limit on their number stops it. */
@@ -44,23 +47,19 @@ function openTally({ planning, draft, room }: LaunchContext): Tally {
   const zones = new Map<string, number>();
   for (const { zone } of planning.fleet.machines) countZone(zones, zone);
   for (const { offering } of draft.launched) countZone(zones, offering.zone);
-  return { room, market: countStaying(planning.fleet, draft), zones };
+  return { room, market: countStaying(planning.fleet, draft), zones, probed: new Set(probedBy(draft.launched)) };
 }
 
-function launchOne({ planning, catalogue, bounds }: LaunchContext, tally: Tally, used: Resources): NewMachine | null {
+function launchOne(context: LaunchContext, tally: Tally, used: Resources): NewMachine | null {
+  const { planning, catalogue, bounds } = context;
   const wanted = nextMarket(planning.workload.policy, tally.market);
   let tooMuch: PricedType | null = null;
   // A machine that should be on-demand never becomes a spot one: the base is there to outlive the spot market.
   for (const market of wanted === 'spot' ? (['spot', 'on-demand'] as const) : (['on-demand'] as const)) {
-    const { types, cheapest } = catalogue.markets[market];
-    // Not simply the cheapest: under a limit on vCPUs a dearer type with fewer of them may be the one that is left.
-    const type = types.find((candidate) => fits(used, candidate.capacity) && isAffordable(candidate, tally.room));
-    const offering = type === undefined ? null : leastUsedZone(cheapest.get(type.name), tally.zones);
-    if (type !== undefined && offering !== null) {
-      takeRoom(tally, type, offering);
-      return { offering, capacity: type.capacity };
-    }
-    tooMuch ??= cheapestHolding(types, used);
+    const picked = pickFrom(context, tally, { market, used });
+    if (picked === 'spent') return null;
+    if (picked !== null) return picked;
+    tooMuch ??= cheapestHolding(catalogue.markets[market].types, used);
   }
   if (tooMuch === null) {
     const need = `${used.cpuMilli / 1000} vCPU with ${used.memoryMib} MiB`;
@@ -69,6 +68,29 @@ function launchOne({ planning, catalogue, bounds }: LaunchContext, tally: Tally,
     noteVcpuBound(planning, tally.room, bounds);
   } else {
     noteBudgetBound(planning, tally.room, bounds);
+  }
+  return null;
+}
+
+/** `spent`: this round's one probe had it. The next round chooses sizes anew, without such types. */
+function pickFrom(
+  { catalogue, draft, bounds }: LaunchContext,
+  tally: Tally,
+  { market, used }: { readonly market: Market; readonly used: Resources },
+): NewMachine | 'spent' | null {
+  const { types, cheapest } = catalogue.markets[market];
+  const before = probedBy(draft.launched);
+  // Not simply the cheapest: under a limit on vCPUs a dearer type with fewer of them may be the one that is left.
+  for (const type of types) {
+    const list = (cheapest.get(type.name) ?? []).filter((offering) => !isSpent(offering, before));
+    if (list.length === 0 || !fits(used, type.capacity) || !isAffordable(type, tally.room)) continue;
+    const offering = leastUsedZone(list, tally);
+    if (offering !== null) {
+      takeRoom(tally, type, offering);
+      return { offering, capacity: type.capacity, used };
+    }
+    noteBound(bounds, 'probing', probingDetail(tally.probed));
+    return 'spent';
   }
   return null;
 }
@@ -84,6 +106,7 @@ function takeRoom(tally: Tally, type: PricedType, offering: Offering): void {
   };
   tally.market[offering.market] += 1;
   countZone(tally.zones, offering.zone);
+  for (const key of offering.probes ?? []) tally.probed.add(key);
 }
 
 /**
@@ -99,13 +122,14 @@ export function nextMarket({ burst }: WorkloadPolicy, counts: Readonly<Record<Ma
   return counts['on-demand'] < onDemandWanted ? 'on-demand' : 'spot';
 }
 
-function leastUsedZone(
-  offerings: readonly Offering[] | undefined,
-  zones: ReadonlyMap<string, number>,
-): Offering | null {
+/** Of offerings that are alike; the cheaper where a probe costs less. Each hold is tried by one machine only. */
+function leastUsedZone(offerings: readonly Offering[], { zones, probed }: Tally): Offering | null {
+  const used = ({ zone }: Offering): number => zones.get(zone) ?? 0;
   let best: Offering | null = null;
-  for (const offering of offerings ?? []) {
-    if (best === null || (zones.get(offering.zone) ?? 0) < (zones.get(best.zone) ?? 0)) best = offering;
+  for (const offering of offerings) {
+    if (isSpent(offering, probed)) continue;
+    const cheaper = offering.priceUsdPerHour - (best?.priceUsdPerHour ?? Infinity);
+    if (best === null || cheaper < 0 || (cheaper === 0 && used(offering) < used(best))) best = offering;
   }
   return best;
 }

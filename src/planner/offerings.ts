@@ -32,13 +32,15 @@ export type Rejection = (typeof REJECTIONS)[number];
 
 interface MarketList {
   readonly types: readonly PricedType[];
-  /** Offerings of a type at its lowest price, in every zone that has it. */
+  /** Offerings of a type at its lowest price, in every zone that has it; and what may be probed at no higher price. */
   readonly cheapest: ReadonlyMap<string, readonly Offering[]>;
 }
 
 /** What a policy may launch now. */
 export interface Catalogue {
   readonly markets: Readonly<Record<Market, MarketList>>;
+  /** All offerings that the policy allows, whatever they cost. */
+  readonly allowed: Readonly<Record<Market, readonly Offering[]>>;
   readonly considered: number;
   readonly rejected: Readonly<Record<string, number>>;
 }
@@ -75,6 +77,7 @@ export function readCatalogue(workload: WorkloadInput, capacityOf: CapacityOf): 
   }
   return {
     markets,
+    allowed,
     considered: offerings.length + unavailableOfferings,
     rejected: Object.fromEntries(REJECTIONS.flatMap((reason) => entryOf(reason, counts.get(reason)))),
   };
@@ -123,16 +126,14 @@ function isWithin(value: number, range: NumberRange | null): boolean {
 
 function listMarket(offerings: readonly Offering[], capacityOf: CapacityOf): MarketList {
   const cheapest = new Map<string, Offering[]>();
-  for (const offering of offerings) {
-    const { name } = offering.instanceType;
-    const list = cheapest.get(name);
-    const best = list?.[0]?.priceUsdPerHour ?? Infinity;
-    if (list === undefined || offering.priceUsdPerHour < best) cheapest.set(name, [offering]);
-    else if (offering.priceUsdPerHour === best) list.push(offering);
-  }
   const types: PricedType[] = [];
-  for (const [name, list] of cheapest) {
+  for (const [name, all] of Map.groupBy(offerings, ({ instanceType }) => instanceType.name)) {
+    // A probe is good for one machine only: the price of many is that of the others, where there are others.
+    const sure = all.filter(({ probes }) => probes === undefined);
+    const priceUsdPerHour = Math.min(...(sure.length > 0 ? sure : all).map((offering) => offering.priceUsdPerHour));
+    const list = all.filter((offering) => offering.priceUsdPerHour <= priceUsdPerHour);
     list.sort((a, b) => compareText(a.zone, b.zone) || compareText(a.subnetId, b.subnetId));
+    cheapest.set(name, list);
     const [first] = list;
     if (first === undefined) continue;
     const { resources } = first.instanceType;
@@ -140,7 +141,7 @@ function listMarket(offerings: readonly Offering[], capacityOf: CapacityOf): Mar
       name,
       capacity: capacityOf(name, resources),
       vcpus: resources.cpuMilli / 1000,
-      priceUsdPerHour: first.priceUsdPerHour,
+      priceUsdPerHour,
     });
   }
   return { types: types.sort(compareTypes), cheapest };

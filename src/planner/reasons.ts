@@ -2,6 +2,7 @@ import type { Demand } from './demand.ts';
 import { utilizationDetail } from './demand.ts';
 import type { Bounds, Planning } from './draft.ts';
 import { nanoPerHour, EMPTY_DRAFT } from './draft.ts';
+import { holdReasons } from './holds.ts';
 import { usdOf } from './order.ts';
 import type { ScaleDown } from './scale-down.ts';
 import type { ScaleUp, Want } from './scale-up.ts';
@@ -36,6 +37,7 @@ export function listReasons(facts: ReasonFacts): PlanReason[] {
   }
   if (down.drained.length > 0) add([{ code: 'unneeded', detail: unneededDetail(facts) }]);
   add(boundReasons(up.bounds));
+  add(holdReasons(facts.planning.workload, facts.planning.world.nowMs));
   add(up.open.map((want) => wantReason(want, facts)));
   add(boundReasons(down.bounds));
   add(placementReasons(facts));

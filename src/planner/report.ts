@@ -1,4 +1,4 @@
-import { offeringKey } from '../model/offering.ts';
+import { offeringKey, type Offering } from '../model/offering.ts';
 import type { Resources } from '../model/resources.ts';
 import type { AfterLocal } from './coverage.ts';
 import type { Demand } from './demand.ts';
@@ -7,6 +7,8 @@ import type { NewMachine, Planning } from './draft.ts';
 import { EMPTY_DRAFT, nanoPerHour } from './draft.ts';
 import type { Fleet, Host } from './fleet.ts';
 import { sumCapacity, sumFree } from './fleet.ts';
+import { wideProbes } from './holds.ts';
+import { buildLadder } from './ladder.ts';
 import type { Catalogue } from './offerings.ts';
 import { copyOffering } from './offerings.ts';
 import { nanoOf, usdOf } from './order.ts';
@@ -15,7 +17,16 @@ import { listReasons } from './reasons.ts';
 import type { ScaleDown } from './scale-down.ts';
 import type { ScaleUp } from './scale-up.ts';
 import { readyCapacity } from './scale-up.ts';
-import type { ActionMachine, CapacityReport, PlanAction, SignalReport, WorkloadPlan, WorkloadReport } from './types.ts';
+import type {
+  ActionMachine,
+  CapacityReport,
+  LaunchChoice,
+  PlanAction,
+  SignalReport,
+  WorkloadInput,
+  WorkloadPlan,
+  WorkloadReport,
+} from './types.ts';
 import { countOf } from './text.ts';
 
 /** Machines in one launch at most: one RunInstances call, one token, and a blast radius that can be named. */
@@ -36,7 +47,7 @@ export function writePlan(findings: Findings): WorkloadPlan {
   const { planning, up, down } = findings;
   const actions: PlanAction[] = [
     ...up.draft.undrained.map((host) => ({ kind: 'undrain' as const, ...machineOf(planning, host) })),
-    ...launchActions(planning, up.draft.launched),
+    ...launchActions(findings),
     ...down.drained.map((host) => {
       const { machineId, revision, machine } = machineOf(planning, host);
       return { kind: 'drain' as const, machineId, revision, why: 'unneeded' as const, machine };
@@ -66,25 +77,37 @@ interface HostReference {
   readonly machine: ActionMachine;
 }
 
-function launchActions({ workload }: Planning, launched: readonly NewMachine[]): PlanAction[] {
-  const groups = new Map<string, { machine: NewMachine; count: number }>();
-  for (const machine of launched) {
+function launchActions({ planning: { workload }, up, catalogue }: Findings): PlanAction[] {
+  const groups = new Map<string, { machine: NewMachine; used: Resources; count: number }>();
+  for (const machine of up.draft.launched) {
     const key = `${offeringKey(machine.offering)}/${machine.offering.subnetId}`;
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, { machine, count: 1 });
-    else group.count += 1;
+    const group = groups.get(key) ?? { machine, used: machine.used, count: 0 };
+    groups.set(key, { machine, used: largerOf(group.used, machine.used), count: group.count + 1 });
   }
+  const wide = wideProbes(workload);
   const actions: PlanAction[] = [];
-  for (const { machine, count } of groups.values()) {
-    const imageId = workload.policy.burst.image[machine.offering.instanceType.architecture];
-    // Offerings without an image were rejected when the catalogue was read.
-    if (imageId === undefined) continue;
+  for (const { machine, used, count } of groups.values()) {
+    const [choice] = choicesOf(workload, [machine.offering]);
+    if (choice === undefined) continue;
+    const ladder = choicesOf(workload, buildLadder(catalogue, machine.offering, used));
+    const probes = [...wide, ...(machine.offering.probes ?? [])];
     for (let left = count; left > 0; left -= LAUNCH_COUNT_MAX) {
-      const offering = copyOffering(machine.offering);
-      actions.push({ kind: 'launch', offering, imageId, count: Math.min(left, LAUNCH_COUNT_MAX) });
+      actions.push({ kind: 'launch', ...choice, count: Math.min(left, LAUNCH_COUNT_MAX), ladder, probes });
     }
   }
   return actions;
+}
+
+/** Offerings with their images; those without one were rejected when the catalogue was read. */
+function choicesOf({ policy }: WorkloadInput, offerings: readonly Offering[]): LaunchChoice[] {
+  return offerings.flatMap((offering) => {
+    const imageId = policy.burst.image[offering.instanceType.architecture];
+    return imageId === undefined ? [] : [{ offering: copyOffering(offering), imageId }];
+  });
+}
+
+function largerOf(a: Resources, b: Resources): Resources {
+  return { cpuMilli: Math.max(a.cpuMilli, b.cpuMilli), memoryMib: Math.max(a.memoryMib, b.memoryMib) };
 }
 
 function writeReport(findings: Findings): WorkloadReport {

@@ -1,5 +1,6 @@
 import type { AgentId, MachineId } from '../model/ids.ts';
 import type { EndReason, MachineState } from '../model/machine.ts';
+import type { HoldClass, HoldState } from '../model/holds.ts';
 import type { Market, Offering } from '../model/offering.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import type { Resources } from '../model/resources.ts';
@@ -31,13 +32,29 @@ export interface WorkloadInput {
   readonly utilization: UtilizationView | null;
   /** Offerings of the policy's subnets that are not marked unavailable, with the price of the moment. Null = not known now (EC2 away): HOLD launches. */
   readonly offerings: readonly Offering[] | null;
-  /** How many offerings are left out because EC2 lately had no capacity. */
+  /** How many offerings are left out because EC2 lately refused them. */
   readonly unavailableOfferings: number;
+  /** Refusals that hold more than offerings: of the workload, its region, a quota. Absent = none. */
+  readonly holds?: readonly HoldView[];
   readonly launchedLastHour: number;
   readonly lastLaunchAtMs: EpochMs | null;
   readonly lastDrainAtMs: EpochMs | null;
   /** True when the last listing of the cloud was complete and fresh; else nothing is drained. */
   readonly cloudViewFresh: boolean;
+}
+
+/** A hold as the planner sees it; see `model/holds.ts`. */
+export interface HoldView {
+  /** e.g. `workload:render` or `quota:us-east-1/standard/spot` */
+  readonly key: string;
+  /** It keeps every launch of the workload back, not only some offerings. */
+  readonly isWide: boolean;
+  readonly errorClass: HoldClass;
+  /** EC2's code. */
+  readonly errorCode: string;
+  readonly state: HoldState;
+  /** Null: until the policy changes. */
+  readonly untilMs: EpochMs | null;
 }
 
 export interface PendingShape {
@@ -117,7 +134,14 @@ export type PlanAction =
       readonly revision: number;
       readonly machine?: ActionMachine;
     }
-  | { readonly kind: 'launch'; readonly offering: Offering; readonly imageId: string; readonly count: number }
+  | (LaunchChoice & {
+      readonly kind: 'launch';
+      readonly count: number;
+      /** What the same launch tries next when EC2 refuses: offerings that serve the same tasks. */
+      readonly ladder: readonly LaunchChoice[];
+      /** Keys of holds that this launch, of one machine, tries again. */
+      readonly probes: readonly string[];
+    })
   | {
       readonly kind: 'drain';
       readonly machineId: MachineId;
@@ -125,6 +149,12 @@ export type PlanAction =
       readonly why: 'unneeded';
       readonly machine?: ActionMachine;
     };
+
+/** An offering and the image for its architecture. */
+export interface LaunchChoice {
+  readonly offering: Offering;
+  readonly imageId: string;
+}
 
 /** What a reader wants to know of the machine an action names. */
 export interface ActionMachine {
@@ -210,6 +240,12 @@ export type ReasonCode =
   | 'no-samples'
   | 'offerings-unknown'
   | 'no-offering-fits'
+  | 'offerings-held'
+  | 'held-quota'
+  | 'held-auth'
+  | 'held-config'
+  | 'held-idempotency'
+  | 'probing'
   | 'cloud-view-stale'
   | 'no-demand'
   | 'satisfied';

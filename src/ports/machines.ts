@@ -1,5 +1,6 @@
 import type { AgentId, LaunchId, MachineId, PlanId } from '../model/ids.ts';
-import type { Launch, LaunchEnd, LaunchState } from '../model/launch.ts';
+import type { Hold, HoldClass, HoldKey } from '../model/holds.ts';
+import type { Launch, LaunchEnd, LaunchLimits, LaunchState } from '../model/launch.ts';
 import type { EndReason, Machine, MachineRef, MachineState } from '../model/machine.ts';
 import type { EpochMs } from '../model/time.ts';
 import type { CloudInstance, LaunchedInstance, RunOutcome } from './cloud.ts';
@@ -110,28 +111,71 @@ export interface MachineStore {
   ): Promise<void>;
 }
 
+/** Something to be left alone, see `model/holds.ts`. */
+export interface NewHold extends HoldKey {
+  readonly errorClass: HoldClass;
+  readonly errorCode: string;
+  readonly detail: string;
+  /** How long after a first strike; each further strike doubles it up to `maxMs`. Null = until the policy changes. */
+  readonly minMs: number | null;
+  readonly maxMs: number | null;
+}
+
+/** Why an attempt is over, and what the next one would be called. */
+export interface NextAttempt {
+  /** Client token of attempt + 1. */
+  readonly token: string;
+  /** Re-checked with the next offering's price; null = nobody wants the launch any more, so there is no next attempt. */
+  readonly limits: LaunchLimits | null;
+  readonly refusal: Refusal;
+  /** EC2 said that the token's instances have ended: whatever a call of unknown outcome did is over, too. */
+  readonly settlesCalls: boolean;
+}
+
+export interface Refusal {
+  readonly errorClass: string;
+  readonly code: string;
+  readonly detail: string;
+}
+
+/**
+ * `moved`: the row shows the next attempt. `exhausted`: no rung is left that may be tried; the launch is closed as refused.
+ * `unsettled`: a call may still have an effect; nothing changed. `lost`: another delivery moved or closed it.
+ */
+export type MoveOutcome = 'moved' | 'exhausted' | 'unsettled' | 'lost';
+
 /** Launches: every EC2 call is a row before it is made. */
 export interface LaunchStore {
+  /** `unsettledCalls` counts those of the current attempt: an earlier one was left only when nothing could come of it. */
   read(
     id: LaunchId,
   ): Promise<{ readonly launch: Launch; readonly nowMs: EpochMs; readonly unsettledCalls: number } | null>;
-  /** Writes the call's row and moves the machines to `launching`; null when the launch is not open any more. */
-  beginCall(id: LaunchId): Promise<number | null>;
+  /** Writes the call's row and moves the machines to `launching`; null when this attempt is not the open one any more. */
+  beginCall(id: LaunchId, attempt: number): Promise<number | null>;
+  /** Writes what came of a call, its instances included: also when the answer came after the launch was over. */
   finishCall(callId: number, outcome: RunOutcome): Promise<void>;
-  /** Binds instances to the launch's machines (safe to repeat), ends what EC2 did not give, closes the launch. */
-  fulfil(id: LaunchId, instances: readonly LaunchedInstance[]): Promise<readonly MachineId[]>;
+  /**
+   * Binds instances to the launch's machines (safe to repeat), ends what EC2 did not give, closes the launch. Instances of
+   * an earlier attempt are bound too, unless a call of the current one may still bring others; what is bound to no machine
+   * is the sweeper's.
+   */
+  fulfil(id: LaunchId, attempt: number, instances: readonly BoundInstance[]): Promise<readonly MachineId[]>;
+  /** Leaves an attempt that is known to have failed for the next rung of the ladder that limits and holds allow. */
+  moveOn(id: LaunchId, attempt: number, next: NextAttempt): Promise<MoveOutcome>;
   /** Ends the launch and its machines that have no instance; false = a call may still have an effect, it stays open. */
   close(
     id: LaunchId,
     state: Exclude<LaunchEnd, 'fulfilled'>,
-    end: { readonly reason: EndReason; readonly code: string; readonly detail: string },
+    end: { readonly reason: EndReason; readonly code: string; readonly detail: string; readonly errorClass?: string },
   ): Promise<boolean>;
   /** As for machines. */
   wakeAfter(id: LaunchId, ms: number): Promise<void>;
   recordFailure(id: LaunchId, failure: StepFailureRecord): Promise<number | null>;
-  /** Leaves an offering alone for a while; repeated strikes make the while longer. */
-  markUnavailable(
-    offering: { readonly instanceType: string; readonly zone: string; readonly market: string },
-    code: string,
-  ): Promise<void>;
+  /** Holds something after a refusal of this launch; repeated strikes make it longer. */
+  hold(id: LaunchId, hold: NewHold): Promise<void>;
+  /** Everything that is held now, by scope and name. */
+  listHolds(): Promise<readonly Hold[]>;
 }
+
+/** What an answer to RunInstances and a listing both tell. */
+export type BoundInstance = Pick<LaunchedInstance, 'instanceId' | 'privateIp' | 'zone' | 'launchTimeMs'>;

@@ -1,5 +1,6 @@
 import type { LaunchId, MachineId, PlanId, TraceId } from '../model/ids.ts';
-import type { LaunchBody } from '../model/launch.ts';
+import type { Hold } from '../model/holds.ts';
+import type { LadderRung, LaunchBody, LaunchLimits } from '../model/launch.ts';
 import type { EndReason } from '../model/machine.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import type { Resources } from '../model/resources.ts';
@@ -14,8 +15,8 @@ export interface PlanningFacts {
   readonly agents: readonly AgentView[];
   readonly machines: readonly MachineView[];
   readonly workloads: ReadonlyMap<string, WorkloadFacts>;
-  /** Keys (see `offeringKey`) that EC2 lately had no capacity for. */
-  readonly unavailable: ReadonlySet<string>;
+  /** What EC2 lately refused and is left alone, or tried again by one launch. */
+  readonly holds: readonly Hold[];
 }
 
 export interface WorkloadFacts {
@@ -38,6 +39,11 @@ export interface NewLaunch {
   readonly resources: Resources;
   readonly machineIds: readonly MachineId[];
   readonly deadlineMs: number;
+  /** What the same job tries next when EC2 refuses. */
+  readonly ladder: readonly LadderRung[];
+  readonly policyHash: string;
+  /** Keys of holds that this launch, of one machine, tries again. */
+  readonly probes: readonly string[];
 }
 
 export interface PlanCommit {
@@ -60,12 +66,6 @@ export interface MachineStep {
   readonly machineId: MachineId;
   readonly revision: number;
   readonly reason: string;
-}
-
-export interface LaunchLimits {
-  readonly machinesMax: number;
-  /** Sum of the prices at launch of all live machines; null = no limit. */
-  readonly hourlyUsdMax: number | null;
 }
 
 export interface DrainStep extends MachineStep {

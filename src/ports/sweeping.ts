@@ -23,7 +23,13 @@ export interface SweepStore {
 export interface UnboundInstance {
   readonly instance: CloudInstance;
   /** Null: no launch of ours has this token. */
-  readonly launch: { readonly id: LaunchId; readonly state: string } | null;
+  readonly launch: {
+    readonly id: LaunchId;
+    readonly state: string;
+    /** The one whose token the instance bears. */
+    readonly attempt: number;
+    readonly isCurrentAttempt: boolean;
+  } | null;
   /** The row that names the instance says `terminated`. */
   readonly rowEnded: boolean;
 }

@@ -84,6 +84,24 @@ export interface InstallationTable {
   created_at: Generated<Timestamp>;
 }
 
+export interface LaunchAttemptsTable {
+  launch_id: string;
+  attempt: number;
+  token: string;
+  body: Json;
+  zone: string;
+  cpu_milli: number | null;
+  memory_mib: number | null;
+  price_usd_per_hour: Numeric;
+  epoch: number;
+  began_at: Generated<Timestamp>;
+  ended_at: Timestamp | null;
+  outcome: string | null;
+  error_class: string | null;
+  error_code: string | null;
+  error_detail: string | null;
+}
+
 export interface LaunchCallsTable {
   id: Identity<number>;
   launch_id: string;
@@ -92,6 +110,21 @@ export interface LaunchCallsTable {
   finished_at: Timestamp | null;
   outcome: string | null;
   error_code: string | null;
+  error_class: string | null;
+  instance_ids: Generated<string[]>;
+}
+
+export interface LaunchHoldsTable {
+  scope: string;
+  name: string;
+  error_class: string;
+  error_code: string;
+  detail: string;
+  since: Generated<Timestamp>;
+  until: Timestamp | null;
+  strikes: Generated<number>;
+  policy_hash: string | null;
+  probe_launch_id: string | null;
 }
 
 export interface LaunchTransitionsTable {
@@ -117,6 +150,10 @@ export interface LaunchesTable {
   wake_at: Generated<Timestamp>;
   error_code: string | null;
   error_detail: string | null;
+  ladder: Generated<Json>;
+  cpu_milli: number | null;
+  memory_mib: number | null;
+  policy_hash: string | null;
   step_failures: Generated<number>;
   step_error: string | null;
   trace_id: Generated<string>;
@@ -258,15 +295,6 @@ export interface TasksTable {
   progress_base64: string | null;
 }
 
-export interface UnavailableOfferingsTable {
-  instance_type: string;
-  zone: string;
-  market: string;
-  until: Timestamp;
-  strikes: Generated<number>;
-  error_code: string;
-}
-
 /** All tables, for `new Kysely<Database>(...).withSchema('spillway')`. */
 export interface Database {
   agents: AgentsTable;
@@ -274,7 +302,9 @@ export interface Database {
   charges: ChargesTable;
   enrolments: EnrolmentsTable;
   installation: InstallationTable;
+  launch_attempts: LaunchAttemptsTable;
   launch_calls: LaunchCallsTable;
+  launch_holds: LaunchHoldsTable;
   launch_transitions: LaunchTransitionsTable;
   launches: LaunchesTable;
   leases: LeasesTable;
@@ -288,5 +318,4 @@ export interface Database {
   sweep_marks: SweepMarksTable;
   task_logs: TaskLogsTable;
   tasks: TasksTable;
-  unavailable_offerings: UnavailableOfferingsTable;
 }

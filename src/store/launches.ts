@@ -1,26 +1,29 @@
 import { sql } from 'kysely';
 
 import type { LaunchId, MachineId, PlanId } from '../model/ids.ts';
-import { isLaunchTransition, type Launch, type LaunchBody, type LaunchEnd, type LaunchState } from '../model/launch.ts';
-import type { EndReason } from '../model/machine.ts';
-import { MINUTE_MS } from '../model/time.ts';
-import type { LaunchedInstance } from '../ports/cloud.ts';
+import type { LadderRung, Launch, LaunchBody, LaunchEnd, LaunchState } from '../model/launch.ts';
 import type { LaunchStore } from '../ports/machines.ts';
-import { dbNow, dbNowPlus, inTransaction, toMs, type Db, type Tx } from './database.ts';
-import { machineColumns, toMachine, type MachineRow } from './machine-rows.ts';
+import { dbNow, inTransaction, toMs, type Db, type Tx } from './database.ts';
+import { fulfilLaunch } from './launch-fulfil.ts';
+import { listHolds, writeHold } from './launch-holds.ts';
+import { moveOn } from './launch-ladder.ts';
+import {
+  countUnsettled,
+  endLaunch,
+  LAUNCH_ACTOR,
+  lockMachines,
+  lockOpenLaunch,
+  type LaunchEnding,
+} from './launch-rows.ts';
+import { toMachine } from './machine-rows.ts';
 import { transitionMachine } from './machines.ts';
 import { recordStepFailure, wakeRowAfter } from './step-rows.ts';
-
-/** How long an offering without capacity is left alone: 3 min (Karpenter's figure), doubled per strike up to 30 min. */
-const UNAVAILABLE_MIN_MS = 3 * MINUTE_MS;
-const UNAVAILABLE_MAX_MS = 30 * MINUTE_MS;
-const ACTOR = 'launch-step';
 
 /** Launches as rows: intent, the calls made for it, and what came of them. */
 export function createLaunchStore(db: Db): LaunchStore {
   return {
     read: async (id) => await readLaunch(db, id),
-    beginCall: async (id) => await inTransaction(db, async (tx) => await beginCall(tx, id)),
+    beginCall: async (id, attempt) => await inTransaction(db, async (tx) => await beginCall(tx, id, attempt)),
 
     async finishCall(callId, outcome) {
       await db
@@ -29,43 +32,24 @@ export function createLaunchStore(db: Db): LaunchStore {
           finished_at: dbNow(),
           outcome: outcome.kind,
           error_code: outcome.kind === 'launched' ? null : outcome.code,
+          error_class: outcome.kind === 'refused' ? outcome.errorClass : null,
+          instance_ids: outcome.kind === 'launched' ? outcome.instances.map(({ instanceId }) => instanceId) : [],
         })
         .where('id', '=', callId)
         .where('outcome', 'is', null)
         .execute();
     },
 
-    fulfil: async (id, instances) => await inTransaction(db, async (tx) => await fulfilLaunch(tx, id, instances)),
+    fulfil: async (id, attempt, instances) =>
+      await inTransaction(db, async (tx) => await fulfilLaunch(tx, id, { attempt, instances })),
     close: async (id, state, end) => await inTransaction(db, async (tx) => await closeLaunch(tx, id, state, end)),
 
     wakeAfter: async (id, ms) => await wakeRowAfter(db, 'launches', id, ms),
     recordFailure: async (id, failure) => await recordStepFailure(db, 'launches', id, failure),
 
-    async markUnavailable(offering, code) {
-      const strikeMs = sql<number>`least(${UNAVAILABLE_MAX_MS}::float8, ${UNAVAILABLE_MIN_MS}::float8 * power(2, least(unavailable_offerings.strikes, 10)))`;
-      await db
-        .insertInto('unavailable_offerings')
-        .values({
-          instance_type: offering.instanceType,
-          zone: offering.zone,
-          market: offering.market,
-          until: dbNowPlus(UNAVAILABLE_MIN_MS),
-          error_code: code,
-        })
-        .onConflict((conflict) =>
-          conflict
-            .columns(['instance_type', 'zone', 'market'])
-            .doUpdateSet({
-              // Strikes count only while they come soon after each other; a quiet half hour forgives them.
-              strikes: sql<number>`case when unavailable_offerings.until < spillway.now() - ${UNAVAILABLE_MAX_MS} * interval '1 millisecond' then 1 else unavailable_offerings.strikes + 1 end`,
-              until: sql<Date>`spillway.now() + (case when unavailable_offerings.until < spillway.now() - ${UNAVAILABLE_MAX_MS} * interval '1 millisecond' then ${UNAVAILABLE_MIN_MS}::float8 else ${strikeMs} end) * interval '1 millisecond'`,
-              error_code: code,
-            })
-            // Launches refused at the same moment met one shortage, not several.
-            .where(sql<boolean>`unavailable_offerings.until <= spillway.now()`),
-        )
-        .execute();
-    },
+    listHolds: async () => await listHolds(db),
+    hold: async (id, hold) => await writeHold(db, id, hold),
+    moveOn: async (id, attempt, next) => await inTransaction(db, async (tx) => await moveOn(tx, id, { attempt, next })),
   };
 }
 
@@ -82,6 +66,7 @@ async function readLaunch(
         .selectFrom('launch_calls as c')
         .select(sql<number>`count(*)::int`.as('n'))
         .whereRef('c.launch_id', '=', 'l.id')
+        .whereRef('c.attempt', '=', 'l.attempt')
         .where((w) => w.or([w('c.outcome', 'is', null), w('c.outcome', '=', 'unknown')]))
         .as('unsettled'),
     )
@@ -105,6 +90,7 @@ async function readLaunch(
       zone: row.zone,
       priceUsdPerHour: Number(row.price_usd_per_hour),
       machineIds: machines.map((machine) => machine.id as MachineId),
+      ladder: row.ladder as readonly LadderRung[],
       epoch: row.epoch,
       createdAtMs: toMs(row.created_at),
       deadlineAtMs: toMs(row.deadline_at),
@@ -112,153 +98,32 @@ async function readLaunch(
   };
 }
 
-/** Calls that may still have an effect, or have had one that we never heard of. */
-async function countUnsettled(tx: Tx, id: LaunchId): Promise<number> {
-  const { unsettled } = await tx
-    .selectFrom('launch_calls')
-    .select(sql<number>`count(*)::int`.as('unsettled'))
-    .where('launch_id', '=', id)
-    .where((eb) => eb.or([eb('outcome', 'is', null), eb('outcome', '=', 'unknown')]))
-    .executeTakeFirstOrThrow();
-  return unsettled;
-}
-
-async function lockOpenLaunch(tx: Tx, id: LaunchId): Promise<{ attempt: number } | null> {
-  const row = await tx
-    .selectFrom('launches')
-    .select('attempt')
-    .where('id', '=', id)
-    .where('state', '=', 'open')
-    .forUpdate()
-    .executeTakeFirst();
-  return row ?? null;
-}
-
-async function lockMachines(tx: Tx, id: LaunchId): Promise<readonly MachineRow[]> {
-  return await tx
-    .selectFrom('machines as m')
-    .select(machineColumns('m'))
-    .where('m.launch_id', '=', id)
-    .orderBy('m.id')
-    .forUpdate()
-    .execute();
-}
-
-async function beginCall(tx: Tx, id: LaunchId): Promise<number | null> {
+async function beginCall(tx: Tx, id: LaunchId, attempt: number): Promise<number | null> {
   const launch = await lockOpenLaunch(tx, id);
-  if (launch === null) return null;
+  // A delivery that read an earlier attempt would send that attempt's token under this one's row.
+  if (launch === null || launch.attempt !== attempt) return null;
   for (const row of await lockMachines(tx, id)) {
     if (row.state !== 'requested') continue;
-    await transitionMachine(tx, toMachine(row), { to: 'launching', actor: ACTOR, reason: 'ec2-call' });
+    await transitionMachine(tx, toMachine(row), { to: 'launching', actor: LAUNCH_ACTOR, reason: 'ec2-call' });
   }
   const call = await tx
     .insertInto('launch_calls')
-    .values({ launch_id: id, attempt: launch.attempt, started_at: dbNow() })
+    .values({ launch_id: id, attempt, started_at: dbNow() })
     .returning('id')
     .executeTakeFirstOrThrow();
   return call.id;
-}
-
-async function fulfilLaunch(
-  tx: Tx,
-  id: LaunchId,
-  instances: readonly LaunchedInstance[],
-): Promise<readonly MachineId[]> {
-  const launch = await lockOpenLaunch(tx, id);
-  if (launch === null) return [];
-  const rows = await lockMachines(tx, id);
-  const bound = new Set(rows.map((row) => row.instance_id));
-  // By id, because an instance told twice would be bound twice.
-  const told = new Map(instances.map((instance) => [instance.instanceId, instance]));
-  const fresh = [...told.values()].filter((instance) => !bound.has(instance.instanceId));
-  const waiting = rows.filter(
-    (row) => row.instance_id === null && (row.state === 'launching' || row.state === 'requested'),
-  );
-  const woken: MachineId[] = [];
-  for (const [index, row] of waiting.entries()) {
-    const instance = fresh[index];
-    if (instance === undefined) {
-      await endWithoutInstance(tx, row, 'launch-refused', 'EC2 gave fewer instances than asked for');
-      continue;
-    }
-    await bindInstance(tx, row, instance);
-    woken.push(row.id as MachineId);
-  }
-  await endLaunch(tx, id, 'fulfilled');
-  return woken;
-}
-
-async function bindInstance(tx: Tx, row: MachineRow, instance: LaunchedInstance): Promise<void> {
-  await tx
-    .updateTable('machines')
-    .set({
-      instance_id: instance.instanceId,
-      private_ip: instance.privateIp,
-      launch_time: instance.launchTimeMs === null ? null : new Date(instance.launchTimeMs),
-    })
-    .where('id', '=', row.id)
-    .execute();
-  const machine = toMachine(row);
-  const launching = machine.state === 'requested' ? await viaLaunching(tx, row) : machine;
-  await transitionMachine(tx, launching, {
-    to: 'booting',
-    actor: ACTOR,
-    reason: 'instance-launched',
-    detail: { instanceId: instance.instanceId, zone: instance.zone },
-  });
-}
-
-/** An instance may be adopted before the row of its call was written: the machine then passes `launching` on the way. */
-async function viaLaunching(tx: Tx, row: MachineRow): Promise<ReturnType<typeof toMachine>> {
-  await transitionMachine(tx, toMachine(row), { to: 'launching', actor: ACTOR, reason: 'adopted' });
-  return toMachine({ ...row, state: 'launching', revision: row.revision + 1 });
 }
 
 async function closeLaunch(
   tx: Tx,
   id: LaunchId,
   state: Exclude<LaunchEnd, 'fulfilled'>,
-  end: { readonly reason: EndReason; readonly code: string; readonly detail: string },
+  end: LaunchEnding,
 ): Promise<boolean> {
   const launch = await lockOpenLaunch(tx, id);
   if (launch === null) return true;
   // A twin may have begun a call since the caller looked; under the launch's lock no other can begin. It stays open then.
-  if (state === 'refused' && (await countUnsettled(tx, id)) > 0) return false;
-  await endLaunch(tx, id, state, { error_code: end.code, error_detail: end.detail.slice(0, 1000) });
-  for (const row of await lockMachines(tx, id)) {
-    if (row.instance_id === null && row.state !== 'terminated')
-      await endWithoutInstance(tx, row, end.reason, end.detail);
-  }
+  if (state === 'refused' && (await countUnsettled(tx, id, launch.attempt)) > 0) return false;
+  await endLaunch(tx, { id, attempt: launch.attempt }, state, end);
   return true;
-}
-
-/** The one compare-and-set of a launch's state. Under the lock of {@link lockOpenLaunch} nobody else can have been first. */
-async function endLaunch(
-  tx: Tx,
-  id: LaunchId,
-  to: LaunchEnd,
-  error: { readonly error_code?: string; readonly error_detail?: string } = {},
-): Promise<void> {
-  if (!isLaunchTransition('open', to)) throw new Error(`bug: launch ${id} cannot go from open to ${to}`);
-  await tx
-    .updateTable('launches')
-    .set({ state: to, ...error })
-    .where('id', '=', id)
-    .where('state', '=', 'open')
-    .execute();
-}
-
-async function endWithoutInstance(tx: Tx, row: MachineRow, reason: EndReason, detail: string): Promise<void> {
-  await tx
-    .updateTable('machines')
-    .set({ end_detail: detail.slice(0, 1000) })
-    .where('id', '=', row.id)
-    .execute();
-  await transitionMachine(tx, toMachine(row), {
-    to: 'terminated',
-    actor: ACTOR,
-    reason,
-    endReason: reason,
-    detail: { detail },
-  });
 }

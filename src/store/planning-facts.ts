@@ -1,12 +1,12 @@
 import { sql } from 'kysely';
 
-import { offeringKey } from '../model/offering.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import { DAY_MS, HOUR_MS } from '../model/time.ts';
 import type { AgentView, MachineView, PendingShape, UtilizationView } from '../planner/types.ts';
 import type { PlanningFacts, WorkloadFacts } from '../ports/planning.ts';
 import { dbNow, inTransaction, toMs, type Db, type Tx } from './database.ts';
 import type { AgentId, MachineId } from '../model/ids.ts';
+import { listHolds } from './launch-holds.ts';
 
 /** An agent unheard of for a day, e.g. a machine that was taken out of its rack without a word. Its row stays for reports. */
 const GONE_AFTER_MS = DAY_MS;
@@ -21,7 +21,7 @@ export async function readPlanningFacts(db: Db, policies: readonly WorkloadPolic
       const machines = await readMachines(tx);
       const workloads = new Map<string, WorkloadFacts>();
       for (const policy of policies) workloads.set(policy.name, await readWorkload(tx, policy));
-      return { nowMs: toMs(clock.now), agents, machines, workloads, unavailable: await readUnavailable(tx) };
+      return { nowMs: toMs(clock.now), agents, machines, workloads, holds: await listHolds(tx) };
     },
     'repeatable read',
   );
@@ -204,21 +204,4 @@ async function readUtilization(tx: Tx, policy: WorkloadPolicy): Promise<Utilizat
     // The newest sample of the agent that has been silent longest: one talkative agent must not vouch for the others.
     newestSampleAtMs: toMs(mean.newest),
   };
-}
-
-async function readUnavailable(tx: Tx): Promise<ReadonlySet<string>> {
-  const rows = await tx
-    .selectFrom('unavailable_offerings')
-    .select(['instance_type', 'zone', 'market'])
-    .where('until', '>', dbNow())
-    .execute();
-  return new Set(
-    rows.map((row) =>
-      offeringKey({
-        instanceType: { name: row.instance_type },
-        zone: row.zone,
-        market: row.market as 'on-demand' | 'spot',
-      }),
-    ),
-  );
 }

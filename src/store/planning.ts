@@ -1,5 +1,3 @@
-import { sql } from 'kysely';
-
 import type { MachineId } from '../model/ids.ts';
 import type { MachineState } from '../model/machine.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
@@ -8,13 +6,13 @@ import type { CommitOutcome, MachineStep, NewLaunch, PlanCommit, PlanningStore }
 import { dbNow, dbNowPlus, inTransaction, type Db, type Tx } from './database.ts';
 import { holdsLease } from './leadership.ts';
 import { lockAgentsOf } from './cordon.ts';
+import { claimProbes, lockProbes } from './launch-holds.ts';
+import { brokenLimit, lockMoney, readLive, type LiveSums } from './launch-room.ts';
 import { writeMachineEvent } from './machine-events.ts';
 import { transitionMachine } from './machines.ts';
 import { readPlanningFacts } from './planning-facts.ts';
 
 const ACTOR = 'planner';
-/** Prices are numeric with six places in the rows and floats in the plan: less than their last place is no difference. */
-const ROUNDING_USD = 1e-6;
 
 /** Plans and what they set going, written in one fenced transaction. */
 export function createPlanningStore(db: Db): PlanningStore {
@@ -104,28 +102,28 @@ async function commitPlan(tx: Tx, commit: PlanCommit): Promise<CommitOutcome> {
   return { kind: 'committed', stored: true, drained, undrained };
 }
 
-/** The planner's snapshot may be a moment old; money and caps are checked once more on what is true now. */
+/** The planner's snapshot may be a moment old; money, caps and probes are checked once more on what is true now. */
 async function findBrokenLimit(tx: Tx, commit: PlanCommit): Promise<string | null> {
-  for (const [workload, { machinesMax, hourlyUsdMax }] of commit.limits) {
+  for (const workload of [...commit.limits.keys()].sort()) {
+    const limits = commit.limits.get(workload);
     const asked = commit.launches.filter((launch) => launch.workload === workload);
-    if (asked.length === 0) continue;
-    const live = await tx
-      .selectFrom('machines')
-      .select(sql<number>`count(*)::int`.as('count'))
-      .select(sql<number>`coalesce(sum(price_usd_per_hour), 0)::float8`.as('usdPerHour'))
-      .where('workload', '=', workload)
-      .where('state', '<>', 'terminated')
-      .executeTakeFirstOrThrow();
-    const count = live.count + asked.reduce((sum, { machineIds }) => sum + machineIds.length, 0);
-    const usdPerHour =
-      live.usdPerHour +
-      asked.reduce((sum, { machineIds, priceUsdPerHour }) => sum + machineIds.length * priceUsdPerHour, 0);
-    if (count > machinesMax) return `${workload}: ${count} machines would live, the limit is ${machinesMax}`;
-    if (hourlyUsdMax !== null && usdPerHour > hourlyUsdMax + ROUNDING_USD) {
-      return `${workload}: all machines would cost ${usdPerHour.toFixed(4)} USD per hour, the budget is ${hourlyUsdMax}`;
-    }
+    if (asked.length === 0 || limits === undefined) continue;
+    await lockMoney(tx, workload);
+    const sums = asked.reduce(withLaunch, await readLive(tx, workload));
+    const broken = brokenLimit(sums, limits);
+    if (broken !== null) return `${workload}: ${broken}`;
   }
+  const probes = commit.launches.flatMap((launch) => launch.probes);
+  if (probes.length > 0 && !(await lockProbes(tx, probes))) return 'another launch tries a held offering already';
   return null;
+}
+
+function withLaunch(sums: LiveSums, { machineIds, resources, priceUsdPerHour }: NewLaunch): LiveSums {
+  return {
+    machines: sums.machines + machineIds.length,
+    vcpus: sums.vcpus + (machineIds.length * resources.cpuMilli) / 1000,
+    usdPerHour: sums.usdPerHour + machineIds.length * priceUsdPerHour,
+  };
 }
 
 /** Drains and their ends, in the order given. A machine that is not as it was read any more is left to the next plan. */
@@ -157,13 +155,18 @@ async function insertLaunch(tx: Tx, commit: PlanCommit, launch: NewLaunch): Prom
       body: JSON.stringify(launch.body),
       zone: launch.zone,
       instance_count: launch.machineIds.length,
+      cpu_milli: launch.resources.cpuMilli,
+      memory_mib: launch.resources.memoryMib,
       price_usd_per_hour: launch.priceUsdPerHour.toFixed(6),
+      ladder: JSON.stringify(launch.ladder),
+      policy_hash: launch.policyHash,
       epoch: commit.lease.epoch,
       created_at: dbNow(),
       deadline_at: dbNowPlus(launch.deadlineMs),
       wake_at: dbNow(),
     })
     .execute();
+  if (launch.probes.length > 0) await claimProbes(tx, launch.id, launch.probes);
   for (const machineId of launch.machineIds) {
     await tx
       .insertInto('machines')

@@ -22,7 +22,12 @@ export function createRetentionStore(db: Db): RetentionStore {
           select p.id from spillway.plans p
           where p.decided_at < ${old} and not exists (select 1 from spillway.launches l where l.plan_id = p.id)
           limit ${limit}))`.execute(db);
-      return [samples, logs, plans].reduce((sum, result) => sum + Number(result.numAffectedRows ?? 0n), 0);
+      const holds = await sql`
+        delete from spillway.launch_holds where ctid = any(array(
+          select ctid from spillway.launch_holds where until < ${old} and scope <> 'workload' limit ${limit}))`.execute(
+        db,
+      );
+      return [samples, logs, plans, holds].reduce((sum, result) => sum + Number(result.numAffectedRows ?? 0n), 0);
     },
   };
 }

@@ -116,18 +116,31 @@ async function findUnbound(db: Db, instances: readonly CloudInstance[]): Promise
     instance_id: string;
     launch_id: string | null;
     launch_state: string | null;
+    attempt: number | null;
+    current_attempt: number | null;
     row_state: string | null;
   }>`
-    select seen.instance_id, l.id as launch_id, l.state as launch_state, m.state as row_state
+    select seen.instance_id, l.id as launch_id, l.state as launch_state, m.state as row_state,
+      a.attempt, l.attempt as current_attempt
     from unnest(${live.map((i) => i.instanceId)}::text[], ${live.map((i) => i.clientToken)}::text[]) as seen(instance_id, token)
     left join spillway.machines m on m.instance_id = seen.instance_id
-    left join spillway.launches l on l.token = seen.token
+    -- Of whatever attempt: EC2 shows the token that the instance was asked for with, long after the launch went on.
+    left join spillway.launch_attempts a on a.token = seen.token
+    left join spillway.launches l on l.id = a.launch_id
     where m.id is null or m.state = 'terminated'`.execute(db);
   const byId = new Map(live.map((instance) => [instance.instanceId, instance]));
   return rows.rows.flatMap((row) => {
     const instance = byId.get(row.instance_id);
     if (instance === undefined) return [];
-    const launch = row.launch_id === null ? null : { id: row.launch_id as LaunchId, state: row.launch_state ?? '' };
+    const launch =
+      row.launch_id === null
+        ? null
+        : {
+            id: row.launch_id as LaunchId,
+            state: row.launch_state ?? '',
+            attempt: row.attempt ?? 1,
+            isCurrentAttempt: row.attempt === row.current_attempt,
+          };
     return [{ instance, launch, rowEnded: row.row_state === 'terminated' }];
   });
 }

@@ -3,6 +3,7 @@ import type { EnginePorts } from '../engine/ports.ts';
 import { readPlannerInput } from '../loops/plan-input.ts';
 import type { LoopPorts } from '../loops/ports.ts';
 import { AppError } from '../model/errors.ts';
+import { holdKeyText } from '../model/holds.ts';
 import { planAll } from '../planner/plan.ts';
 import type { HealthCheck, OperatorActions } from '../ports/operator.ts';
 import type { AgentStore } from '../ports/tasks.ts';
@@ -46,6 +47,7 @@ export function createOperatorActions(parts: ActionParts): OperatorActions {
       const checks = [
         await probe('database', loops, async () => await loops.ledger.databaseNowMs()),
         await probe('queue', loops, parts.pingQueue),
+        await launchesCheck(loops),
         ...Object.values(parts.running() ?? {}).map(loopCheck),
       ];
       return {
@@ -66,6 +68,20 @@ async function probe(name: string, { clock }: LoopPorts, ask: () => Promise<unkn
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
     return { name, state: 'failing', detail: error.message, sinceMs };
+  }
+}
+
+/** Shortages come and go by themselves; the rest waits for a person. The service is ready all the same. */
+async function launchesCheck({ launches, clock }: LoopPorts): Promise<HealthCheck> {
+  const check = { name: 'launches', sinceMs: clock.nowMs() } as const;
+  try {
+    const held = (await launches.listHolds()).filter(({ errorClass }) => errorClass !== 'capacity');
+    if (held.length === 0) return { ...check, state: 'ok', detail: '' };
+    const detail = held.map((hold) => `${holdKeyText(hold)} is held after ${hold.errorCode}`).join('; ');
+    return { ...check, state: 'failing', detail, sinceMs: Math.min(...held.map(({ sinceMs }) => sinceMs)) };
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    return { ...check, state: 'unknown', detail: error.message };
   }
 }
 

@@ -37,32 +37,6 @@ describe('a launch', () => {
     expect(await callOutcomes(world.db)).toEqual(['throttled', 'throttled', 'launched']);
   });
 
-  test('that meets no capacity ends with its machines, and the next one goes elsewhere', async ({ pool }) => {
-    const world = await World.create(pool, { types: ['c5.large', 'c5.xlarge'] });
-    world.region.faults.setCapacity([{ instanceType: 'c5.large', zone: '*', market: '*', instancesMax: 0 }]);
-    await world.submit(1, 10);
-    await untilDone(world, 1);
-    const refused = await world.db.selectFrom('unavailable_offerings').selectAll().execute();
-    expect(refused.map((row) => [row.instance_type, row.zone, row.strikes])).toEqual([
-      ['c5.large', 'us-east-1a', 1],
-      ['c5.large', 'us-east-1b', 1],
-    ]);
-    expect(await endReasons(world.db)).toEqual(['launch-refused', 'launch-refused']);
-    expect(world.truth.instances().map(({ instanceType }) => instanceType)).toEqual(['c5.xlarge']);
-  });
-
-  test('that EC2 refuses for another reason than capacity does not blame the offering', async ({ pool }) => {
-    const world = await World.create(pool, ONE_TYPE);
-    const codes = ['VcpuLimitExceeded', 'UnauthorizedOperation', 'InvalidAMIID.NotFound'] as const;
-    for (const code of codes) world.region.faults.failNext('RunInstances', { code });
-    await world.submit(1, 10);
-    await untilDone(world, 1);
-    expect(await callOutcomes(world.db)).toEqual(['refused', 'refused', 'refused', 'launched']);
-    const closed = await world.db.selectFrom('launches').select('error_code').orderBy('created_at').execute();
-    expect(closed.map((row) => row.error_code)).toEqual([...codes, null]);
-    expect(await world.db.selectFrom('unavailable_offerings').selectAll().execute()).toEqual([]);
-  });
-
   test('that is refused after a call of unknown outcome stays open until its deadline', async ({ pool }) => {
     const world = await World.create(pool, { ...ONE_TYPE, ...CALM });
     world.region.faults.failNext('RunInstances', { code: 'InternalError' });

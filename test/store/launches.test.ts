@@ -3,21 +3,10 @@ import type { LaunchId, MachineId } from '../../src/model/ids.ts';
 import type { LaunchedInstance } from '../../src/ports/cloud.ts';
 import type { Db } from '../../src/store/database.ts';
 import { createLaunchStore } from '../../src/store/launches.ts';
-import {
-  aLaunch,
-  aMachine,
-  anId,
-  eventsSince,
-  NOW_MS,
-  passTime,
-  someHex,
-  stopClock,
-  ZONE,
-} from '../support/builders.ts';
+import { aLaunch, aMachine, anId, eventsSince, NOW_MS, someHex, stopClock, ZONE } from '../support/builders.ts';
 import { test } from '../support/database.ts';
 import { untilBlocked, withOpenTransaction } from './blocked.ts';
 
-const MINUTE_MS = 60_000;
 const REFUSED = { reason: 'launch-refused', code: 'InsufficientInstanceCapacity', detail: 'none left' } as const;
 
 async function aLaunchOf(db: Db, count: number, state: 'requested' | 'launching' = 'launching') {
@@ -52,7 +41,7 @@ describe('a call', () => {
     const { launchId } = await aLaunchOf(db, 2, 'requested');
     const launches = createLaunchStore(db);
 
-    const callId = await launches.beginCall(launchId);
+    const callId = await launches.beginCall(launchId, 1);
 
     const [call] = await db.selectFrom('launch_calls').selectAll().execute();
     expect(call).toMatchObject({ id: callId, launch_id: launchId, attempt: 1, outcome: null, finished_at: null });
@@ -64,7 +53,7 @@ describe('a call', () => {
     const { launchId } = await aLaunchOf(db, 1, 'requested');
     const launches = createLaunchStore(db);
 
-    const calls = [await launches.beginCall(launchId), await launches.beginCall(launchId)];
+    const calls = [await launches.beginCall(launchId, 1), await launches.beginCall(launchId, 1)];
 
     expect(new Set(calls).size).toBe(2);
     expect(await machinesOf(db, launchId)).toMatchObject([{ state: 'launching', revision: 2 }]);
@@ -73,8 +62,8 @@ describe('a call', () => {
   test('is not made for a launch that is over or that nobody knows', async ({ db }) => {
     const launches = createLaunchStore(db);
 
-    expect(await launches.beginCall(await aLaunch(db, { state: 'expired' }))).toBeNull();
-    expect(await launches.beginCall(anId('ln'))).toBeNull();
+    expect(await launches.beginCall(await aLaunch(db, { state: 'expired' }), 1)).toBeNull();
+    expect(await launches.beginCall(anId('ln'), 1)).toBeNull();
     expect(await db.selectFrom('launch_calls').selectAll().execute()).toEqual([]);
   });
 
@@ -82,8 +71,8 @@ describe('a call', () => {
     const { launchId } = await aLaunchOf(db, 1);
     const launches = createLaunchStore(db);
     const unsettled = async () => (await launches.read(launchId))?.unsettledCalls;
-    const first = await launches.beginCall(launchId);
-    const second = await launches.beginCall(launchId);
+    const first = await launches.beginCall(launchId, 1);
+    const second = await launches.beginCall(launchId, 1);
     expect(await unsettled()).toBe(2);
 
     await launches.finishCall(first!, { kind: 'unknown', code: 'TimeoutError', message: '' });
@@ -101,7 +90,7 @@ describe('fulfil', () => {
     const { launchId, machines } = await aLaunchOf(db, 2);
     const given = instances(2);
 
-    expect(await createLaunchStore(db).fulfil(launchId, given)).toEqual(machines);
+    expect(await createLaunchStore(db).fulfil(launchId, 1, given)).toEqual(machines);
 
     expect(await stateOf(db, launchId)).toBe('fulfilled');
     const rows = await db.selectFrom('machines').selectAll().orderBy('id').execute();
@@ -116,11 +105,11 @@ describe('fulfil', () => {
     const { launchId } = await aLaunchOf(db, 2);
     const given = instances(2);
     const launches = createLaunchStore(db);
-    await launches.fulfil(launchId, given);
+    await launches.fulfil(launchId, 1, given);
     const before = await machinesOf(db, launchId);
 
-    expect(await launches.fulfil(launchId, given)).toEqual([]);
-    expect(await launches.fulfil(launchId, instances(2))).toEqual([]);
+    expect(await launches.fulfil(launchId, 1, given)).toEqual([]);
+    expect(await launches.fulfil(launchId, 1, instances(2))).toEqual([]);
 
     expect(await machinesOf(db, launchId)).toEqual(before);
   });
@@ -130,7 +119,7 @@ describe('fulfil', () => {
     const given = instances(3);
     const launches = createLaunchStore(db);
 
-    const woken = await Promise.all([launches.fulfil(launchId, given), launches.fulfil(launchId, given)]);
+    const woken = await Promise.all([launches.fulfil(launchId, 1, given), launches.fulfil(launchId, 1, given)]);
 
     expect(woken.flat()).toHaveLength(3);
     expect((await eventsSince(db)).filter((event) => event.to_state === 'booting')).toHaveLength(3);
@@ -140,7 +129,7 @@ describe('fulfil', () => {
     const { launchId } = await aLaunchOf(db, 3);
     const [given] = instances(1);
 
-    await createLaunchStore(db).fulfil(launchId, [given!]);
+    await createLaunchStore(db).fulfil(launchId, 1, [given!]);
 
     expect(await machinesOf(db, launchId)).toMatchObject([
       { state: 'booting', instance_id: given!.instanceId, end_reason: null },
@@ -158,7 +147,7 @@ describe('fulfil', () => {
     const { launchId } = await aLaunchOf(db, 1);
     const given = instances(3);
 
-    await createLaunchStore(db).fulfil(launchId, given);
+    await createLaunchStore(db).fulfil(launchId, 1, given);
 
     const rows = await machinesOf(db, launchId);
     expect(rows.map(({ instance_id }) => instance_id)).toEqual([given[0]!.instanceId]);
@@ -168,7 +157,7 @@ describe('fulfil', () => {
     const { launchId } = await aLaunchOf(db, 2);
     const [given] = instances(1);
 
-    await createLaunchStore(db).fulfil(launchId, [given!, given!]);
+    await createLaunchStore(db).fulfil(launchId, 1, [given!, given!]);
 
     expect(await machinesOf(db, launchId)).toMatchObject([{ state: 'booting' }, { state: 'terminated' }]);
   });
@@ -176,7 +165,7 @@ describe('fulfil', () => {
   test('finds machines whose call was never recorded and takes them through launching', async ({ db }) => {
     const { launchId, machines } = await aLaunchOf(db, 1, 'requested');
 
-    expect(await createLaunchStore(db).fulfil(launchId, instances(1))).toEqual(machines);
+    expect(await createLaunchStore(db).fulfil(launchId, 1, instances(1))).toEqual(machines);
 
     const events = await eventsSince(db);
     expect(events.map(({ to_state }) => to_state)).toEqual(['launching', 'booting']);
@@ -187,7 +176,7 @@ describe('fulfil', () => {
     const launches = createLaunchStore(db);
     await launches.close(launchId, 'expired', { reason: 'launch-expired', code: 'X', detail: '' });
 
-    expect(await launches.fulfil(launchId, instances(1))).toEqual([]);
+    expect(await launches.fulfil(launchId, 1, instances(1))).toEqual([]);
 
     expect(await machinesOf(db, launchId)).toMatchObject([{ state: 'terminated', instance_id: null }]);
   });
@@ -212,7 +201,7 @@ describe('close', () => {
   test('does not end what is over already', async ({ db }) => {
     const { launchId } = await aLaunchOf(db, 1);
     const launches = createLaunchStore(db);
-    await launches.fulfil(launchId, instances(1));
+    await launches.fulfil(launchId, 1, instances(1));
 
     await launches.close(launchId, 'refused', REFUSED);
 
@@ -223,7 +212,7 @@ describe('close', () => {
   test('for a refusal does not happen while a twin’s call is in the air or its outcome is unknown', async ({ db }) => {
     const { launchId } = await aLaunchOf(db, 1);
     const launches = createLaunchStore(db);
-    const twin = await launches.beginCall(launchId);
+    const twin = await launches.beginCall(launchId, 1);
 
     await launches.close(launchId, 'refused', REFUSED);
     expect(await stateOf(db, launchId)).toBe('open');
@@ -248,55 +237,5 @@ describe('close', () => {
 
     expect(await stateOf(db, launchId)).toBe('open');
     expect(await machinesOf(db, launchId)).toMatchObject([{ state: 'launching' }]);
-  });
-});
-
-describe('markUnavailable', () => {
-  const offering = { instanceType: 'c6a.large', zone: ZONE, market: 'spot' };
-  const leftAlone = async (db: Db, nowMs: number): Promise<number> => {
-    const { until } = await db.selectFrom('unavailable_offerings').select('until').executeTakeFirstOrThrow();
-    return (until.getTime() - nowMs) / MINUTE_MS;
-  };
-
-  test('leaves an offering alone for longer with every strike, up to half an hour', async ({ db }) => {
-    await stopClock(db);
-    const launches = createLaunchStore(db);
-    let nowMs = NOW_MS;
-    const minutes: number[] = [];
-    for (let strike = 0; strike < 6; strike += 1) {
-      await launches.markUnavailable(offering, 'InsufficientInstanceCapacity');
-      minutes.push(await leftAlone(db, nowMs));
-      await passTime(db, minutes.at(-1)! * MINUTE_MS);
-      nowMs += minutes.at(-1)! * MINUTE_MS;
-    }
-
-    expect(minutes).toEqual([3, 6, 12, 24, 30, 30]);
-  });
-
-  test('forgives after a quiet half hour, and not a moment before', async ({ db }) => {
-    await stopClock(db);
-    const launches = createLaunchStore(db);
-    await launches.markUnavailable(offering, 'a');
-    await passTime(db, 33 * MINUTE_MS);
-    await launches.markUnavailable(offering, 'b');
-    expect(await leftAlone(db, NOW_MS + 33 * MINUTE_MS)).toBe(6);
-
-    await passTime(db, 36 * MINUTE_MS + 1);
-    await launches.markUnavailable(offering, 'c');
-
-    expect(await leftAlone(db, NOW_MS + 69 * MINUTE_MS + 1)).toBe(3);
-    expect(await db.selectFrom('unavailable_offerings').selectAll().execute()).toMatchObject([
-      { strikes: 1, error_code: 'c' },
-    ]);
-  });
-
-  test('means one market of one type in one zone', async ({ db }) => {
-    const launches = createLaunchStore(db);
-    for (const other of [{}, { market: 'on-demand' }, { zone: 'eu-central-1b' }, { instanceType: 'c6a.xlarge' }]) {
-      await launches.markUnavailable({ ...offering, ...other }, 'x');
-    }
-
-    const rows = await db.selectFrom('unavailable_offerings').select('strikes').execute();
-    expect(rows).toEqual([1, 2, 3, 4].map(() => ({ strikes: 1 })));
   });
 });

@@ -45,6 +45,30 @@ describe('migrate', () => {
     expect(await migrate(emptyUrl, { dir, log: quietLog })).toEqual({ applied: ['0002_more', '0003_broken'] });
   });
 
+  test('gives launches from before ladders their one attempt', async ({ emptyUrl, dir }) => {
+    await migrate(emptyUrl, { dir, log: quietLog });
+    await withClient(emptyUrl, async (client) => {
+      await client.query(`insert into spillway.plans (id, epoch, decided_at, input, outcome, digest)
+        values ('pl-000000000001', 1, now(), '{}', '{}', '')`);
+      for (const [digit, state] of ['open', 'expired'].entries()) {
+        await client.query(`insert into spillway.launches
+          (id, plan_id, workload, state, nonce, attempt, token, body, zone, instance_count, price_usd_per_hour, epoch, deadline_at)
+          values ('ln-00000000000${digit}', 'pl-000000000001', 'w', '${state}', '${String(digit).repeat(32)}', 1, 't${digit}', '{}', 'a', 1, 0.1, 1, now())`);
+      }
+    });
+    await copyFile(join(MIGRATIONS_DIR, '0003_ladder.sql'), join(dir, '0003_ladder.sql'));
+
+    await migrate(emptyUrl, { dir, log: quietLog });
+
+    const attempts = await withClient(emptyUrl, async (client) => {
+      return await client.query('select token, attempt, outcome from spillway.launch_attempts order by token');
+    });
+    expect(attempts.rows).toEqual([
+      { token: 't0', attempt: 1, outcome: null },
+      { token: 't1', attempt: 1, outcome: 'expired' },
+    ]);
+  });
+
   test('refuses a database that a newer version has migrated', async ({ emptyUrl, dir }) => {
     await writeFile(join(dir, '0002_future.sql'), 'create table spillway.future (id integer);');
     await migrate(emptyUrl, { dir, log: quietLog });

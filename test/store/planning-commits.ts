@@ -24,6 +24,9 @@ export function aNewLaunch(count: number, overrides: Partial<NewLaunch> = {}): N
     resources: { cpuMilli: 2000, memoryMib: 4096 },
     machineIds: Array.from({ length: count }, () => anId('mc')),
     deadlineMs: 600_000,
+    ladder: [],
+    policyHash: 'ab'.repeat(32),
+    probes: [],
     ...overrides,
   };
 }
@@ -39,7 +42,7 @@ export function aCommit(lease: Lease, overrides: Partial<PlanCommit> = {}): Plan
     launches: [],
     drains: [],
     undrains: [],
-    limits: new Map([[WORKLOAD, { machinesMax: 20, hourlyUsdMax: null }]]),
+    limits: new Map([[WORKLOAD, { machinesMax: 20, vcpusMax: null, hourlyUsdMax: null }]]),
     ...overrides,
   };
 }

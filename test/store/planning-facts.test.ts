@@ -222,18 +222,25 @@ describe('an agent that is not there', () => {
   });
 });
 
-describe('offerings without capacity', () => {
-  test('are named until their time is up', async ({ db }) => {
+describe('what EC2 refused', () => {
+  test('is named as held until its time is up, and then as to be tried', async ({ db }) => {
     await stopClock(db);
-    const offering = { instanceType: 'c6a.large', zone: ZONE, market: 'spot' };
-    await createLaunchStore(db).markUnavailable(offering, 'InsufficientInstanceCapacity');
+    await createLaunchStore(db).hold(await aLaunch(db), {
+      scope: 'offering',
+      name: `c6a.large/${ZONE}/spot`,
+      errorClass: 'capacity',
+      errorCode: 'InsufficientInstanceCapacity',
+      detail: '',
+      minMs: 180_000,
+      maxMs: 1_800_000,
+    });
 
-    const seen: number[] = [];
+    const seen: (string | undefined)[] = [];
     for (const ms of [0, 179_999, 1]) {
       await passTime(db, ms);
-      seen.push((await factsOf(db)).unavailable.size);
+      seen.push((await factsOf(db)).holds[0]?.state);
     }
 
-    expect(seen).toEqual([1, 1, 0]);
+    expect(seen).toEqual(['open', 'open', 'half-open']);
   });
 });

@@ -62,7 +62,7 @@ describe('planning.commit: launches', () => {
     const before = await counts(db);
     const store = createPlanningStore(db);
     const lease = await lead(db);
-    const limit = { limits: new Map([[WORKLOAD, { machinesMax: 4, hourlyUsdMax: null }]]) };
+    const limit = { limits: new Map([[WORKLOAD, { machinesMax: 4, vcpusMax: null, hourlyUsdMax: null }]]) };
 
     const refused = await store.commit(
       aCommit(lease, { ...limit, launches: [aNewLaunch(2), aNewLaunch(1)], drains: [step(ready.id)] }),
@@ -85,7 +85,9 @@ describe('planning.commit: money', () => {
     const lease = await lead(db);
     const launch = aNewLaunch(2);
     const cost = Number(price) + 2 * launch.priceUsdPerHour;
-    const within = (hourlyUsdMax: number) => ({ limits: new Map([[WORKLOAD, { machinesMax: 20, hourlyUsdMax }]]) });
+    const within = (hourlyUsdMax: number) => ({
+      limits: new Map([[WORKLOAD, { machinesMax: 20, vcpusMax: null, hourlyUsdMax }]]),
+    });
 
     expect(await store.commit(aCommit(lease, { ...within(cost - 0.001), launches: [launch] }))).toMatchObject({
       kind: 'outdated',

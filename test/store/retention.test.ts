@@ -1,4 +1,5 @@
 import { describe, expect } from 'vitest';
+import { createLaunchStore } from '../../src/store/launches.ts';
 import { createRetentionStore } from '../../src/store/retention.ts';
 import { aLaunch, anAgent, aPlanRow, aTask, NOW_MS, passTime, stopClock } from '../support/builders.ts';
 import { test } from '../support/database.ts';
@@ -48,6 +49,20 @@ describe('forget', () => {
     expect(await db.selectFrom('task_logs').select('task_id').execute()).toEqual([{ task_id: long }]);
     expect(await db.selectFrom('samples').select('at').execute()).toEqual([{ at: new Date(NOW_MS + DAY_MS) }]);
     expect(await createRetentionStore(db).forget(DAY_MS, 100)).toBe(0);
+  });
+
+  test('deletes holds that ended long ago, but not those of a workload', async ({ db }) => {
+    await stopClock(db);
+    const launches = createLaunchStore(db);
+    const launchId = await aLaunch(db);
+    const terms = { errorClass: 'quota', errorCode: 'x', detail: '', minMs: 1000, maxMs: 1000 } as const;
+    await launches.hold(launchId, { ...terms, scope: 'region', name: 'eu-central-1' });
+    await launches.hold(launchId, { ...terms, scope: 'workload', name: 'transcode' });
+    await passTime(db, DAY_MS + 1001);
+
+    expect(await createRetentionStore(db).forget(DAY_MS, 100)).toBe(1);
+
+    expect(await db.selectFrom('launch_holds').select('scope').execute()).toEqual([{ scope: 'workload' }]);
   });
 
   test('deletes at most so many of each kind at a time', async ({ db }) => {

@@ -254,8 +254,12 @@ describe('findUnbound', () => {
     const unbound = await createSweepStore(db).findUnbound(shown);
 
     expect([...unbound].sort((a, b) => (a.instance.instanceId < b.instance.instanceId ? -1 : 1))).toEqual([
-      { instance: late, launch: { id: open, state: 'open' }, rowEnded: false },
-      { instance: given, launch: { id: closed, state: 'expired' }, rowEnded: false },
+      { instance: late, launch: { id: open, state: 'open', attempt: 1, isCurrentAttempt: true }, rowEnded: false },
+      {
+        instance: given,
+        launch: { id: closed, state: 'expired', attempt: 1, isCurrentAttempt: true },
+        rowEnded: false,
+      },
       { instance: unknown, launch: null, rowEnded: false },
       { instance: zombie, launch: null, rowEnded: true },
     ]);

@@ -45,17 +45,17 @@ export class Injector {
   readonly covered = new Set<string>();
   /** The call that failed since the last `arm`; null = every call of the life was covered before. */
   struck: string | null = null;
-  private fault: { readonly kind: FaultKind; readonly moment: FaultMoment } | null = null;
+  private fault: { readonly kind: FaultKind; readonly moment: FaultMoment; readonly among: RegExp } | null = null;
   private aimed: Aim | null = null;
   private readonly counts = new Map<string, number>();
   /** The process crashed: nothing it still tries reaches anything, until another one stands in its place. */
   private dead = false;
 
-  /** From now on the first call that never failed before fails. */
-  arm(kind: FaultKind, moment: FaultMoment): void {
+  /** From now on the first call that never failed before fails; only of those `among`, if that is named. */
+  arm(kind: FaultKind, moment: FaultMoment, among = /./): void {
     this.struck = null;
     this.counts.clear();
-    this.fault = { kind, moment };
+    this.fault = { kind, moment, among };
   }
 
   /** A new process stands where the crashed one did. */
@@ -74,7 +74,8 @@ export class Injector {
     if (this.aimed !== null) return await this.aroundAim(this.aimed, site, effect, parameters);
     const { fault } = this;
     const call = this.nameCall(site, parameters);
-    if (fault === null || call === null || this.covered.has(call)) return await effect();
+    const isDue = fault !== null && call !== null && fault.among.test(call) && !this.covered.has(call);
+    if (!isDue) return await effect();
     this.fault = null;
     this.covered.add(call);
     return await this.strike(call, site, fault, effect);

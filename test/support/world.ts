@@ -91,7 +91,7 @@ export class World {
   private readonly options: WorldOptions;
   private readonly bell = new AgentBell();
   private readonly queues: WorldTaskQueues;
-  private readonly engine: EnginePorts;
+  readonly engine: EnginePorts;
   private readonly heartbeatS: number;
   private planDue = false;
   private processes = 0;
