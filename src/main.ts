@@ -10,11 +10,13 @@ import { stepLaunch } from './jobs/launch.ts';
 import { stepMachine } from './jobs/machine.ts';
 import type { StepPorts } from './jobs/ports.ts';
 import { CloudView, type LoopPorts } from './loops/ports.ts';
+import { checkMemory, Recollection } from './loops/recollection.ts';
 import { AppError } from './model/errors.ts';
 import { SECOND_MS } from './model/time.ts';
 import { createLogger } from './observability/log.ts';
 import { createMetrics } from './observability/metrics.ts';
 import type { Log } from './ports/log.ts';
+import type { Witness } from './ports/witness.ts';
 import { createQueues, type Queues } from './queue/queues.ts';
 import { createAgentApi } from './server/agent-api/create-agent-api.ts';
 import { createOperatorApi } from './server/operator-api/create-operator-api.ts';
@@ -32,6 +34,7 @@ import { openPolicies, type PolicyBook } from './wiring/policies.ts';
 import { openDatabase, openStores, type OpenDatabase, type Stores } from './wiring/stores.ts';
 import { systemClock, systemIds } from './wiring/system.ts';
 import { startWatchdog } from './wiring/watchdog.ts';
+import { createFileWitness } from './wiring/witness.ts';
 
 /** Three missed renewals at the default plan interval; a crashed leader is replaced after this long. */
 const LEASE_TTL_MS = 15 * SECOND_MS;
@@ -106,6 +109,7 @@ interface Foundation {
   readonly cloud: Ec2Cloud;
   readonly owner: string;
   readonly deploymentKey: Buffer;
+  readonly witness: Witness;
 }
 
 async function startService(config: Config, log: ReturnType<typeof createLogger>, opened: Opened): Promise<PolicyBook> {
@@ -162,7 +166,10 @@ async function openFoundation(
   opened.add('database', database.close);
   const { stores, pools, db } = openStores(database.url, log);
   opened.add('database connections', async () => await Promise.all(pools.map(async (pool) => await pool.end())));
-  const owner = config.owner ?? (await ensureInstallationValue(db, 'owner', `spillway-${systemIds.hex(6)}`));
+  const witness = createFileWitness(config.witnessFile, log);
+  // An empty database with the witness still there is this installation without its memory: it keeps its name.
+  const proposed = (await witness.read())?.owner ?? `spillway-${systemIds.hex(6)}`;
+  const owner = config.owner ?? (await ensureInstallationValue(db, 'owner', proposed));
   const queues = await createQueues({
     queueUrl: config.queueUrl,
     databaseUrl: database.url,
@@ -178,7 +185,7 @@ async function openFoundation(
     logger: log,
   });
   opened.add('EC2 connections', async () => cloud.close());
-  return { config, log, policies, stores, queues, cloud, owner, deploymentKey };
+  return { config, log, policies, stores, queues, cloud, owner, deploymentKey, witness };
 }
 
 function buildEnginePorts(
@@ -204,7 +211,7 @@ function buildEnginePorts(
 }
 
 function buildLoopPorts(foundation: Foundation, bell: AgentBell): LoopPorts {
-  const { config, log, policies, stores, queues, cloud, owner, deploymentKey } = foundation;
+  const { config, log, policies, stores, queues, cloud, owner, deploymentKey, witness } = foundation;
   return {
     clock: systemClock,
     ids: systemIds,
@@ -224,6 +231,8 @@ function buildLoopPorts(foundation: Foundation, bell: AgentBell): LoopPorts {
     machines: stores.machines,
     launches: stores.launches,
     sweeping: stores.sweeping,
+    memory: stores.memory,
+    recollection: new Recollection({ witness, clock: systemClock, owner }),
     ledger: stores.ledger,
     wake: queues.wake,
     owner,
@@ -262,6 +271,8 @@ async function startWork(foundation: Foundation, parts: WorkParts): Promise<Loop
     if (lease !== null) await loops.leadership.release(lease);
   });
   const steps = await buildStepPorts(foundation, parts);
+  // Before the first step: a database that lost commits must not have its open rows acted upon.
+  await checkMemory(loops);
   const consumer = await queues.wake.consume(
     async (job) => {
       const outcome = job.kind === 'launch' ? await stepLaunch(steps, job.id) : await stepMachine(steps, job.id);

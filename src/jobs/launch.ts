@@ -35,6 +35,7 @@ export async function stepLaunch(ports: StepPorts, id: LaunchId): Promise<StepOu
   }
   const callId = await ports.launches.beginCall(id);
   if (callId === null) return DONE;
+  if (callId === 'held') return again(jittered(ports, UNSETTLED_RETRY_MS));
   const outcome = await ports.cloud.runInstances({
     region: launch.body.region,
     token: launch.token,

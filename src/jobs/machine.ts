@@ -1,12 +1,13 @@
 import type { MachineId } from '../model/ids.ts';
+import type { Machine } from '../model/machine.ts';
 import type { MachineRecord } from '../ports/machines.ts';
 import { stepBooting } from './boot.ts';
 import { stepDraining, stepLeaving } from './drain.ts';
 import { endWithInstanceGone, isInstanceGone } from './gone.ts';
 import { stepJoining } from './join.ts';
-import { DONE, type StepOutcome, type StepPorts } from './ports.ts';
+import { again, DONE, type StepOutcome, type StepPorts } from './ports.ts';
 import { stepReady } from './ready.ts';
-import { stepTerminating } from './terminate.ts';
+import { HELD_AGAIN_MS, stepTerminating } from './terminate.ts';
 import { stepWaitingForLaunch } from './wait-for-launch.ts';
 
 /**
@@ -33,6 +34,7 @@ export async function stepMachine(ports: StepPorts, id: MachineId): Promise<Step
 async function stepOnce(ports: StepPorts, record: MachineRecord): Promise<StepOutcome> {
   if (isInstanceGone(record)) return await endWithInstanceGone(ports, record);
   const { machine } = record;
+  if (record.amnesia && isOnItsWayOut(machine)) return again(HELD_AGAIN_MS);
   switch (machine.state) {
     case 'requested':
     case 'launching':
@@ -52,4 +54,9 @@ async function stepOnce(ports: StepPorts, record: MachineRecord): Promise<StepOu
     case 'terminated':
       return DONE;
   }
+}
+
+/** Its row may be older than what became of it: a drain that was called off, a machine that works again. */
+function isOnItsWayOut({ state }: Machine): boolean {
+  return state === 'draining' || state === 'leaving' || state === 'terminating';
 }

@@ -24,6 +24,8 @@ export async function buildLaunch(
     sshUser: policy.join.ssh.user,
     authorizedKey: await ports.credentials.loginPublicKey(policy.join.ssh.identityFile),
   };
+  // EC2 refuses a root volume smaller than the image's own.
+  const volumeGib = Math.max(policy.burst.volumeGib, image.rootVolumeGib);
   const body: LaunchBody = {
     region: policy.burst.region,
     imageId: action.imageId,
@@ -33,8 +35,7 @@ export async function buildLaunch(
     instanceProfile: policy.burst.instanceProfile,
     market: offering.market,
     count: action.count,
-    // EC2 refuses a root volume smaller than the image's own.
-    volumeGib: Math.max(policy.burst.volumeGib, image.rootVolumeGib),
+    volumeGib,
     rootDeviceName: image.rootDeviceName,
     tags: {
       Name: `spillway-${policy.name}`,
@@ -42,6 +43,9 @@ export async function buildLaunch(
       'spillway:workload': policy.name,
       'spillway:launch': id,
       'spillway:plan': planId,
+      // What EC2 does not tell of an instance later; the ledger is rebuilt from it when the database forgets.
+      'spillway:price': offering.priceUsdPerHour.toFixed(6),
+      'spillway:volume': String(volumeGib),
     },
     ...login,
     userDataSha256: ports.credentials.sha256(ports.credentials.renderUserData(nonce, login)),

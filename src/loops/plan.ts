@@ -8,6 +8,7 @@ import type { DrainStep, LaunchLimits, MachineStep, NewLaunch } from '../ports/p
 import { buildLaunch } from './build-launch.ts';
 import { readPlannerInput } from './plan-input.ts';
 import type { LoopPorts } from './ports.ts';
+import { checkMemory } from './recollection.ts';
 import { ringFor } from './ring.ts';
 
 /** Of a drain whose policy is gone; what happens past it is still what the policy last said. */
@@ -15,13 +16,14 @@ const REMOVED_DRAIN_MS = STATE_DEADLINE_MS.draining ?? 0;
 
 export type PlanTick =
   | { readonly kind: 'planned'; readonly outcome: PlanOutcome; readonly acted: boolean }
-  | { readonly kind: 'not-leader' | 'settling' | 'fenced' | 'outdated' };
+  | { readonly kind: 'not-leader' | 'settling' | 'fenced' | 'amnesia' | 'outdated' };
 
 /**
  * One decision pass: take or renew the lease, see, decide, and commit what was decided in one transaction that the lease
  * fences. The lease's epoch is the value read here, never a variable that a later renewal might change.
  */
 export async function planTick(ports: LoopPorts): Promise<PlanTick> {
+  await checkMemory(ports);
   const lease = await ports.leadership.acquire(ports.holder, ports.leaseTtlMs);
   ports.view.leading = lease !== null;
   if (lease === null) return { kind: 'not-leader' };
@@ -73,6 +75,8 @@ async function commitOutcome(
     ports.log.warn({ planId, result }, 'plan was not committed');
     return { kind: result.kind };
   }
+  // Before the first of them can be rung for: should the commit be lost now, this is what remembers it.
+  if (launches.length > 0) await ports.recollection.noteLaunches(launches.map(({ nonce }) => nonce));
   await ringFor(ports, [
     ...launches.map(({ id }) => ({ kind: 'launch' as const, id })),
     ...[...result.drained, ...result.undrained].map((id) => ({ kind: 'machine' as const, id })),
@@ -84,6 +88,7 @@ async function commitOutcome(
 
 /** A removed policy is a drain, not an orphan: its machines finish their work and leave, whatever their policy said. */
 function drainsOfRemovedPolicies(input: PlannerInput): DrainStep[] {
+  if (input.amnesia !== undefined) return [];
   const inForce = new Set(input.workloads.map(({ policy }) => policy.name));
   const reason = 'policy-removed';
   return input.machines

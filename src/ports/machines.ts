@@ -19,6 +19,8 @@ export interface MachineRecord {
   };
   readonly installedAtMs: EpochMs | null;
   readonly drainIrrevocable: boolean;
+  /** The database has lost commits: the machine may be more than its row says, so it is not sent away. */
+  readonly amnesia: boolean;
   readonly agent: MachineAgentFacts | null;
 }
 
@@ -73,8 +75,11 @@ export interface LaunchStore {
   read(
     id: LaunchId,
   ): Promise<{ readonly launch: Launch; readonly nowMs: EpochMs; readonly unsettledCalls: number } | null>;
-  /** Writes the call's row and moves the machines to `launching`; null when the launch is not open any more. */
-  beginCall(id: LaunchId): Promise<number | null>;
+  /**
+   * Writes the call's row and moves the machines to `launching`; null when the launch is not open any more. `held`: the database
+   * has lost commits, and no earlier call of this launch is unsettled.
+   */
+  beginCall(id: LaunchId): Promise<number | 'held' | null>;
   finishCall(callId: number, outcome: RunOutcome): Promise<void>;
   /** Binds instances to the launch's machines (safe to repeat), ends what EC2 did not give, closes the launch. */
   fulfil(id: LaunchId, instances: readonly LaunchedInstance[]): Promise<readonly MachineId[]>;

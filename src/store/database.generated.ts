@@ -37,6 +37,16 @@ export interface AgentsTable {
   removed_at: Timestamp | null;
 }
 
+export interface AmnesiaTable {
+  singleton: Generated<boolean>;
+  since: Timestamp | null;
+  reason: string | null;
+  evidence: Generated<Json>;
+  rebuilt: Generated<number>;
+  clean_listings: Generated<number>;
+  clean_since: Timestamp | null;
+}
+
 export interface ChargesTable {
   id: Identity<number>;
   machine_id: string;
@@ -106,6 +116,7 @@ export interface LeasesTable {
   holder: string;
   epoch: number;
   expires_at: Timestamp;
+  turns: Generated<number>;
 }
 
 export interface MachineEventsTable {
@@ -197,6 +208,11 @@ export interface SpotPricesTable {
   price_usd_per_hour: Numeric;
 }
 
+export interface SweepKillsTable {
+  instance_id: string;
+  at: Generated<Timestamp>;
+}
+
 export interface SweepMarksTable {
   instance_id: string;
   reason: string;
@@ -242,6 +258,7 @@ export interface UnavailableOfferingsTable {
 /** All tables, for `new Kysely<Database>(...).withSchema('spillway')`. */
 export interface Database {
   agents: AgentsTable;
+  amnesia: AmnesiaTable;
   charges: ChargesTable;
   enrolments: EnrolmentsTable;
   installation: InstallationTable;
@@ -255,6 +272,7 @@ export interface Database {
   policies: PoliciesTable;
   samples: SamplesTable;
   spot_prices: SpotPricesTable;
+  sweep_kills: SweepKillsTable;
   sweep_marks: SweepMarksTable;
   task_logs: TaskLogsTable;
   tasks: TasksTable;

@@ -6,6 +6,7 @@ import type { EndReason } from '../model/machine.ts';
 import { MINUTE_MS } from '../model/time.ts';
 import type { LaunchedInstance } from '../ports/cloud.ts';
 import type { LaunchStore } from '../ports/machines.ts';
+import { hasForgotten } from './amnesia.ts';
 import { dbNow, dbNowPlus, inTransaction, toMs, type Db, type Tx } from './database.ts';
 import { machineColumns, toMachine, type MachineRow } from './machine-rows.ts';
 import { transitionMachine } from './machines.ts';
@@ -147,9 +148,11 @@ async function lockMachines(tx: Tx, id: LaunchId): Promise<readonly MachineRow[]
     .execute();
 }
 
-async function beginCall(tx: Tx, id: LaunchId): Promise<number | null> {
+async function beginCall(tx: Tx, id: LaunchId): Promise<number | 'held' | null> {
+  const forgotten = await hasForgotten(tx);
   const launch = await lockOpenLaunch(tx, id);
   if (launch === null) return null;
+  if (forgotten && (await countUnsettled(tx, id)) === 0) return 'held';
   for (const row of await lockMachines(tx, id)) {
     if (row.state !== 'requested') continue;
     await transitionMachine(tx, toMachine(row), { to: 'launching', actor: ACTOR, reason: 'ec2-call' });

@@ -11,7 +11,7 @@ export function createLeadership(db: Db): Leadership {
     async acquire(holder, ttlMs) {
       const row = await db
         .insertInto('leases')
-        .values({ name: LEADER, holder, epoch: 1, expires_at: dbNowPlus(ttlMs) })
+        .values({ name: LEADER, holder, epoch: 1, turns: 1, expires_at: dbNowPlus(ttlMs) })
         .onConflict((conflict) =>
           conflict
             .column('name')
@@ -19,6 +19,7 @@ export function createLeadership(db: Db): Leadership {
               holder,
               // A renewal keeps the epoch; a takeover makes every write of the holder before it fail.
               epoch: sql<number>`case when leases.holder = ${holder} and leases.expires_at > ${dbNow()} then leases.epoch else leases.epoch + 1 end`,
+              turns: sql<number>`leases.turns + 1`,
               expires_at: dbNowPlus(ttlMs),
             })
             .where(sql<boolean>`leases.holder = ${holder} or leases.expires_at <= ${dbNow()}`),

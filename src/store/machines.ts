@@ -2,10 +2,11 @@ import { sql } from 'kysely';
 
 import type { AgentId, LaunchId, MachineId } from '../model/ids.ts';
 import type { Launch } from '../model/launch.ts';
-import { isTransition, STATE_DEADLINE_MS, type Machine } from '../model/machine.ts';
+import { isTransition, STATE_DEADLINE_MS, type Machine, type MachineState } from '../model/machine.ts';
 import type { CloudInstanceState } from '../ports/cloud.ts';
 import type { MachineRecord, MachineStore, Transition } from '../ports/machines.ts';
 import type { WakeJob } from '../ports/queue.ts';
+import { hasForgotten } from './amnesia.ts';
 import { lockAgentsOf, setCordon } from './cordon.ts';
 import { dbNow, dbNowPlus, inTransaction, toMs, type Db, type Tx } from './database.ts';
 import { givenBack } from './give-back.ts';
@@ -99,6 +100,9 @@ async function readMachine(db: Db, id: MachineId): Promise<MachineRecord | null>
       'm.drain_irrevocable',
     ])
     .select(['l.nonce', 'l.state as launch_state', 'l.body', 'l.created_at as launch_created_at'])
+    .select((eb) =>
+      eb.selectFrom('amnesia as f').select('f.since').where('f.since', 'is not', null).as('forgotten_since'),
+    )
     .select(['a.id as live_agent_id', 'a.last_seen_at', 'a.cordoned', 'a.cordon_acked_at', 'a.running_tasks'])
     .select(dbNow().as('now'))
     .select((eb) =>
@@ -130,6 +134,7 @@ async function readMachine(db: Db, id: MachineId): Promise<MachineRecord | null>
     },
     installedAtMs: toMs(row.installed_at),
     drainIrrevocable: row.drain_irrevocable,
+    amnesia: row.forgotten_since !== null,
     agent:
       row.live_agent_id === null
         ? null
@@ -144,11 +149,16 @@ async function readMachine(db: Db, id: MachineId): Promise<MachineRecord | null>
   };
 }
 
+/** Towards the end of an instance that lives. To `terminated` only EC2's word leads. */
+const WAYS_OUT: ReadonlySet<MachineState> = new Set(['draining', 'leaving', 'terminating']);
+
 /** The one compare-and-set of a machine's state; shared by all stores that move machines. */
 export async function transitionMachine(tx: Tx, machine: Machine, transition: Transition): Promise<boolean> {
   if (!isTransition(machine.state, transition.to)) {
     throw new Error(`bug: machine ${machine.id} cannot go from ${machine.state} to ${transition.to}`);
   }
+  // Work may run there that the rows have forgotten: nothing is sent away until they are rebuilt.
+  if (WAYS_OUT.has(transition.to) && (await hasForgotten(tx))) return false;
   const deadlineMs =
     transition.to === 'terminated' ? null : (transition.deadlineMs ?? STATE_DEADLINE_MS[transition.to]);
   const touchesAgent = transition.cordon !== undefined || transition.to === 'terminated';

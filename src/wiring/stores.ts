@@ -5,6 +5,7 @@ import { redactUrl } from '../config/redact-url.ts';
 import { AppError } from '../model/errors.ts';
 import type { Log } from '../ports/log.ts';
 import { createAgentStore } from '../store/agents.ts';
+import { createMemoryStore } from '../store/amnesia.ts';
 import { createDatabase, type Db } from '../store/database.ts';
 import { startEmbeddedPostgres } from '../store/embedded-postgres.ts';
 import { createLaunchStore } from '../store/launches.ts';
@@ -89,6 +90,7 @@ export function buildStores(decider: Db, ingest: Db, reports: Db) {
     machines: translatingErrors(createMachineStore(decider)),
     launches: translatingErrors(createLaunchStore(decider)),
     sweeping: translatingErrors(createSweepStore(decider)),
+    memory: translatingErrors(createMemoryStore(decider)),
     ledger: translatingErrors(createLedgerStore(decider)),
     retention: translatingErrors(createRetentionStore(reports)),
     agents: translatingErrors(createAgentStore(ingest)),

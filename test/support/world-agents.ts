@@ -114,6 +114,8 @@ export class WorldAgent {
       [{ agentId: this.id, report: this.render() }],
       this.world.timing.leaseMs,
     );
+    // A service whose database forgot commits gives an unknown agent no answer.
+    if (result?.kind === 'unknown-agent' && (await this.world.agents.mayBeForgotten())) return this.fenceItself();
     if (result?.kind !== 'accepted') return this.stop();
     this.lastAcceptedMs = this.world.time.nowMs();
     await this.settle(result);
