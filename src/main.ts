@@ -166,7 +166,7 @@ async function openFoundation(
   opened.add('database', database.close);
   const { stores, pools, db } = openStores(database.url, log);
   opened.add('database connections', async () => await Promise.all(pools.map(async (pool) => await pool.end())));
-  const witness = createFileWitness(config.witnessFile, log);
+  const witness = createFileWitness(config.witnessFile, { log, ids: systemIds });
   // An empty database with the witness still there is this installation without its memory: it keeps its name.
   const proposed = (await witness.read())?.owner ?? `spillway-${systemIds.hex(6)}`;
   const owner = config.owner ?? (await ensureInstallationValue(db, 'owner', proposed));

@@ -1,5 +1,4 @@
 import type { MachineId } from '../model/ids.ts';
-import type { Machine } from '../model/machine.ts';
 import type { MachineRecord } from '../ports/machines.ts';
 import { stepBooting } from './boot.ts';
 import { stepDraining, stepLeaving } from './drain.ts';
@@ -23,7 +22,7 @@ export async function stepMachine(ports: StepPorts, id: MachineId): Promise<Step
     const record = await ports.machines.read(id);
     if (record === null || record.machine.state === 'terminated') return DONE;
     const before = record.machine;
-    outcome = await stepOnce(ports, record);
+    outcome = isHeld(record) ? again(HELD_AGAIN_MS) : await stepOnce(ports, record);
     const after = await ports.machines.read(id);
     if (after === null || after.machine.state === 'terminated') return DONE;
     if (after.machine.revision === before.revision) break;
@@ -34,7 +33,6 @@ export async function stepMachine(ports: StepPorts, id: MachineId): Promise<Step
 async function stepOnce(ports: StepPorts, record: MachineRecord): Promise<StepOutcome> {
   if (isInstanceGone(record)) return await endWithInstanceGone(ports, record);
   const { machine } = record;
-  if (record.amnesia && isOnItsWayOut(machine)) return again(HELD_AGAIN_MS);
   switch (machine.state) {
     case 'requested':
     case 'launching':
@@ -56,7 +54,12 @@ async function stepOnce(ports: StepPorts, record: MachineRecord): Promise<StepOu
   }
 }
 
-/** Its row may be older than what became of it: a drain that was called off, a machine that works again. */
-function isOnItsWayOut({ state }: Machine): boolean {
-  return state === 'draining' || state === 'leaving' || state === 'terminating';
+/**
+ * The database has lost commits, and a row on its way out may be older than what became of its machine: a drain that was called
+ * off, work that it has again. Only EC2's word that the instance is gone ends it then.
+ */
+function isHeld(record: MachineRecord): boolean {
+  const { state } = record.machine;
+  const isOnItsWayOut = state === 'draining' || state === 'leaving' || state === 'terminating';
+  return record.amnesia && isOnItsWayOut && !isInstanceGone(record);
 }

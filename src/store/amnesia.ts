@@ -52,8 +52,8 @@ async function look(db: Db, nonces: readonly string[]): Promise<MemoryFacts> {
   const [row] = rows;
   if (row === undefined) throw new Error('bug: one row joined to anything is a row');
   return {
-    epoch: Number(row.epoch ?? 0),
-    turns: Number(row.turns ?? 0),
+    epoch: row.epoch ?? 0,
+    turns: row.turns ?? 0,
     nonces: row.nonces,
     server: await readServer(db),
     amnesia: await readAmnesia(db),

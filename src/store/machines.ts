@@ -152,13 +152,17 @@ async function readMachine(db: Db, id: MachineId): Promise<MachineRecord | null>
 /** Towards the end of an instance that lives. To `terminated` only EC2's word leads. */
 const WAYS_OUT: ReadonlySet<MachineState> = new Set(['draining', 'leaving', 'terminating']);
 
+/** Work may run on it that the rows have forgotten: nothing is sent away until they are rebuilt. */
+async function isHeldBack(tx: Tx, to: MachineState): Promise<boolean> {
+  return WAYS_OUT.has(to) && (await hasForgotten(tx));
+}
+
 /** The one compare-and-set of a machine's state; shared by all stores that move machines. */
 export async function transitionMachine(tx: Tx, machine: Machine, transition: Transition): Promise<boolean> {
   if (!isTransition(machine.state, transition.to)) {
     throw new Error(`bug: machine ${machine.id} cannot go from ${machine.state} to ${transition.to}`);
   }
-  // Work may run there that the rows have forgotten: nothing is sent away until they are rebuilt.
-  if (WAYS_OUT.has(transition.to) && (await hasForgotten(tx))) return false;
+  if (await isHeldBack(tx, transition.to)) return false;
   const deadlineMs =
     transition.to === 'terminated' ? null : (transition.deadlineMs ?? STATE_DEADLINE_MS[transition.to]);
   const touchesAgent = transition.cordon !== undefined || transition.to === 'terminated';

@@ -1,10 +1,10 @@
-import { randomBytes } from 'node:crypto';
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { z } from 'zod';
 
 import { WITNESSED_NONCES_MAX, WITNESSED_REGIONS_MAX, type Testimony } from '../model/amnesia.ts';
 import { describeError } from '../model/errors.ts';
+import type { Ids } from '../ports/ids.ts';
 import type { Log } from '../ports/log.ts';
 import type { Witness } from '../ports/witness.ts';
 
@@ -25,7 +25,7 @@ const testimony: z.ZodType<Testimony> = z.strictObject({
  * The witness as a small file beside the service. Written whole under another name and renamed, with its bytes and its name made
  * durable: after a power cut there is the old one or the new one.
  */
-export function createFileWitness(file: string, log: Log): Witness {
+export function createFileWitness(file: string, { log, ids }: { readonly log: Log; readonly ids: Ids }): Witness {
   // Told once per outage: a full disk must not fill the log with every lease.
   let failing = false;
   const tell = (doing: string, error: unknown): void => {
@@ -47,7 +47,8 @@ export function createFileWitness(file: string, log: Log): Witness {
 
     async write(said) {
       try {
-        await replace(file, `${JSON.stringify(said)}\n`);
+        // Two services in containers that share the folder are both process 1.
+        await replace(file, `${file}.${ids.hex(6)}`, `${JSON.stringify(said)}\n`);
         failing = false;
       } catch (error) {
         tell('written', error);
@@ -56,10 +57,8 @@ export function createFileWitness(file: string, log: Log): Witness {
   };
 }
 
-async function replace(file: string, text: string): Promise<void> {
+async function replace(file: string, draft: string, text: string): Promise<void> {
   await mkdir(dirname(file), { recursive: true });
-  // Two services in containers that share the folder are both process 1.
-  const draft = `${file}.${randomBytes(6).toString('hex')}`;
   try {
     const handle = await open(draft, 'wx', 0o600);
     try {

@@ -218,6 +218,29 @@ describe('missing from a listing', () => {
     expect(rows.sort((a, b) => (a.id < b.id ? -1 : 1))).toEqual(ids.sort().map((id) => ({ id, missing_listings: 0 })));
   });
 
+  test('of many at once says that the listing is wrong, until nothing was seen of them for half an hour', async ({
+    db,
+  }) => {
+    await stopClock(db);
+    const pairs = await Promise.all(Array.from({ length: 11 }, () => aPair(db, {}, 40 * MINUTE_MS)));
+    const sweep = createSweepStore(db);
+    await sweep.observe(REGION, aListing(pairs.map(({ instance }) => instance)));
+    const misses = async (shown: readonly CloudInstance[], ms: number) => {
+      await passTime(db, ms);
+      await sweep.observe(REGION, aListing(shown, { startedAtMs: NOW_MS + 3_600_000 }));
+      return await missing(db, pairs[0]!.id);
+    };
+    const counted: number[] = [];
+    for (let listing = 0; listing < 5; listing += 1) counted.push(await misses([], 5 * MINUTE_MS));
+    expect(counted).toEqual([1, 1, 1, 1, 1]);
+    for (let listing = 0; listing < 2; listing += 1) counted.push(await misses([], 5 * MINUTE_MS));
+    expect(counted.slice(5)).toEqual([2, 3]);
+    // Ten are not many: they may all have ended while nobody looked.
+    await sweep.observe(REGION, aListing(pairs.map(({ instance }) => instance)));
+    expect(await misses([pairs[10]!.instance], 0)).toBe(1);
+    expect(await misses([pairs[10]!.instance], 0)).toBe(2);
+  });
+
   test('of a machine whose row is older than its instance counts from the launch', async ({ db }) => {
     await stopClock(db);
     const { id } = await aPair(db, {}, 6 * MINUTE_MS);
