@@ -152,6 +152,10 @@ async function readMachine(db: Db, id: MachineId): Promise<MachineRecord | null>
 /** Towards the end of an instance that lives. To `terminated` only EC2's word leads. */
 const WAYS_OUT: ReadonlySet<MachineState> = new Set(['draining', 'leaving', 'terminating']);
 
+function deadlineOf({ to, deadlineMs }: Transition): number | null {
+  return to === 'terminated' ? null : (deadlineMs ?? STATE_DEADLINE_MS[to]);
+}
+
 /** Work may run on it that the rows have forgotten: nothing is sent away until they are rebuilt. */
 async function isHeldBack(tx: Tx, to: MachineState): Promise<boolean> {
   return WAYS_OUT.has(to) && (await hasForgotten(tx));
@@ -163,8 +167,7 @@ export async function transitionMachine(tx: Tx, machine: Machine, transition: Tr
     throw new Error(`bug: machine ${machine.id} cannot go from ${machine.state} to ${transition.to}`);
   }
   if (await isHeldBack(tx, transition.to)) return false;
-  const deadlineMs =
-    transition.to === 'terminated' ? null : (transition.deadlineMs ?? STATE_DEADLINE_MS[transition.to]);
+  const deadlineMs = deadlineOf(transition);
   const touchesAgent = transition.cordon !== undefined || transition.to === 'terminated';
   if (touchesAgent) await lockAgentsOf(tx, [machine.id]);
   const row = await tx
