@@ -125,7 +125,7 @@ async function insertMachine(tx: Tx, { launch, known, id, instance }: MachineToM
       observed_state: instance.state,
       observed_at: new Date(launch.listedAtMs),
       launch_time: launchTime,
-      // Nobody saw when it began to run; its launch is the last moment that charges too little of it by nothing.
+      // Nobody saw when it began to run. From its launch on, the seconds of `pending` are charged too much and nothing too little.
       running_seen_at: instance.state === 'pending' ? null : launchTime,
       ended_at: dateOrNull(instance.endedAtMs),
       end_code: instance.endCode,

@@ -157,6 +157,9 @@ describe('a database that lost commits', () => {
       const instances = livingIds(world);
       await restart(world, snapshot);
       expect(await amnesia(world)).toMatchObject({ reason: 'lost-lease' });
+      // Joined anew at once, within the lease of what runs there.
+      await world.run(60_000);
+      expect(await rowsOfInstances(world, 'ready')).toEqual(instances);
       await untilRecovered(world);
       expect(livingIds(world)).toEqual(instances);
       expect(await rowsOfInstances(world, 'ready')).toEqual(instances);
