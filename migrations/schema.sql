@@ -199,6 +199,21 @@ create table spillway.agents (
   constraint agents_used_memory_mib_check CHECK ((used_memory_mib >= 0))
 );
 
+create table spillway.amnesia (
+  singleton boolean default true not null,
+  since timestamp with time zone,
+  reason text,
+  evidence jsonb default '{}'::jsonb not null,
+  rebuilt integer default 0 not null,
+  clean_listings integer default 0 not null,
+  clean_since timestamp with time zone,
+  constraint amnesia_pkey PRIMARY KEY (singleton),
+  constraint amnesia_clean CHECK (((clean_listings = 0) = (clean_since IS NULL))),
+  constraint amnesia_has_reason CHECK (((since IS NULL) = (reason IS NULL))),
+  constraint amnesia_reason_check CHECK ((reason = ANY (ARRAY['unknown-launch'::text, 'lost-launch'::text, 'lost-lease'::text]))),
+  constraint amnesia_singleton_check CHECK (singleton)
+);
+
 create table spillway.api_buckets (
   region text not null,
   bucket text not null,
@@ -369,6 +384,7 @@ create table spillway.leases (
   holder text not null,
   epoch bigint not null,
   expires_at timestamp with time zone not null,
+  turns bigint default 0 not null,
   constraint leases_pkey PRIMARY KEY (name),
   constraint leases_epoch_check CHECK ((epoch > 0))
 );
@@ -490,6 +506,12 @@ create table spillway.spot_prices (
   constraint spot_prices_pkey PRIMARY KEY (instance_type, zone, at)
 );
 
+create table spillway.sweep_kills (
+  instance_id text not null,
+  at timestamp with time zone default spillway.now() not null,
+  constraint sweep_kills_pkey PRIMARY KEY (instance_id)
+);
+
 create table spillway.sweep_marks (
   instance_id text not null,
   reason text not null,
@@ -551,6 +573,7 @@ CREATE INDEX machines_workload ON spillway.machines USING btree (workload) WHERE
 CREATE INDEX plans_decided_at ON spillway.plans USING btree (decided_at);
 CREATE UNIQUE INDEX policies_one_active ON spillway.policies USING btree (workload) WHERE active;
 CREATE INDEX samples_at ON spillway.samples USING brin (at);
+CREATE INDEX sweep_kills_at ON spillway.sweep_kills USING btree (at);
 CREATE INDEX tasks_held ON spillway.tasks USING btree (agent_id) WHERE (state = ANY (ARRAY['leased'::text, 'running'::text]));
 CREATE INDEX tasks_pending ON spillway.tasks USING btree (workload, cpu_milli, memory_mib, submitted_at) WHERE (state = 'pending'::text);
 CREATE INDEX tasks_recent ON spillway.tasks USING btree (submitted_at);

@@ -4,12 +4,14 @@ import type { Ec2Cloud } from './cloud/ec2.ts';
 import { formatListen } from './config/parsers.ts';
 import type { Config } from './config/types.ts';
 import { AgentBell } from './engine/bell.ts';
+import { checkMemory } from './loops/recollection.ts';
 import { AppError, ERROR_CODES } from './model/errors.ts';
 import { SECOND_MS } from './model/time.ts';
 import { waitMs } from './model/waits.ts';
 import { createLogger } from './observability/log.ts';
 import { createMetrics } from './observability/metrics.ts';
 import type { Log } from './ports/log.ts';
+import type { Witness } from './ports/witness.ts';
 import { createQueues, type Queues } from './queue/queues.ts';
 import { createAgentApi } from './server/agent-api/create-agent-api.ts';
 import { createOperatorApi } from './server/operator-api/create-operator-api.ts';
@@ -32,6 +34,7 @@ import { openDatabase, openStores, type OpenDatabase, type Stores } from './wiri
 import { aborted, Opened, watchStopSignals, type StopOutcome } from './wiring/opened.ts';
 import { systemClock, systemIds } from './wiring/system.ts';
 import { startWatchdog } from './wiring/watchdog.ts';
+import { createFileWitness } from './wiring/witness.ts';
 
 /** Machine steps at a time: they mostly wait for SSH and EC2. */
 const STEP_CONCURRENCY = 50;
@@ -76,6 +79,7 @@ interface Foundation {
   readonly deploymentKey: Buffer;
   /** How long this process looks before it decides. */
   readonly settleMs: number;
+  readonly witness: Witness;
 }
 
 async function startService(config: Config, log: ReturnType<typeof createLogger>, opened: Opened): Promise<PolicyBook> {
@@ -137,7 +141,10 @@ async function openFoundation(
   opened.add('database', database.close, waitMs('service.stop-database'));
   const { stores, pools, db } = openStores(database.url, log);
   opened.add('database connections', async () => await Promise.all(pools.map(async (pool) => await pool.end())));
-  const owner = config.owner ?? (await ensureInstallationValue(db, 'owner', `spillway-${systemIds.hex(6)}`));
+  const witness = createFileWitness(config.witnessFile, { log, ids: systemIds });
+  // An empty database with the witness still there is this installation without its memory: it keeps its name.
+  const proposed = (await witness.read())?.owner ?? `spillway-${systemIds.hex(6)}`;
+  const owner = config.owner ?? (await ensureInstallationValue(db, 'owner', proposed));
   const queues = await createQueues({
     queueUrl: config.queueUrl,
     databaseUrl: database.url,
@@ -156,7 +163,7 @@ async function openFoundation(
     heartbeatMs: config.heartbeatIntervalMs,
     freshnessMs: policies.current().map(({ policy }) => policy.demand.freshnessMs),
   });
-  return { config, log, policies, stores, queues, metrics, cloud, owner, deploymentKey, settleMs };
+  return { config, log, policies, stores, queues, metrics, cloud, owner, deploymentKey, settleMs, witness };
 }
 
 interface WorkParts {
@@ -178,6 +185,8 @@ async function startWork(foundation: Foundation, { parts, metrics, opened }: Wor
   const watchdog = startWatchdog(waitMs('leader.stall'));
   opened.add('watchdog', watchdog.stop);
   opened.add('leadership', async () => await loops.lead.release());
+  // Before the first step: a database that lost commits must not have its open rows acted upon.
+  await checkMemory(loops);
   const consumer = await queues.wake.consume(async (job) => await parts.handle(job), {
     concurrency: STEP_CONCURRENCY,
   });
@@ -244,6 +253,7 @@ async function reachOutside(foundation: Foundation, { agentUrl, wake }: LatePart
       renderEnv: renderEnvFile,
       readRecipe,
     },
+    witness: foundation.witness,
     owner,
     holder: nameHolder(systemIds),
     leaseTtlMs: waitMs('leader.lease'),

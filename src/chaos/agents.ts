@@ -143,6 +143,7 @@ export class ChaosAgent {
     this.id = answer.agentId;
     this.timing = answer.timing;
     this.lastAcceptedMs = sim.nowMs;
+    this.fence();
     await this.beat();
   }
 
@@ -171,6 +172,7 @@ export class ChaosAgent {
     if (answer.kind !== 'accepted') return this.stop();
     this.lastAcceptedMs = this.world.sim.nowMs;
     this.timing = answer.orders.timing;
+    this.fence();
     this.obey(answer.orders, said);
   }
 
@@ -240,14 +242,14 @@ export class ChaosAgent {
     this.stop();
   }
 
-  /** Looked at by its own clock, answered or not. */
+  /** When its reports went unanswered for two thirds of a lease it ends its work, whatever the service believes. */
   private fence(): void {
     const { sim } = this.world;
-    sim.at(1_000, () => {
-      if (!this.isAlive()) return;
+    const acceptedMs = this.lastAcceptedMs;
+    sim.at(acceptedMs + (this.timing.leaseS * 2000) / 3 - sim.nowMs, () => {
+      if (!this.isAlive() || this.lastAcceptedMs !== acceptedMs) return;
       this.endDue();
-      if (sim.nowMs - this.lastAcceptedMs >= (this.timing.leaseS * 2000) / 3) this.running.clear();
-      this.fence();
+      this.running.clear();
     });
   }
 

@@ -1,4 +1,4 @@
-import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
+import { chmodSync, closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from 'pg';
@@ -21,7 +21,9 @@ export class ChaosServer {
     this.admin = admin;
     this.adminUrl = adminUrl;
     this.clockFolder = clockFolder;
-    this.clockFile = openSync(join(clockFolder, 'now'), 'w');
+    this.clockFile = openSync(join(clockFolder, 'now'), 'w', 0o644);
+    // The server may run as another user.
+    chmodSync(clockFolder, 0o755);
   }
 
   /**
@@ -103,20 +105,8 @@ export class ChaosServer {
     return Object.assign(new URL(this.adminUrl), { pathname: `/${name}` }).href;
   }
 
-  /** Nothing that depends on load, core count or the machine's own time may choose how a statement is carried out. */
+  /** The database's clock and its errors on demand. */
   private async makeBoring(): Promise<void> {
-    const settings = {
-      jit: 'off',
-      max_parallel_workers_per_gather: '0',
-      synchronize_seqscans: 'off',
-      deadlock_timeout: '1ms',
-      // Planning takes longer than carrying out, on tables of a few hundred rows.
-      plan_cache_mode: 'force_generic_plan',
-      timezone: 'UTC',
-    };
-    for (const [name, value] of Object.entries(settings)) {
-      await this.admin.query(`alter database ${TEMPLATE} set ${name} = '${value}'`);
-    }
     const client = new Client(sessionConfig(this.urlOf(TEMPLATE)));
     await client.connect();
     await client.query(`create or replace function spillway.now() returns timestamptz language sql volatile as
@@ -127,8 +117,26 @@ export class ChaosServer {
   }
 }
 
+/** Nothing that depends on load, core count or the machine's own time may choose how a statement is carried out. */
+const BORING: Readonly<Record<string, string>> = {
+  jit: 'off',
+  max_parallel_workers_per_gather: '0',
+  synchronize_seqscans: 'off',
+  deadlock_timeout: '1ms',
+  // Planning takes longer than carrying out, on tables of a few hundred rows.
+  plan_cache_mode: 'force_generic_plan',
+  timezone: 'UTC',
+};
+
 /** As the product connects, but without the server's own deadlines: here they pass in virtual time. */
 function sessionConfig(url: string): ConstructorParameters<typeof Client>[0] {
   const { query_timeout: _unused, ...config } = clientConfig(url, { applicationName: 'spillway-chaos' });
-  return { ...config, statement_timeout: 0, lock_timeout: 0, idle_in_transaction_session_timeout: 0 };
+  const options = Object.entries(BORING).map(([name, value]) => `-c ${name}=${value}`);
+  return {
+    ...config,
+    options: options.join(' '),
+    statement_timeout: 0,
+    lock_timeout: 0,
+    idle_in_transaction_session_timeout: 0,
+  };
 }

@@ -114,17 +114,24 @@ export class EndChecks {
   }
 
   /**
-   * The region's per-second bill against the ledger. EC2 tells the second of the launch request and of the end, but not the one
-   * in which billing began: a minute of each machine is in doubt when no look fell into its start.
+   * The region's per-second bill against the ledger, instance by instance. EC2 tells the second of the launch request and of the
+   * end, but not the one in which billing began: a minute of each is in doubt when no look fell into its start.
    */
   private async checkLedger(): Promise<void> {
-    const rows = await this.sql.query<{ amount_usd: string }>('select amount_usd from spillway.charges order by id');
-    const ledgerUsd = nanoUsdToNumber(rows.reduce((sum, row) => sum + nanoUsdFromDecimal(row.amount_usd), 0n));
-    const lines = this.region.bill().lines.filter(({ instanceId }) => !this.truth.isForeign(instanceId));
-    const billUsd = nanoUsdToNumber(lines.reduce((sum, line) => sum + line.totalNanoUsd, 0n));
-    const hourly = lines.reduce((sum, { instanceType }) => sum + (listPriceUsdPerHour(instanceType) ?? 0), 0);
-    if (Math.abs(ledgerUsd - billUsd) > CENT + hourly / MINUTES_PER_HOUR) {
-      throw new Violation('ledger', `the ledger says ${ledgerUsd} USD, the region's bill ${billUsd}`);
+    const rows = await this.sql.query<{ instance_id: string; amount_usd: string }>(
+      `select m.instance_id, c.amount_usd from spillway.charges c join spillway.machines m on m.id = c.machine_id
+       where m.instance_id is not null order by c.id`,
+    );
+    const ledger = Map.groupBy(rows, (row) => row.instance_id);
+    for (const { instanceId, instanceType, totalNanoUsd, billedSeconds } of this.region.bill().lines) {
+      if (this.truth.isForeign(instanceId)) continue;
+      const charged = ledger.get(instanceId) ?? [];
+      const ledgerUsd = nanoUsdToNumber(charged.reduce((sum, row) => sum + nanoUsdFromDecimal(row.amount_usd), 0n));
+      const billUsd = nanoUsdToNumber(totalNanoUsd);
+      const doubtUsd = (listPriceUsdPerHour(instanceType) ?? 0) / MINUTES_PER_HOUR;
+      if (Math.abs(ledgerUsd - billUsd) <= CENT + doubtUsd) continue;
+      const what = `${charged.length} charges of ${ledgerUsd} USD`;
+      throw new Violation('ledger', `${instanceId} has ${what}, the region bills ${billUsd} for ${billedSeconds} s`);
     }
   }
 }

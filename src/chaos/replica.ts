@@ -1,10 +1,13 @@
 import { AgentBell } from '../engine/bell.ts';
+import { checkMemory } from '../loops/recollection.ts';
+import type { Testimony } from '../model/amnesia.ts';
 import type { AgentId } from '../model/ids.ts';
 import type { AgentGateway } from '../ports/agent-gateway.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Cloud } from '../ports/cloud.ts';
 import type { LaunchCredentials } from '../ports/credentials.ts';
 import type { Log } from '../ports/log.ts';
+import type { Witness } from '../ports/witness.ts';
 import { listPriceUsdPerHour } from '../cost/catalogue.ts';
 import { createOfferingSource } from '../sources/offerings.ts';
 import { createDatabase } from '../store/database.ts';
@@ -46,6 +49,8 @@ export class Replica implements Endpoint {
   /** Added to true time on its wall clock. */
   skewMs: number;
   private readonly world: Datacenter;
+  /** The file beside the service: it outlives the process, and no failover of the database touches it. */
+  private readonly witness = new MemoryWitness();
   private parts: ServiceParts | null = null;
   private loops: Loops | null = null;
 
@@ -81,8 +86,8 @@ export class Replica implements Endpoint {
     const outside = this.reachOutside(stores);
     const parts = assembleService(outside);
     this.parts = parts;
-    // The leader's seat is asked for first, as proof that the database answers.
-    await stores.ledger.databaseNowMs();
+    // As a service does: asked before the first step what it remembers, which also proves that the database answers.
+    await checkMemory(parts.loops);
     await outside.queues.wake.consume(async (job) => await parts.handle(job), { concurrency: 50 });
     this.loops = startLoops({
       intervals: scenario.intervals,
@@ -143,6 +148,7 @@ export class Replica implements Endpoint {
             .join(''),
         readRecipe: async (file) => `# ${file}\n`,
       },
+      witness: this.witness,
       owner,
       holder: `${proc.name}-${ids.hex(4)}`,
       leaseTtlMs: scenario.leaseTtlMs,
@@ -176,6 +182,18 @@ export class Replica implements Endpoint {
         this.world.sim.fail(new Error(`${this.proc.name}: ${message}: ${stack}`));
       },
     };
+  }
+}
+
+class MemoryWitness implements Witness {
+  private said: Testimony | null = null;
+
+  async read(): Promise<Testimony | null> {
+    return this.said;
+  }
+
+  async write(testimony: Testimony): Promise<void> {
+    this.said = testimony;
   }
 }
 

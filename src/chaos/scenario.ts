@@ -68,9 +68,9 @@ export function chooseSwarm(chance: Chance): ReadonlySet<string> {
 /** The circumstances of a seed: limits, intervals and delays far from the defaults included. */
 export function chooseScenario(chance: Chance): Scenario {
   const between = (name: string, low: number, high: number): number => chance.integer(`knob:${name}`, low, high);
-  const intervalS = between('heartbeat', 15, 40);
+  const intervalS = between('heartbeat', 45, 120);
   const replicas = 2;
-  const leaseTtlMs = between('lease', 30, 90) * SECOND_MS;
+  const leaseTtlMs = between('lease', 90, 240) * SECOND_MS;
   const two = chance.roll('knob:workloads').value < 0.3;
   return {
     policies: two ? [choosePolicy(chance, 'render'), choosePolicy(chance, 'encode')] : [choosePolicy(chance, 'render')],
@@ -84,20 +84,20 @@ export function chooseScenario(chance: Chance): Scenario {
     },
     localCpus: Array.from({ length: between('locals', 1, 2) }, (_unused, index) => between(`cpus-${index}`, 1, 3)),
     leaseTtlMs,
-    agentTiming: { intervalS, leaseS: intervalS * between('agent-lease', 4, 8) },
+    agentTiming: { intervalS, leaseS: intervalS * between('agent-lease', 4, 7) },
     stepTimings: {
-      bootPollMs: between('boot-poll', 3, 15) * SECOND_MS,
-      joinPollMs: between('join-poll', 2, 10) * SECOND_MS,
-      drainPollMs: between('drain-poll', 3, 15) * SECOND_MS,
-      terminatePollMs: between('terminate-poll', 5, 30) * SECOND_MS,
+      bootPollMs: between('boot-poll', 5, 20) * SECOND_MS,
+      joinPollMs: between('join-poll', 5, 20) * SECOND_MS,
+      drainPollMs: between('drain-poll', 5, 30) * SECOND_MS,
+      terminatePollMs: between('terminate-poll', 10, 40) * SECOND_MS,
     },
     intervals: {
-      lead: leaseTtlMs / 5,
-      plan: between('plan', 20, 60) * SECOND_MS,
-      sweep: between('sweep', 30, 90) * SECOND_MS,
-      ring: between('ring', 20, 60) * SECOND_MS,
-      assign: between('assign', 20, 60) * SECOND_MS,
-      recover: between('recover', 30, 60) * SECOND_MS,
+      lead: leaseTtlMs / 4,
+      plan: between('plan', 30, 120) * SECOND_MS,
+      sweep: between('sweep', 45, 150) * SECOND_MS,
+      ring: between('ring', 30, 120) * SECOND_MS,
+      assign: between('assign', 30, 120) * SECOND_MS,
+      recover: between('recover', 60, 120) * SECOND_MS,
       account: between('account', 2, 10) * MINUTE_MS,
       prices: 15 * MINUTE_MS,
       retain: HOUR_MS,
@@ -110,7 +110,7 @@ export function chooseScenario(chance: Chance): Scenario {
     skewMs: Array.from({ length: replicas }, (_unused, index) => between(`skew-${index}`, -20, 20) * SECOND_MS),
     demandEveryMs: between('demand', 3, 15) * MINUTE_MS,
     tasksPerWaveMax: between('wave', 5, 20),
-    taskSecondsMax: between('task', 60, 900),
+    taskSecondsMax: between('task', 60, 1500),
     replicas,
   };
 }
@@ -131,7 +131,7 @@ function choosePolicy(chance: Chance, name: string): WorkloadPolicy {
         maxWaitMs: between('wait', 0, 60) * SECOND_MS,
       },
       headroom: chance.roll(`knob:${name}:headroom`).value < 0.2 ? { tasks: 1 } : null,
-      freshnessMs: between('freshness', 90, 240) * SECOND_MS,
+      freshnessMs: between('freshness', 280, 600) * SECOND_MS,
     },
     burst: {
       region: 'us-east-1',

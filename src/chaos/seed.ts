@@ -320,8 +320,7 @@ class SeedRun {
   /** Lets time pass without faults and new work until everything is done and gone; false = it never was. */
   private async rest(untilMs: number): Promise<boolean> {
     let lookAtMs = this.sim.nowMs;
-    // Headroom would keep a machine for ever; from here on nobody asks for it.
-    this.policies = this.scenario.policies.map((policy) => loaded(withoutHeadroom(policy)));
+    this.policies = this.scenario.policies.map((policy) => loaded(forTheEnd(policy)));
     return await this.sim.run(untilMs, async () => {
       this.truth.check();
       if (this.sim.nowMs < lookAtMs) return false;
@@ -342,8 +341,17 @@ class SeedRun {
   }
 }
 
-function withoutHeadroom(policy: WorkloadPolicy): WorkloadPolicy {
-  return { ...policy, demand: { ...policy.demand, headroom: null } };
+/**
+ * Headroom would keep a machine for ever: from here on nobody asks for it. And what EC2 refused for a reason that only people can
+ * mend is tried again once the policy was touched.
+ */
+function forTheEnd(policy: WorkloadPolicy): WorkloadPolicy {
+  const { demand, drain } = policy;
+  return {
+    ...policy,
+    demand: { ...demand, headroom: null },
+    drain: { ...drain, scaleDownUnneededMs: drain.scaleDownUnneededMs + 1 },
+  };
 }
 
 function loaded(policy: WorkloadPolicy): LoadedPolicy {

@@ -3,7 +3,7 @@ import type { SeedResult } from './seed.ts';
 /** Runs at most; a run of a failing seed ends at its violation, so it is short. */
 const RUNS_MAX = 60;
 /** Real time after which what is left is good enough. */
-const SHRINK_MS_MAX = 120_000;
+const SHRINK_MS_MAX = 300_000;
 
 /**
  * The few faults that a violation needs, by halving: leaves out ever smaller parts and keeps what still fails by the same

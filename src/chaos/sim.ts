@@ -72,7 +72,7 @@ export interface SimOptions {
   readonly quietAfterMs: number;
 }
 
-const STOP_MS = { low: 5_000, high: 60_000 } as const;
+const STOP_MS = { low: 5_000, high: 400_000 } as const;
 const SLOW_MS = { low: 1_000, high: 60_000 } as const;
 const RESTART_MS = { low: 200, high: 15_000 } as const;
 const DYING_MS = 50;

@@ -1,10 +1,11 @@
+import { waitMs } from '../model/waits.ts';
 import type { PostgresPool, PostgresPoolClient } from 'kysely';
 import { nameText } from './chance.ts';
 import type { FaultRates, Proc, Sim } from './sim.ts';
 import { connectionLost, type Rows, type Session, type SqlWorld } from './sql.ts';
 
-/** As in the product's pools; virtual milliseconds. */
-const CONNECT_MS = 5_000;
+/** As in the product's pools, but in virtual milliseconds. */
+const CONNECT_MS = waitMs('postgres.connect');
 const SQL_LATENCY_MS = 3;
 /** SQLSTATEs with which Postgres asks for a transaction to be run again. */
 const RERUN_STATES: Readonly<Record<string, string>> = { serialization: '40001', deadlock: '40P01' };

@@ -1,4 +1,5 @@
-import type { Client, QueryResult } from 'pg';
+import { type Client, DatabaseError, type QueryResult } from 'pg';
+import { waitMs } from '../model/waits.ts';
 import type { ChaosServer } from './database.ts';
 import type { Proc, Settled, Sim } from './sim.ts';
 
@@ -23,16 +24,18 @@ interface Waiting {
   readonly pid: number;
   answer: Answer | null;
   cancelled: boolean;
+  /** Resolves when the server has answered. */
+  asked: Promise<void>;
   readonly deliver: (answer: Answer) => void;
 }
 
 /** A statement that has not answered by then may wait for a lock; real milliseconds. */
-const LOOK_AFTER_MS = 2;
+const LOOK_AFTER_MS = 1.5;
 /** A statement that neither answers nor waits for a lock for so long is a bug of the simulation; real milliseconds. */
 const HANGS_MS = 60_000;
-/** As in the product's pool; virtual milliseconds. */
-const LOCK_MS = 10_000;
-const IDLE_IN_TRANSACTION_MS = 15_000;
+/** As in the product's pool, but in virtual milliseconds. */
+const LOCK_MS = waitMs('postgres.lock');
+const IDLE_IN_TRANSACTION_MS = waitMs('postgres.idle-transaction');
 /** Until the server notices that the other end is gone: its locks stay for so long. Virtual milliseconds. */
 const NOTICE_MS_MAX = 5_000;
 /** Statements prepared per session; further ones are parsed each time. */
@@ -86,8 +89,10 @@ export class SqlWorld {
     session.sent += 1;
     if (session.broken || !this.sessions.has(session)) return deliver({ ok: false, error: connectionLost() });
     this.setServerClock();
-    const entry: Waiting = { session, pid: pidOf(session.client), answer: null, cancelled: false, deliver };
-    await this.answeredOrBlocked(entry, this.askFor(entry, text, values));
+    const pid = pidOf(session.client);
+    const entry: Waiting = { session, pid, answer: null, cancelled: false, deliver, asked: Promise.resolve() };
+    entry.asked = this.askFor(entry, text, values);
+    await this.answeredOrBlocked(entry);
     if (entry.answer === null) {
       this.waiting.push(entry);
       this.sim.note(`lock-wait ${session.owner.name}`);
@@ -184,10 +189,10 @@ export class SqlWorld {
     return { name };
   }
 
-  private async answeredOrBlocked(entry: Waiting, asked: Promise<void>): Promise<void> {
+  private async answeredOrBlocked(entry: Waiting): Promise<void> {
     const giveUpAt = performance.now() + HANGS_MS;
     for (let looks = 0; entry.answer === null;) {
-      await raceWithTimer(asked, LOOK_AFTER_MS);
+      await raceWithTimer(entry.asked, LOOK_AFTER_MS);
       if (entry.answer !== null) return;
       looks = (await this.server.listBlocked([entry.pid])).has(entry.pid) ? looks + 1 : 0;
       // Seen twice: the server's search for a deadlock, which begins after 1 ms, is over.
@@ -204,17 +209,9 @@ export class SqlWorld {
   }
 
   private async settleOrKeep(entry: Waiting): Promise<void> {
-    const settled = new Promise<void>((resolve) => {
-      const look = (): void => {
-        if (entry.answer === null) setTimeout(look, 1);
-        else resolve();
-      };
-      look();
-    });
-    for (;;) {
-      if (entry.answer !== null) break;
+    while (entry.answer === null) {
       if ((await this.server.listBlocked([entry.pid])).has(entry.pid)) return;
-      await raceWithTimer(settled, LOOK_AFTER_MS);
+      await raceWithTimer(entry.asked, LOOK_AFTER_MS);
     }
     this.waiting = this.waiting.filter((one) => one !== entry);
     this.track(entry.session, '', entry.answer);
@@ -227,6 +224,7 @@ export class SqlWorld {
     if (!this.waiting.includes(entry)) return;
     entry.cancelled = true;
     await this.server.cancel(entry.pid);
+    await entry.asked;
     await this.lookAtWaiting();
   }
 
@@ -243,6 +241,7 @@ export class SqlWorld {
       // It waits itself: end the wait first, as the server does when it notices the lost client.
       this.waiting = this.waiting.filter((one) => one !== blocked);
       await this.server.cancel(blocked.pid);
+      await blocked.asked;
     }
     await session.client.query('rollback');
     await this.lookAtWaiting();
@@ -290,7 +289,8 @@ export function connectionLost(): Error {
 }
 
 function lockTimeout(error: unknown): Error {
-  return Object.assign(new Error('canceling statement due to lock timeout', { cause: error }), { code: '55P03' });
+  const timeout = new DatabaseError('canceling statement due to lock timeout', 0, 'error');
+  return Object.assign(timeout, { code: '55P03', cause: error });
 }
 
 function pidOf(client: Client): number {

@@ -1,5 +1,5 @@
-import type { Region } from '../simulator/region.ts';
-import type { Ec2ErrorCode } from '../simulator/ec2-error.ts';
+import { Ec2Error, type Ec2ErrorCode } from '../simulator/ec2-error.ts';
+import type { Ec2Output, Region } from '../simulator/region.ts';
 import { SIMULATED_IMAGES, SIMULATED_SUBNETS } from '../simulator/world.ts';
 import { MINUTE_MS, SECOND_MS } from '../model/time.ts';
 import type { ChaosAgent } from './agents.ts';
@@ -163,14 +163,7 @@ const STRIKE: Readonly<Record<string, (world: StormWorld) => void | Promise<void
   },
   failover: async (world) => await world.failOver(),
   'foreign-instance': ({ region, owner, addForeign }) => {
-    const { Instances = [] } = region.perform('RunInstances', {
-      ImageId: SIMULATED_IMAGES.x86_64,
-      InstanceType: 'm5.large',
-      SubnetId: SIMULATED_SUBNETS.a,
-      MinCount: 1,
-      MaxCount: 1,
-      TagSpecifications: [{ ResourceType: 'instance', Tags: [{ Key: 'spillway:owner', Value: owner }] }],
-    });
+    const { Instances = [] } = launchForeign(region, owner);
     for (const { InstanceId } of Instances) if (InstanceId !== undefined) addForeign(InstanceId);
   },
   'policy-removed': (world) => world.removePolicy(world.sim.chance.integer('storm:policy', 2, 20) * MINUTE_MS),
@@ -179,3 +172,20 @@ const STRIKE: Readonly<Record<string, (world: StormWorld) => void | Promise<void
     if (replica !== undefined) world.sim.crash(replica.proc);
   },
 };
+
+/** Somebody else's machine under our tag; they meet the same troubles with EC2 as we do. */
+function launchForeign(region: Region, owner: string): Ec2Output<'RunInstances'> {
+  try {
+    return region.perform('RunInstances', {
+      ImageId: SIMULATED_IMAGES.x86_64,
+      InstanceType: 'm5.large',
+      SubnetId: SIMULATED_SUBNETS.a,
+      MinCount: 1,
+      MaxCount: 1,
+      TagSpecifications: [{ ResourceType: 'instance', Tags: [{ Key: 'spillway:owner', Value: owner }] }],
+    });
+  } catch (error) {
+    if (error instanceof Ec2Error) return {};
+    throw error;
+  }
+}

@@ -145,8 +145,10 @@ async function listInstances(context: Ec2Context, region: string, owner: string)
     context.logger?.warn({ region, reason, error: describeError(error) }, 'the listing of instances is incomplete');
   }
   const instances = pages.items.map(toCloudInstance).filter((instance) => instance !== null);
-  // One that cannot be read makes absence meaningless, just as a missing page does.
-  const complete = pages.stoppedBy === null && instances.length === pages.items.length;
+  // One that cannot be read makes absence meaningless, just as a missing page does; so does one that came twice, for then a
+  // page came twice, and perhaps in the place of another.
+  const distinct = new Set(instances.map(({ instanceId }) => instanceId)).size;
+  const complete = pages.stoppedBy === null && distinct === pages.items.length;
   return { instances, complete, startedAtMs };
 }
 

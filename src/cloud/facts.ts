@@ -4,6 +4,7 @@ import type {
   CloudInstance,
   CloudInstanceState,
   ImageFacts,
+  InstanceOrigin,
   LaunchedInstance,
   SpotPrice,
   SubnetFacts,
@@ -33,6 +34,17 @@ export function toCloudInstance(instance: Instance): CloudInstance | null {
     market: instance.InstanceLifecycle === 'spot' ? 'spot' : 'on-demand',
     ...readEnd(instance, state),
     tags: Object.fromEntries((instance.Tags ?? []).map(({ Key = '', Value = '' }) => [Key, Value])),
+    origin: readOrigin(instance),
+  };
+}
+
+function readOrigin(instance: Instance): InstanceOrigin {
+  return {
+    imageId: instance.ImageId ?? '',
+    subnetId: instance.SubnetId ?? '',
+    securityGroupIds: (instance.SecurityGroups ?? []).flatMap(({ GroupId }) => GroupId ?? []),
+    instanceProfile: instance.IamInstanceProfile?.Arn ?? null,
+    rootDeviceName: instance.RootDeviceName ?? '',
   };
 }
 

@@ -14,8 +14,11 @@ export interface PageBounds {
 
 export interface PagedItems<T> {
   readonly items: readonly T[];
-  /** Null when every page was read; else why not. */
-  readonly stoppedBy: { readonly reason: 'page-bound' | 'deadline' | 'failure'; readonly error?: unknown } | null;
+  /** Null when every page was read; else why not. `repeated`: a page led back to one that was read before. */
+  readonly stoppedBy: {
+    readonly reason: 'page-bound' | 'deadline' | 'failure' | 'repeated';
+    readonly error?: unknown;
+  } | null;
 }
 
 /**
@@ -28,6 +31,7 @@ export async function readPages<T>(
 ): Promise<PagedItems<T>> {
   const items: T[] = [];
   let nextToken: string | undefined;
+  const asked = new Set<string>();
   for (let page = 0; page < bounds.pagesMax; page += 1) {
     if (page > 0 && bounds.monotonicMs() > bounds.deadlineMonotonicMs)
       return { items, stoppedBy: { reason: 'deadline' } };
@@ -40,6 +44,8 @@ export async function readPages<T>(
       return { items, stoppedBy: { reason: 'failure', error } };
     }
     if (nextToken === undefined || nextToken === '') return { items, stoppedBy: null };
+    if (asked.has(nextToken)) return { items, stoppedBy: { reason: 'repeated' } };
+    asked.add(nextToken);
   }
   return { items, stoppedBy: { reason: 'page-bound' } };
 }

@@ -49,6 +49,11 @@ function describeStatus(document: Status, output: Output, nowMs: number): void {
   for (const check of service.checks.filter((candidate) => candidate.state !== 'ok')) {
     output.line(`  ! ${check.name} ${output.paintState(check.state)}: ${terminalSafe(check.detail)}`);
   }
+  if (document.amnesia !== null) {
+    output.line(
+      `Memory: ${terminalSafe(document.amnesia.detail)}; since ${humanAge(document.amnesia.since, nowMs)} ago`,
+    );
+  }
   output.block(LAYER_COLUMNS, document.layers);
   output.line(`Waiting: ${waitingSentence(document)}`);
   output.line(`Machines: ${machinesSentence(document)}`);

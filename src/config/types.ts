@@ -31,6 +31,8 @@ export interface Config {
   readonly serviceUrl: string | null;
   /** 32 random bytes as 64 hex digits; made on first start when missing. */
   readonly keyFile: string;
+  /** What this service saw the database acknowledge. */
+  readonly witnessFile: string;
   /** Owner tag of everything launched; null = generated once and kept in the database. */
   readonly owner: string | null;
   readonly logLevel: LogLevel;

@@ -114,6 +114,14 @@ export const VARIABLES = [
   },
   {
     ...own,
+    name: 'SPILLWAY_WITNESS_FILE',
+    default: null,
+    defaultMeaning: 'witness.json in SPILLWAY_DATA_DIR',
+    meaning:
+      'What this service saw the database acknowledge, on a disk of its own: it tells a database that lost commits; one per service',
+  },
+  {
+    ...own,
     name: 'SPILLWAY_OWNER',
     default: null,
     defaultMeaning: 'generated once and kept in the database',

@@ -71,15 +71,19 @@ export interface Charge {
   readonly priceSource: string;
 }
 
+/** An instance is `pending` for seconds. A look that comes much later, after an outage of ours, tells nothing of when it ran. */
+const PENDING_LEFT_MS_MAX = 5 * SECOND_MS;
+
 /**
  * Begin of billing, in whole seconds: half-way between the last look that saw `pending` and the first that saw `running`,
- * since the truth lies between them; not before the launch. Null = never seen running.
+ * since the truth lies between them, but at most 5 s after the former; not before the launch. Null = never seen running.
  */
 export function billingBeginMs(machine: BilledMachine): EpochMs | null {
   const { runningSeenAtMs, launchAtMs } = machine;
   if (runningSeenAtMs === null) return null;
   const pendingSeenAtMs = machine.pendingSeenAtMs ?? launchAtMs ?? runningSeenAtMs;
-  return wholeSeconds(Math.max((pendingSeenAtMs + runningSeenAtMs) / 2, launchAtMs ?? 0));
+  const leftMs = Math.min((runningSeenAtMs - pendingSeenAtMs) / 2, PENDING_LEFT_MS_MAX);
+  return wholeSeconds(Math.max(pendingSeenAtMs + leftMs, launchAtMs ?? 0));
 }
 
 /**

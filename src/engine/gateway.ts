@@ -1,4 +1,5 @@
 import type { AgentId, MachineId } from '../model/ids.ts';
+import { AppError } from '../model/errors.ts';
 import { SECOND_MS } from '../model/time.ts';
 import type { AgentGateway, AgentOrders, AgentReport, HeartbeatOutcome } from '../ports/agent-gateway.ts';
 import type { HeldTask, ReportResult } from '../ports/tasks.ts';
@@ -16,6 +17,7 @@ export function createAgentGateway(ports: EnginePorts): AgentGateway {
   async function report(agentId: AgentId, said: AgentReport): Promise<HeartbeatOutcome> {
     const mark = ports.bell.now();
     const result = await batcher.write(agentId, said);
+    if (result.kind === 'unknown-agent') await refuseToGuess(ports);
     if (result.kind !== 'accepted') return { kind: result.kind };
     await settleQueues(ports, result, leaseMs);
     if (result.waitingMachineId !== null) await ringFor(ports, result.waitingMachineId);
@@ -37,7 +39,12 @@ export function createAgentGateway(ports: EnginePorts): AgentGateway {
       return { kind: 'registered', agentId: outcome.agentId, timing: ports.timing };
     },
 
-    authenticate: async (agentTokenHash) => await ports.agents.findByToken(agentTokenHash),
+    async authenticate(agentTokenHash) {
+      const agentId = await ports.agents.findByToken(agentTokenHash);
+      if (agentId === null) await refuseToGuess(ports);
+      return agentId;
+    },
+
     heartbeat: report,
 
     async ordersAfter({ agentId, report: said, mark, signal }) {
@@ -52,6 +59,17 @@ export function createAgentGateway(ports: EnginePorts): AgentGateway {
 
     appendLog: async (agentId, part) => await ports.tasks.appendLog(agentId, part),
   };
+}
+
+/**
+ * Told that it is unknown, an agent ends its tasks at once. A database that has lost commits may only have forgotten it: then it
+ * gets no answer, keeps its tasks for as long as its lease allows, and is joined anew.
+ */
+async function refuseToGuess(ports: EnginePorts): Promise<void> {
+  if (!(await ports.agents.mayBeForgotten())) return;
+  throw new AppError('DATABASE_AMNESIA', 'the database has lost commits and may have forgotten this agent', {
+    remedy: 'nothing: its rows are rebuilt from EC2, and on-prem agents that stay unknown are enrolled anew',
+  });
 }
 
 /** Nothing new: the timing, and the cordon the agent obeys already. */

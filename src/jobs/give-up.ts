@@ -27,7 +27,7 @@ export async function giveUpMachine(ports: StepPorts, id: MachineId, why: GiveUp
   if (facts === null || facts.machine.state === 'terminated') return false;
   const exit = findExit(facts);
   if (exit.to === null) {
-    if (facts.machine.state === 'terminating') await askToTerminate(ports, facts);
+    if (facts.machine.state === 'terminating' && !facts.amnesia) await askToTerminate(ports, facts);
     ports.log.error({ machineId: id, state: facts.machine.state, ...why }, `a step never works; ${exit.because}`);
     return false;
   }
@@ -64,6 +64,9 @@ async function askToTerminate(ports: StepPorts, { machine, instanceId, region }:
 export function findExit(facts: MachineFacts): Exit {
   const { state } = facts.machine;
   if (isSeenGone(facts.observed)) return { to: 'terminated' };
+  if (facts.amnesia && facts.instanceId !== null) {
+    return { to: null, because: 'the database has lost commits, and nothing is ended until its rows are rebuilt' };
+  }
   switch (state) {
     case 'requested':
     case 'launching':

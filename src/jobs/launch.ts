@@ -41,6 +41,7 @@ async function stepAttempt(ports: StepPorts, id: LaunchId): Promise<StepOutcome 
   }
   const callId = await ports.launches.beginCall(id, launch.attempt);
   if (callId === null) return DONE;
+  if (callId === 'held') return again(jittered(ports, UNSETTLED_RETRY_MS));
   const outcome = await ports.cloud.runInstances({
     region: launch.body.region,
     token: launch.token,

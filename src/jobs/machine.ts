@@ -4,9 +4,9 @@ import { stepBooting } from './boot.ts';
 import { stepDraining, stepLeaving } from './drain.ts';
 import { endWithInstanceGone, isInstanceGone } from './gone.ts';
 import { stepJoining } from './join.ts';
-import { DONE, type StepOutcome, type StepPorts } from './ports.ts';
+import { again, DONE, type StepOutcome, type StepPorts } from './ports.ts';
 import { stepReady } from './ready.ts';
-import { stepTerminating } from './terminate.ts';
+import { HELD_AGAIN_MS, stepTerminating } from './terminate.ts';
 import { stepWaitingForLaunch } from './wait-for-launch.ts';
 
 /**
@@ -22,7 +22,7 @@ export async function stepMachine(ports: StepPorts, id: MachineId): Promise<Step
     const record = await ports.machines.read(id);
     if (record === null || record.machine.state === 'terminated') return DONE;
     const before = record.machine;
-    outcome = await stepOnce(ports, record);
+    outcome = isHeld(record) ? again(HELD_AGAIN_MS) : await stepOnce(ports, record);
     const after = await ports.machines.read(id);
     if (after === null || after.machine.state === 'terminated') return DONE;
     if (after.machine.revision === before.revision) break;
@@ -52,4 +52,14 @@ async function stepOnce(ports: StepPorts, record: MachineRecord): Promise<StepOu
     case 'terminated':
       return DONE;
   }
+}
+
+/**
+ * The database has lost commits, and a row on its way out may be older than what became of its machine: a drain that was called
+ * off, work that it has again. Only EC2's word that the instance is gone ends it then.
+ */
+function isHeld(record: MachineRecord): boolean {
+  const { state } = record.machine;
+  const isOnItsWayOut = state === 'draining' || state === 'leaving' || state === 'terminating';
+  return record.amnesia && isOnItsWayOut && !isInstanceGone(record);
 }

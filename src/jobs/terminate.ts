@@ -10,10 +10,13 @@ const TERMINATE_DEADLINE_MS = STATE_DEADLINE_MS.terminating ?? HOUR_MS;
  * however many machines go at once.
  */
 const GATHER_MS = SECOND_MS;
+/** A machine that may not be sent away now looks again after this long. */
+export const HELD_AGAIN_MS = 10 * SECOND_MS;
 
 export function isPastDeadline(record: MachineRecord): boolean {
   const { deadlineAtMs } = record.machine;
-  return deadlineAtMs !== null && record.nowMs >= deadlineAtMs;
+  // What the row says of its time may be hours old; deadlines are given anew when the memory is back.
+  return !record.amnesia && deadlineAtMs !== null && record.nowMs >= deadlineAtMs;
 }
 
 /** Sends a machine on its way out; the next step calls EC2. */
@@ -31,7 +34,8 @@ export async function startTerminating(
     detail,
   });
   if (moved) ports.log.info({ machineId: machine.id, endReason, ...detail }, 'machine is terminated');
-  return again(0);
+  // Not moved without a new revision: the database has lost commits, and nothing goes.
+  return again(moved ? 0 : HELD_AGAIN_MS);
 }
 
 /** Terminates by instance id, again and again until a listing shows the end (see `gone.ts`). */

@@ -1,5 +1,5 @@
 import type { PlanId, TraceId } from '../model/ids.ts';
-import type { LadderRung, LaunchBody } from '../model/launch.ts';
+import { offeringTags, type LadderRung, type LaunchBody } from '../model/launch.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import { LAUNCH_DEADLINE_MS } from '../model/state-waits.ts';
 import type { LaunchChoice, PlanAction } from '../planner/types.ts';
@@ -47,6 +47,7 @@ export async function buildLaunch(
       'spillway:launch': id,
       'spillway:plan': planId,
       'spillway:trace': traceId,
+      ...offeringTags(first),
     },
     ...login,
     userDataSha256: ports.credentials.sha256(ports.credentials.renderUserData(nonce, login)),

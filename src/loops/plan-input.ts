@@ -24,6 +24,7 @@ export async function readPlannerInput(
     nowMs: facts.nowMs,
     agents: facts.agents,
     machines: facts.machines,
+    ...(facts.amnesia === null ? {} : { amnesia: facts.amnesia }),
     workloads: policies.map((policy) => workloadInput(ports, facts, policy, offerings.get(policy.name) ?? null)),
   };
 }

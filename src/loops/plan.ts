@@ -9,6 +9,7 @@ import { buildLaunch, type Decision } from './build-launch.ts';
 import type { Mandate } from './lead.ts';
 import { readPlannerInput } from './plan-input.ts';
 import type { LoopPorts } from './ports.ts';
+import { checkMemory } from './recollection.ts';
 import { ringFor } from './ring.ts';
 
 /** Of a drain whose policy is gone; what happens past it is still what the policy last said. */
@@ -19,13 +20,15 @@ const TRACE_ID_BYTES = 16;
 
 export type PlanTick =
   | { readonly kind: 'planned'; readonly outcome: PlanOutcome; readonly acted: boolean }
-  | { readonly kind: 'not-leader' | 'settling' | 'lapsed' | 'fenced' | 'outdated' };
+  | { readonly kind: 'not-leader' | 'settling' | 'lapsed' | 'fenced' | 'amnesia' | 'outdated' };
 
 /**
  * One decision pass: take or renew the lease, see, decide, and commit what was decided in one transaction that the lease
  * fences. The lease's epoch is the value of the mandate taken here, never a variable that a later renewal might change.
  */
 export async function planTick(ports: LoopPorts): Promise<PlanTick> {
+  // Before the lease is renewed: a renewal would hide that the lease went back.
+  await checkMemory(ports);
   const mandate = await ports.lead.take();
   ports.view.leading = mandate !== null;
   if (mandate === null) return { kind: 'not-leader' };
@@ -86,6 +89,8 @@ async function commitOutcome(
     ports.log.warn({ planId, result }, 'plan was not committed');
     return { kind: result.kind };
   }
+  // Before the first of them can be rung for: should the commit be lost now, this is what remembers it.
+  if (launches.length > 0) await ports.recollection.noteLaunches(launches.map(({ nonce }) => nonce));
   await ringFor(ports, [
     ...launches.map(({ id }) => ({ kind: 'launch' as const, id })),
     ...[...result.drained, ...result.undrained].map((id) => ({ kind: 'machine' as const, id })),
@@ -97,6 +102,7 @@ async function commitOutcome(
 
 /** A removed policy is a drain, not an orphan: its machines finish their work and leave, whatever their policy said. */
 function drainsOfRemovedPolicies(input: PlannerInput): DrainStep[] {
+  if (input.amnesia !== undefined) return [];
   const inForce = new Set(input.workloads.map(({ policy }) => policy.name));
   const reason = 'policy-removed';
   return input.machines

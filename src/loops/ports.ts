@@ -4,6 +4,7 @@ import type { Cloud } from '../ports/cloud.ts';
 import type { LaunchCredentials } from '../ports/credentials.ts';
 import type { Ids } from '../ports/ids.ts';
 import type { LedgerStore } from '../ports/ledger.ts';
+import type { MemoryStore } from '../ports/memory.ts';
 import type { Log } from '../ports/log.ts';
 import type { LaunchStore, MachineStore } from '../ports/machines.ts';
 import type { OfferingSource } from '../ports/offerings.ts';
@@ -12,6 +13,7 @@ import type { PolicySource } from '../ports/policies.ts';
 import type { WakeQueue } from '../ports/queue.ts';
 import type { SweepStore } from '../ports/sweeping.ts';
 import type { Lead } from './lead.ts';
+import type { Recollection } from './recollection.ts';
 
 /** Everything the loops may touch. */
 export interface LoopPorts {
@@ -27,6 +29,9 @@ export interface LoopPorts {
   readonly machines: MachineStore;
   readonly launches: LaunchStore;
   readonly sweeping: SweepStore;
+  readonly memory: MemoryStore;
+  /** What this process and those before it saw of the database. */
+  readonly recollection: Recollection;
   readonly ledger: LedgerStore;
   readonly wake: WakeQueue;
   /** Value of the owner tag on everything of ours. */

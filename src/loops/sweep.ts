@@ -1,17 +1,26 @@
+import type { Amnesia } from '../model/amnesia.ts';
 import { AppError } from '../model/errors.ts';
 import type { LaunchId, MachineId } from '../model/ids.ts';
-import { MINUTE_MS } from '../model/time.ts';
+import { HOUR_MS, MINUTE_MS } from '../model/time.ts';
 import type { CloudInstance, InstanceListing } from '../ports/cloud.ts';
-import type { UnboundInstance } from '../ports/sweeping.ts';
+import type { OwnedInstance, UnboundInstance } from '../ports/sweeping.ts';
 import type { Mandate } from './lead.ts';
 import type { LoopPorts } from './ports.ts';
+import { declareUnknown, recover } from './rebuild.ts';
+import { checkMemory } from './recollection.ts';
 import { ringFor } from './ring.ts';
 
 /** An orphan is ended only after this many complete listings showed it, and not before this age of its first mark. */
 const SUSPECT_LISTINGS_MIN = 3;
 const SUSPECT_AGE_MS = MINUTE_MS;
-/** More orphans than this at once are a sign that we are wrong (an empty or restored database), not that EC2 is. */
+/** And not before it is as old as this itself: what was launched a moment ago may belong to a call that is still answered. */
+const INSTANCE_AGE_MIN_MS = 5 * MINUTE_MS;
+/**
+ * More orphans than this, over all regions and within the window, are a sign that we are wrong, not that EC2 is. One sweep after
+ * another must not do little by little what one may not do at once.
+ */
 const MASS_KILL_MAX = 10;
+const MASS_KILL_WINDOW_MS = HOUR_MS;
 
 export interface SweepResult {
   readonly listed: number;
@@ -23,13 +32,12 @@ export interface SweepResult {
 }
 
 /** What one look at a region came to. */
-interface Look {
+export interface Look {
   readonly region: string;
   readonly listing: InstanceListing;
   readonly adopted: number;
   readonly foreign: number;
-  /** Ours and alive, but no live row and no open launch stands for them. */
-  readonly suspects: readonly UnboundInstance[];
+  readonly unbound: readonly UnboundInstance[];
 }
 
 /**
@@ -37,13 +45,46 @@ interface Look {
  * young in the rows, which harms nobody; the other way round it would look like an orphan.
  */
 export async function sweepTick(ports: LoopPorts): Promise<readonly SweepResult[]> {
-  // Taken before anything is read: whoever was stopped or deposed in between ends nothing.
+  // Before the lease is renewed: a renewal would hide that the lease went back.
+  const before = await checkMemory(ports);
+  // Taken before anything is read that is acted upon: whoever was stopped or deposed in between ends nothing.
   const mandate = await ports.lead.take();
+  const { looks, failure } = await lookEverywhere(ports, await listRegions(ports, before));
+  await declareUnknown(ports, looks);
+  const amnesia = await checkMemory(ports);
+  if (amnesia !== null) {
+    // Marks made by rows that forget prove nothing: afterwards each suspect is looked at anew.
+    await ports.sweeping.clearSuspects([]);
+    await recover(ports, mandate, { looks, isWhole: failure === null });
+  }
+  const condemned = amnesia === null ? await condemn(ports, mandate, looks) : new Map<string, number>();
+  if (failure !== null) throw failure;
+  return looks.map(({ region, listing, adopted, foreign }) => ({
+    listed: listing.instances.length,
+    complete: listing.complete,
+    adopted,
+    condemned: condemned.get(region) ?? 0,
+    foreign,
+  }));
+}
+
+/** Where there may be machines of ours. Rows that forget may have forgotten whole regions: then the witness names them. */
+async function listRegions(ports: LoopPorts, amnesia: Amnesia | null): Promise<readonly string[]> {
   const regions = new Set(await ports.sweeping.listLiveRegions());
   for (const { policy } of ports.policies.current()) regions.add(policy.burst.region);
+  if (amnesia !== null) for (const region of (await ports.recollection.recall()).regions) regions.add(region);
+  const sorted = [...regions].sort();
+  await ports.recollection.noteRegions(sorted);
+  return sorted;
+}
+
+async function lookEverywhere(
+  ports: LoopPorts,
+  regions: readonly string[],
+): Promise<{ readonly looks: readonly Look[]; readonly failure: AppError | null }> {
   const looks: Look[] = [];
   let failure: AppError | null = null;
-  for (const region of [...regions].sort()) {
+  for (const region of regions) {
     try {
       looks.push(await lookAt(ports, region));
     } catch (error) {
@@ -52,22 +93,15 @@ export async function sweepTick(ports: LoopPorts): Promise<readonly SweepResult[
       failure ??= error;
     }
   }
-  // Once for all regions: marks know no region, and one region's innocence says nothing about another's suspects.
-  await ports.sweeping.clearSuspects(
-    looks.flatMap(({ suspects }) => suspects.map(({ instance }) => instance.instanceId)),
-  );
-  const results: SweepResult[] = [];
-  for (const { region, listing, adopted, foreign, suspects } of looks) {
-    const condemned = listing.complete ? await condemn(ports, mandate, { region, suspects }) : 0;
-    results.push({ listed: listing.instances.length, complete: listing.complete, adopted, condemned, foreign });
-  }
-  if (failure !== null) throw failure;
-  return results;
+  return { looks, failure };
 }
 
 async function lookAt(ports: LoopPorts, region: string): Promise<Look> {
   const listing = await ports.cloud.listInstances(region, ports.owner);
-  const ours = listing.instances.filter((instance) => ports.credentials.verifyToken(instance.clientToken) !== null);
+  const ours = listing.instances.flatMap((instance): OwnedInstance[] => {
+    const proof = ports.credentials.verifyToken(instance.clientToken);
+    return proof === null ? [] : [{ instance, ...proof }];
+  });
   // Rows name their instances: what they show needs no proof. The token is asked for where an instance would be touched.
   const { changed } = await ports.sweeping.observe(region, listing);
   await ringFor(
@@ -77,7 +111,8 @@ async function lookAt(ports: LoopPorts, region: string): Promise<Look> {
   const unbound = await ports.sweeping.findUnbound(ours);
   const adopted = await adopt(ports, unbound);
   if (listing.complete) ports.view.markListed(region, ports.clock.monotonicMs());
-  const foreign = listing.instances.filter((instance) => isAlive(instance) && !ours.includes(instance));
+  const owned = new Set(ours.map(({ instance }) => instance));
+  const foreign = listing.instances.filter((instance) => isAlive(instance) && !owned.has(instance));
   for (const instance of foreign) {
     if (!ports.view.isNewForeigner(instance.instanceId)) continue;
     ports.log.warn(
@@ -85,8 +120,7 @@ async function lookAt(ports: LoopPorts, region: string): Promise<Look> {
       'instance bears our owner tag without a token of ours; it is not touched',
     );
   }
-  const suspects = unbound.filter(({ launch, rowEnded }) => rowEnded || launch?.state !== 'open');
-  return { region, listing, adopted, foreign: foreign.length, suspects };
+  return { region, listing, adopted, foreign: foreign.length, unbound };
 }
 
 /**
@@ -102,8 +136,9 @@ async function adopt(ports: LoopPorts, unbound: readonly UnboundInstance[]): Pro
   }
   const bound: MachineId[] = [];
   for (const [id, found] of owners) {
-    for (const [attempt, late] of Map.groupBy(found, ({ launch }) => launch?.attempt ?? 0)) {
-      if (late.every(({ launch }) => launch?.isCurrentAttempt === true)) continue;
+    for (const [attempt, late] of Map.groupBy(found, (one) => one.attempt)) {
+      // Later than the current one: its row was lost (see `rebuild.ts`).
+      if (late.every(({ launch }) => launch === null || attempt >= launch.currentAttempt)) continue;
       bound.push(
         ...(await ports.launches.fulfil(
           id,
@@ -124,24 +159,60 @@ async function adopt(ports: LoopPorts, unbound: readonly UnboundInstance[]): Pro
 async function condemn(
   ports: LoopPorts,
   mandate: Mandate | null,
-  { region, suspects }: Pick<Look, 'region' | 'suspects'>,
-): Promise<number> {
+  looks: readonly Look[],
+): Promise<ReadonlyMap<string, number>> {
+  const suspects = looks.map((look) => ({ ...look, suspects: look.unbound.filter(isSuspect) }));
+  // Once for all regions: marks know no region, and one region's innocence says nothing about another's suspects.
+  await ports.sweeping.clearSuspects(
+    suspects.flatMap((look) => look.suspects.map(({ instance }) => instance.instanceId)),
+  );
+  const doomed = new Map<string, readonly string[]>();
+  for (const look of suspects) {
+    const ids = look.listing.complete ? await markSuspects(ports, look.listing, look.suspects) : [];
+    if (ids.length > 0) doomed.set(look.region, ids);
+  }
+  const all = [...doomed.values()].flat();
+  if (mandate === null || all.length === 0 || !(await mayEnd(ports, mandate, all))) return new Map();
+  const ended = new Map<string, number>();
+  for (const [region, instanceIds] of doomed) {
+    ports.log.warn({ region, instanceIds }, 'orphaned instances are terminated');
+    if (await endInstances(ports, mandate, { region, instanceIds })) ended.set(region, instanceIds.length);
+  }
+  return ended;
+}
+
+/** Alive, and no live row and no open launch stands for it. One of an unknown launch is no orphan: the database forgot it. */
+function isSuspect({ launch, rowEnded }: UnboundInstance): boolean {
+  return rowEnded || (launch !== null && launch.state !== 'open');
+}
+
+/** Notes the suspects of a complete listing and returns those that were looked at often enough. */
+async function markSuspects(
+  ports: LoopPorts,
+  listing: InstanceListing,
+  suspects: readonly UnboundInstance[],
+): Promise<readonly string[]> {
   const doomed: string[] = [];
   for (const { instance, rowEnded } of suspects) {
     const mark = await ports.sweeping.markSuspect(instance.instanceId, rowEnded ? 'row-ended' : 'no-row');
-    if (mark.listings >= SUSPECT_LISTINGS_MIN && mark.ageMs >= SUSPECT_AGE_MS) doomed.push(instance.instanceId);
+    const isOld = listing.startedAtMs - (instance.launchTimeMs ?? listing.startedAtMs) >= INSTANCE_AGE_MIN_MS;
+    if (isOld && mark.listings >= SUSPECT_LISTINGS_MIN && mark.ageMs >= SUSPECT_AGE_MS)
+      doomed.push(instance.instanceId);
   }
-  if (doomed.length === 0) return 0;
-  if (doomed.length > MASS_KILL_MAX) {
+  return doomed;
+}
+
+async function mayEnd(ports: LoopPorts, mandate: Mandate, instanceIds: readonly string[]): Promise<boolean> {
+  if (!mandate.holds()) return false;
+  const limit = { instancesMax: MASS_KILL_MAX, windowMs: MASS_KILL_WINDOW_MS };
+  const outcome = await ports.sweeping.condemn(mandate.lease, instanceIds, limit);
+  if (outcome === 'too-many') {
     ports.log.error(
-      { region, instances: doomed.length, limit: MASS_KILL_MAX },
+      { instances: instanceIds.length, limit: MASS_KILL_MAX, windowMinutes: MASS_KILL_WINDOW_MS / MINUTE_MS },
       'too many orphans at once; none is ended, look before you act',
     );
-    return 0;
   }
-  if (mandate === null || !mandate.holds()) return 0;
-  ports.log.warn({ region, instanceIds: doomed }, 'orphaned instances are terminated');
-  return (await endInstances(ports, mandate, { region, instanceIds: doomed })) ? doomed.length : 0;
+  return outcome === 'condemned' && mandate.holds();
 }
 
 /** False when EC2 did not take the call; the next sweep asks again, and the other regions are not kept waiting. */

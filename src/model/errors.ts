@@ -17,6 +17,7 @@ export const ERROR_CODES = {
   DATABASE_UNREACHABLE: { exitCode: 6, retryable: true },
   DATABASE_AUTH: { exitCode: 6, retryable: false },
   DATABASE_SCHEMA: { exitCode: 6, retryable: false },
+  DATABASE_AMNESIA: { exitCode: 6, retryable: true },
   DATABASE_EMBEDDED: { exitCode: 6, retryable: false },
   QUEUE_UNREACHABLE: { exitCode: 6, retryable: true },
   SERVICE_UNREACHABLE: { exitCode: 6, retryable: true },

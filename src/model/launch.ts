@@ -69,7 +69,16 @@ export interface LadderRung {
 /** The body of the attempt that tries this rung. */
 export function bodyOfRung(body: LaunchBody, rung: LadderRung): LaunchBody {
   const { instanceType, subnetId, market, imageId, rootDeviceName, volumeGib } = rung;
-  return { ...body, instanceType, subnetId, market, imageId, rootDeviceName, volumeGib };
+  const tags = { ...body.tags, ...offeringTags(rung) };
+  return { ...body, instanceType, subnetId, market, imageId, rootDeviceName, volumeGib, tags };
+}
+
+/** What EC2 does not tell of an instance later; the ledger is rebuilt from it when the database forgets. */
+export function offeringTags({
+  priceUsdPerHour,
+  volumeGib,
+}: Pick<LadderRung, 'priceUsdPerHour' | 'volumeGib'>): Readonly<Record<string, string>> {
+  return { 'spillway:price': priceUsdPerHour.toFixed(6), 'spillway:volume': String(volumeGib) };
 }
 
 /** What may live at once of one workload; checked wherever money is reserved. */

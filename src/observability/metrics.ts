@@ -201,9 +201,15 @@ function createFleetGauges(registry: Registry): (status: StatusDocument | null) 
     'Charged since the first of the month, UTC',
     [],
   );
+  const amnesia = new OptionalGauge<string>(
+    registry,
+    'spillway_amnesia',
+    '1 while the database has lost commits and its rows are rebuilt; nothing is launched or ended',
+    [],
+  );
   return (status) => {
     // Cleared first: a state that no machine is in any more must not keep its last count.
-    for (const gauge of [machines, capacity, agents, pending, hourly, monthly]) gauge.clear();
+    for (const gauge of [machines, capacity, agents, pending, hourly, monthly, amnesia]) gauge.clear();
     if (status === null) return;
     status.machines.forEach(({ count, workload, state, market }) => machines.set({ workload, state, market }, count));
     status.waiting.forEach(({ workload, tasks }) => pending.set({ workload }, tasks));
@@ -214,6 +220,7 @@ function createFleetGauges(registry: Registry): (status: StatusDocument | null) 
       agents.set({ layer, state: 'stale' }, stale);
       agents.set({ layer, state: 'draining' }, draining);
     }
+    amnesia.set({}, status.amnesia === null ? 0 : 1);
     hourly.set({}, Number(status.usdPerHour));
     monthly.set({}, Number(status.spend.monthUsd));
   };

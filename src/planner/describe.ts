@@ -4,6 +4,7 @@ import { countOf } from './text.ts';
 
 /** What each code says by itself; the reason's detail follows with the figures. */
 const REASON_TEXTS: Readonly<Record<ReasonCode, string>> = {
+  amnesia: 'everything holds until the rows are rebuilt',
   'unserved-work': 'pending work has nowhere to run',
   'below-min': 'fewer machines than limits.min',
   'utilization-above-target': 'utilization is above its target',

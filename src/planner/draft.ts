@@ -129,6 +129,7 @@ export function noteBudgetBound({ workload }: Planning, room: Room, bounds: Boun
 
 /** The reason for holding all launches now, if there is one. */
 export function launchHold({ world, workload }: Planning): { code: ReasonCode; detail: string } | null {
+  if (world.amnesia !== null) return { code: 'amnesia', detail: world.amnesia };
   if (workload.offerings === null) return { code: 'offerings-unknown', detail: 'EC2 has not told what it offers now' };
   const hold = wideHold(workload);
   if (hold !== null) return holdReason(hold, world.nowMs);

@@ -13,6 +13,8 @@ const IN_FLIGHT_STATES: readonly MachineView['state'][] = ['requested', 'launchi
 /** The world of one pass, indexed and in a fixed order. */
 export interface World {
   readonly nowMs: EpochMs;
+  /** Not null: the database has lost commits, and nothing may be decided on it. */
+  readonly amnesia: string | null;
   readonly workloads: readonly WorkloadInput[];
   readonly onPremAgents: readonly AgentView[];
   readonly machinesByWorkload: ReadonlyMap<string, readonly MachineView[]>;
@@ -64,6 +66,7 @@ export function openWorld(input: PlannerInput): World {
   const onPremAgents = agents.filter(({ site }) => site === 'on-prem');
   return {
     nowMs: input.nowMs,
+    amnesia: input.amnesia ?? null,
     workloads: orderWorkloads(input.workloads),
     onPremAgents,
     machinesByWorkload,

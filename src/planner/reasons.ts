@@ -21,11 +21,13 @@ export interface ReasonFacts {
 
 /** Every reason that held, the deciding one first; never empty. */
 export function listReasons(facts: ReasonFacts): PlanReason[] {
-  const { up, down } = facts;
+  const { up, down, planning } = facts;
   const reasons: PlanReason[] = [];
   const add = (more: readonly PlanReason[]): void => {
     for (const reason of more) if (!reasons.some(({ code }) => code === reason.code)) reasons.push(reason);
   };
+  const { amnesia } = planning.world;
+  if (amnesia !== null) add([{ code: 'amnesia', detail: amnesia }]);
   add(up.wants.map((want) => wantReason(want, facts)));
   if (up.draft.undrained.length > 0) {
     add([

@@ -42,7 +42,8 @@ export function planScaleDown(planning: ScaleDownInput): ScaleDown {
 }
 
 /** What is not known for sure; told whether or not a machine could go, because it also blinds the other decisions. */
-function noteStaleness({ fleet, workload }: Planning, demand: Demand, hasIdle: boolean, bounds: Bounds): void {
+function noteStaleness({ fleet, workload, world }: Planning, demand: Demand, hasIdle: boolean, bounds: Bounds): void {
+  if (world.amnesia !== null) noteBound(bounds, 'amnesia', world.amnesia);
   const stale = fleet.staleLocal + fleet.staleCloud;
   if (stale > 0) {
     noteBound(

@@ -127,7 +127,8 @@ export function readyCapacity(fleet: Fleet): Resources {
 }
 
 /** Machines whose drain is called off for the wish: the cheapest that help. They cost nothing to get and nothing to start. */
-function takeBack({ fleet }: ScaleUpInput, draft: Draft, wish: Wish): Host[] {
+function takeBack({ fleet, world }: ScaleUpInput, draft: Draft, wish: Wish): Host[] {
+  if (world.amnesia !== null) return [];
   const taken = new Set(draft.undrained.map(({ machine }) => machine.id));
   const candidates = fleet.returnable.filter(({ machine }) => !taken.has(machine.id));
   if (candidates.length === 0) return [];

@@ -13,6 +13,8 @@ export interface PlannerInput {
   readonly workloads: readonly WorkloadInput[];
   readonly agents: readonly AgentView[];
   readonly machines: readonly MachineView[];
+  /** Present: the database has lost commits, as this sentence says. Then nothing is launched, taken back or let go. */
+  readonly amnesia?: string;
   /** What the operating system keeps of a machine nobody has reported on yet; default `SYSTEM_RESERVE`. */
   readonly reserve?: SystemReserve;
 }
@@ -216,6 +218,7 @@ export interface PlanReason {
 }
 
 export type ReasonCode =
+  | 'amnesia'
   | 'unserved-work'
   | 'below-min'
   | 'utilization-above-target'

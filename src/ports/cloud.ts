@@ -20,6 +20,17 @@ export interface CloudInstance {
   /** StateReason.Code, e.g. `Server.SpotInstanceTermination`. */
   readonly endCode: string | null;
   readonly tags: Readonly<Record<string, string>>;
+  readonly origin: InstanceOrigin;
+}
+
+/** What an instance was launched with, as far as EC2 still tells it; a terminated one has forgotten most. Empty = not told. */
+export interface InstanceOrigin {
+  readonly imageId: string;
+  readonly subnetId: string;
+  readonly securityGroupIds: readonly string[];
+  /** ARN; null = none. */
+  readonly instanceProfile: string | null;
+  readonly rootDeviceName: string;
 }
 
 export interface InstanceListing {

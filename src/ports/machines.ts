@@ -22,11 +22,13 @@ export interface MachineRecord {
   readonly drainIrrevocable: boolean;
   /** EC2 was asked to end it, or will be, by whoever wrote this; null = nobody has. */
   readonly terminateAgainAtMs: EpochMs | null;
+  /** The database has lost commits: the machine may be more than its row says, so it is not sent away. */
+  readonly amnesia: boolean;
   readonly agent: MachineAgentFacts | null;
 }
 
 /** A machine as far as it can be read when its row or its step is broken: nothing here relies on what its state promises. */
-export interface MachineFacts extends Pick<MachineRecord, 'nowMs' | 'agent' | 'observed'> {
+export interface MachineFacts extends Pick<MachineRecord, 'nowMs' | 'agent' | 'observed' | 'amnesia'> {
   readonly machine: MachineRef & { readonly stateSinceMs: EpochMs };
   readonly launchState: LaunchState;
   readonly instanceId: string | null;
@@ -150,8 +152,11 @@ export interface LaunchStore {
   read(
     id: LaunchId,
   ): Promise<{ readonly launch: Launch; readonly nowMs: EpochMs; readonly unsettledCalls: number } | null>;
-  /** Writes the call's row and moves the machines to `launching`; null when this attempt is not the open one any more. */
-  beginCall(id: LaunchId, attempt: number): Promise<number | null>;
+  /**
+   * Writes the call's row and moves the machines to `launching`; null when this attempt is not the open one any more. `held`:
+   * the database has lost commits, and nothing proves that this attempt is the one that EC2 was asked for last.
+   */
+  beginCall(id: LaunchId, attempt: number): Promise<number | 'held' | null>;
   /** Writes what came of a call, its instances included: also when the answer came after the launch was over. */
   finishCall(callId: number, outcome: RunOutcome): Promise<void>;
   /**

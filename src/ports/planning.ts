@@ -15,6 +15,8 @@ export interface PlanningFacts {
   readonly agents: readonly AgentView[];
   readonly machines: readonly MachineView[];
   readonly workloads: ReadonlyMap<string, WorkloadFacts>;
+  /** One sentence when the database has lost commits; null = it has not, as far as is known. */
+  readonly amnesia: string | null;
   /** What EC2 lately refused and is left alone, or tried again by one launch. */
   readonly holds: readonly Hold[];
 }
@@ -76,6 +78,7 @@ export interface DrainStep extends MachineStep {
 
 /**
  * `fenced`: another epoch leads; nothing was written, stop deciding.
+ * `amnesia`: the database has lost commits, and the plan would have acted; nothing was written.
  * `outdated`: the world moved between snapshot and commit (a limit would break); nothing was written, plan again.
  */
 export type CommitOutcome =
@@ -86,6 +89,7 @@ export type CommitOutcome =
       readonly undrained: readonly MachineId[];
     }
   | { readonly kind: 'fenced' }
+  | { readonly kind: 'amnesia' }
   | { readonly kind: 'outdated'; readonly detail: string };
 
 export interface PlanningStore {

@@ -1,4 +1,5 @@
 import type { CostGrouping } from '../cost/report.ts';
+import type { AmnesiaReason } from '../model/amnesia.ts';
 import type { AgentId, MachineId, PlanId, TaskId, TraceId } from '../model/ids.ts';
 import type { MachineState } from '../model/machine.ts';
 import type { Market } from '../model/offering.ts';
@@ -194,6 +195,18 @@ export interface StatusDocument {
   /** Charged so far; calendar day and month in UTC. */
   readonly spend: { readonly todayUsd: UsdAmount; readonly monthUsd: UsdAmount };
   readonly lastPlan: { readonly id: PlanId; readonly decidedAt: Timestamp } | null;
+  /** Null unless the database has lost commits; then nothing is launched or ended until its rows are rebuilt. */
+  readonly amnesia: AmnesiaStatus | null;
+}
+
+export interface AmnesiaStatus {
+  readonly since: Timestamp;
+  readonly reason: AmnesiaReason;
+  readonly evidence: Readonly<Record<string, unknown>>;
+  /** Machines made anew from EC2. */
+  readonly rebuilt: number;
+  /** What is the matter and what is waited for, in a sentence. */
+  readonly detail: string;
 }
 
 /** One line of the ledger, cut to nothing: as it was written. */

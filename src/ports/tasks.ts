@@ -126,6 +126,8 @@ export interface AgentStore {
   >;
   /** Agents by the hash of their token; removed ones are not found. */
   findByToken(tokenHash: string): Promise<AgentId | null>;
+  /** The database has lost commits: an agent that it does not know may be one that it forgot. */
+  mayBeForgotten(): Promise<boolean>;
   writeReports(reports: readonly ReportOf[], leaseMs: number): Promise<readonly ReportResult[]>;
   createEnrolment(
     tokenHash: string,

@@ -6,6 +6,7 @@ import type { HeldTask, ReportOf, ReportResult } from '../ports/tasks.ts';
 import type { Tx } from './database.ts';
 import { givenBack } from './give-back.ts';
 import { selectHeld, toHeld } from './held-tasks.ts';
+import { regainTasks } from './regain-tasks.ts';
 
 interface AcceptedAgent {
   readonly id: string;
@@ -34,6 +35,7 @@ export async function writeReports(
   leaseMs: number,
 ): Promise<readonly ReportResult[]> {
   const accepted = await updateAgents(tx, reports);
+  await regainTasks(tx, reports, new Set(accepted.keys()), leaseMs);
   const heldByAgent = await readHeld(tx, [...accepted.keys()]);
   const writes: TaskWrites = { kept: [], ended: [], lost: [], busy: new Map() };
   const known = await findKnown(

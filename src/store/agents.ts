@@ -3,6 +3,7 @@ import { sql } from 'kysely';
 import type { AgentId } from '../model/ids.ts';
 import type { Site } from '../model/agent.ts';
 import type { AgentStore, NewAgent } from '../ports/tasks.ts';
+import { readAmnesia } from './amnesia.ts';
 import { dbNow, dbNowPlus, inTransaction, toMs, type Db, type Tx } from './database.ts';
 import { writeReports } from './agent-reports.ts';
 
@@ -21,6 +22,8 @@ export function createAgentStore(db: Db): AgentStore {
         .executeTakeFirst();
       return (row?.id as AgentId | undefined) ?? null;
     },
+
+    mayBeForgotten: async () => (await readAmnesia(db)) !== null,
 
     writeReports: async (reports, leaseMs) =>
       await inTransaction(db, async (tx) => await writeReports(tx, reports, leaseMs)),

@@ -37,6 +37,16 @@ export interface AgentsTable {
   removed_at: Timestamp | null;
 }
 
+export interface AmnesiaTable {
+  singleton: Generated<boolean>;
+  since: Timestamp | null;
+  reason: string | null;
+  evidence: Generated<Json>;
+  rebuilt: Generated<number>;
+  clean_listings: Generated<number>;
+  clean_since: Timestamp | null;
+}
+
 export interface ApiBucketsTable {
   region: string;
   bucket: string;
@@ -164,6 +174,7 @@ export interface LeasesTable {
   holder: string;
   epoch: number;
   expires_at: Timestamp;
+  turns: Generated<number>;
 }
 
 export interface MachineEventsTable {
@@ -262,6 +273,11 @@ export interface SpotPricesTable {
   price_usd_per_hour: Numeric;
 }
 
+export interface SweepKillsTable {
+  instance_id: string;
+  at: Generated<Timestamp>;
+}
+
 export interface SweepMarksTable {
   instance_id: string;
   reason: string;
@@ -298,6 +314,7 @@ export interface TasksTable {
 /** All tables, for `new Kysely<Database>(...).withSchema('spillway')`. */
 export interface Database {
   agents: AgentsTable;
+  amnesia: AmnesiaTable;
   api_buckets: ApiBucketsTable;
   charges: ChargesTable;
   enrolments: EnrolmentsTable;
@@ -315,6 +332,7 @@ export interface Database {
   policies: PoliciesTable;
   samples: SamplesTable;
   spot_prices: SpotPricesTable;
+  sweep_kills: SweepKillsTable;
   sweep_marks: SweepMarksTable;
   task_logs: TaskLogsTable;
   tasks: TasksTable;

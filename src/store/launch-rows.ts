@@ -22,6 +22,31 @@ export async function countUnsettled(tx: Tx, id: LaunchId, attempt: number): Pro
   return unsettled;
 }
 
+/** Code of the call that stands for one whose row was lost: EC2 shows instances of this very attempt. */
+export const LOST_CALL_CODE = 'AMNESIA';
+
+/**
+ * In a database that has lost commits: true when the attempt's token cannot make more than was asked for. A call of it was
+ * begun, and no attempt after it can have been made since: there is no rung for one, or EC2 shows instances of this one.
+ */
+export async function mayRepeat(tx: Tx, id: LaunchId, { attempt, ladder }: OpenLaunch): Promise<boolean> {
+  if ((await countUnsettled(tx, id, attempt)) === 0) return false;
+  return ladder.length === 0 || (await isCallNoted(tx, id, attempt));
+}
+
+/** True when the call that stands for a lost one is noted. */
+export async function isCallNoted(tx: Tx, id: LaunchId, attempt: number): Promise<boolean> {
+  const noted = await tx
+    .selectFrom('launch_calls')
+    .select('id')
+    .where('launch_id', '=', id)
+    .where('attempt', '=', attempt)
+    .where('error_code', '=', LOST_CALL_CODE)
+    .limit(1)
+    .executeTakeFirst();
+  return noted !== undefined;
+}
+
 export interface OpenLaunch {
   readonly attempt: number;
   readonly workload: string;

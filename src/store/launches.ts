@@ -3,6 +3,7 @@ import { sql } from 'kysely';
 import type { LaunchId, MachineId, PlanId } from '../model/ids.ts';
 import type { LadderRung, Launch, LaunchBody, LaunchEnd, LaunchState } from '../model/launch.ts';
 import type { LaunchStore } from '../ports/machines.ts';
+import { hasForgotten } from './amnesia.ts';
 import { dbNow, inTransaction, toMs, type Db, type Tx } from './database.ts';
 import { fulfilLaunch } from './launch-fulfil.ts';
 import { listHolds, writeHold } from './launch-holds.ts';
@@ -13,6 +14,7 @@ import {
   LAUNCH_ACTOR,
   lockMachines,
   lockOpenLaunch,
+  mayRepeat,
   type LaunchEnding,
 } from './launch-rows.ts';
 import { toMachine } from './machine-rows.ts';
@@ -98,10 +100,12 @@ async function readLaunch(
   };
 }
 
-async function beginCall(tx: Tx, id: LaunchId, attempt: number): Promise<number | null> {
+async function beginCall(tx: Tx, id: LaunchId, attempt: number): Promise<number | 'held' | null> {
+  const forgotten = await hasForgotten(tx);
   const launch = await lockOpenLaunch(tx, id);
   // A delivery that read an earlier attempt would send that attempt's token under this one's row.
   if (launch === null || launch.attempt !== attempt) return null;
+  if (forgotten && !(await mayRepeat(tx, id, launch))) return 'held';
   for (const row of await lockMachines(tx, id)) {
     if (row.state !== 'requested') continue;
     await transitionMachine(tx, toMachine(row), { to: 'launching', actor: LAUNCH_ACTOR, reason: 'ec2-call' });

@@ -41,7 +41,7 @@ export function createLeadership(db: Db, isHolderGone: (holder: string) => boole
 async function acquire(db: Db, holder: string, ttlMs: number): Promise<Lease | null> {
   const row = await db
     .insertInto('leases')
-    .values({ name: LEADER, holder, epoch: 1, expires_at: dbNowPlus(ttlMs) })
+    .values({ name: LEADER, holder, epoch: 1, turns: 1, expires_at: dbNowPlus(ttlMs) })
     .onConflict((conflict) =>
       conflict
         .column('name')
@@ -49,6 +49,7 @@ async function acquire(db: Db, holder: string, ttlMs: number): Promise<Lease | n
           holder,
           // A renewal keeps the epoch; a takeover makes every write of the holder before it fail.
           epoch: sql<number>`case when leases.holder = ${holder} and leases.expires_at > ${dbNow()} then leases.epoch else leases.epoch + 1 end`,
+          turns: sql<number>`leases.turns + 1`,
           expires_at: dbNowPlus(ttlMs),
         })
         .where(sql<boolean>`leases.holder = ${holder} or leases.expires_at <= ${dbNow()}`),

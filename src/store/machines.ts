@@ -6,6 +6,7 @@ import { isTransition, STATE_DEADLINE_MS, type MachineRef, type MachineState } f
 import type { CloudInstanceState } from '../ports/cloud.ts';
 import type { MachineFacts, MachineRecord, MachineStore, Transition } from '../ports/machines.ts';
 import type { WakeJob } from '../ports/queue.ts';
+import { hasForgotten } from './amnesia.ts';
 import { lockAgentsOf, setCordon } from './cordon.ts';
 import { dbNow, dbNowPlus, inTransaction, toMs, type Db, type Tx } from './database.ts';
 import { givenBack } from './give-back.ts';
@@ -101,6 +102,7 @@ async function readMachine(db: Db, id: MachineId): Promise<MachineRecord | null>
     installedAtMs: toMs(row.installed_at),
     drainIrrevocable: row.drain_irrevocable,
     terminateAgainAtMs: toMs(row.terminate_again_at),
+    amnesia: row.forgotten_since !== null,
     agent: agentFactsOf(row),
   };
 }
@@ -116,6 +118,7 @@ async function readMachineFacts(db: Db, id: MachineId): Promise<MachineFacts | n
     instanceId: row.instance_id,
     region: (row.body as Partial<Launch['body']> | null)?.region ?? null,
     observed: observedOf(row),
+    amnesia: row.forgotten_since !== null,
     agent: agentFactsOf(row),
   };
 }
@@ -136,6 +139,9 @@ async function selectMachine(db: Db, id: MachineId) {
       'm.terminate_again_at',
     ])
     .select(['l.nonce', 'l.state as launch_state', 'l.body', 'l.created_at as launch_created_at'])
+    .select((eb) =>
+      eb.selectFrom('amnesia as f').select('f.since').where('f.since', 'is not', null).as('forgotten_since'),
+    )
     .select(['a.id as live_agent_id', 'a.last_seen_at', 'a.cordoned', 'a.cordon_acked_at', 'a.running_tasks'])
     .select(dbNow().as('now'))
     .select((eb) =>
@@ -173,6 +179,14 @@ function agentFactsOf(row: SelectedMachine): MachineRecord['agent'] {
   };
 }
 
+/** Towards the end of an instance that lives. To `terminated` only EC2's word leads. */
+const WAYS_OUT: ReadonlySet<MachineState> = new Set(['draining', 'leaving', 'terminating']);
+
+/** Work may run on it that the rows have forgotten: nothing is sent away until they are rebuilt. */
+async function isHeldBack(tx: Tx, to: MachineState): Promise<boolean> {
+  return WAYS_OUT.has(to) && (await hasForgotten(tx));
+}
+
 /**
  * The one compare-and-set of a machine's state; shared by all stores that move machines. A drain that touched work is never
  * called off, whoever asks for it.
@@ -182,6 +196,7 @@ export async function transitionMachine(tx: Tx, machine: MachineRef, transition:
     throw new Error(`bug: machine ${machine.id} cannot go from ${machine.state} to ${transition.to}`);
   }
   const { to, actor, reason, planId, detail, cordon } = transition;
+  if (await isHeldBack(tx, to)) return false;
   if (cordon !== undefined || to === 'terminated') await lockAgentsOf(tx, [machine.id]);
   const row = await tx
     .updateTable('machines')

@@ -1,9 +1,11 @@
 import { sql } from 'kysely';
 
+import { describeAmnesia } from '../model/amnesia.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import { DAY_MS, HOUR_MS } from '../model/time.ts';
 import type { AgentView, MachineView, PendingShape, UtilizationView } from '../planner/types.ts';
 import type { PlanningFacts, WorkloadFacts } from '../ports/planning.ts';
+import { readAmnesia } from './amnesia.ts';
 import { dbNow, inTransaction, toMs, type Db, type Tx } from './database.ts';
 import type { AgentId, MachineId } from '../model/ids.ts';
 import { listHolds } from './launch-holds.ts';
@@ -21,7 +23,16 @@ export async function readPlanningFacts(db: Db, policies: readonly WorkloadPolic
       const machines = await readMachines(tx);
       const workloads = new Map<string, WorkloadFacts>();
       for (const policy of policies) workloads.set(policy.name, await readWorkload(tx, policy));
-      return { nowMs: toMs(clock.now), agents, machines, workloads, holds: await listHolds(tx) };
+      const amnesia = await readAmnesia(tx);
+      const nowMs = toMs(clock.now);
+      return {
+        nowMs,
+        agents,
+        machines,
+        workloads,
+        holds: await listHolds(tx),
+        amnesia: amnesia === null ? null : describeAmnesia(amnesia, nowMs),
+      };
     },
     'repeatable read',
   );

@@ -3,6 +3,7 @@ import type { MachineState } from '../model/machine.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import type { Transition } from '../ports/machines.ts';
 import type { CommitOutcome, MachineStep, NewLaunch, PlanCommit, PlanningStore } from '../ports/planning.ts';
+import { hasForgotten } from './amnesia.ts';
 import { dbNow, dbNowPlus, inTransaction, type Db, type Tx } from './database.ts';
 import { holdsLease } from './leadership.ts';
 import { lockAgentsOf } from './cordon.ts';
@@ -65,9 +66,10 @@ export function createPlanningStore(db: Db): PlanningStore {
 
 async function commitPlan(tx: Tx, commit: PlanCommit): Promise<CommitOutcome> {
   if (!(await holdsLease(tx, commit.lease))) return { kind: 'fenced' };
+  const acts = commit.launches.length + commit.drains.length + commit.undrains.length > 0;
+  if (acts && (await hasForgotten(tx))) return { kind: 'amnesia' };
   const broken = await findBrokenLimit(tx, commit);
   if (broken !== null) return { kind: 'outdated', detail: broken };
-  const acts = commit.launches.length + commit.drains.length + commit.undrains.length > 0;
   const newest = acts
     ? undefined
     : await tx.selectFrom('plans').select('digest').orderBy('decided_at', 'desc').limit(1).executeTakeFirst();

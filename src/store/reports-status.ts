@@ -1,9 +1,11 @@
 import { sql } from 'kysely';
+import { describeAmnesia } from '../model/amnesia.ts';
 import type { PlanId } from '../model/ids.ts';
 import type { MachineState } from '../model/machine.ts';
 import type { Market } from '../model/offering.ts';
 import type { TaskState } from '../model/task.ts';
 import type { LayerStatus, StatusDocument, WaitingStatus } from '../ports/reports.ts';
+import { readAmnesia } from './amnesia.ts';
 import { inTransaction, type Db, type Tx } from './database.ts';
 import { toTimestamp } from './reports-shared.ts';
 
@@ -22,6 +24,7 @@ export async function readStatus(db: Db, freshnessMs: number): Promise<StatusDoc
         usdPerHour: money.per_hour,
         spend: { todayUsd: money.today, monthUsd: money.month },
         lastPlan: await readLastPlan(tx),
+        amnesia: await readAmnesiaStatus(tx, money.now.getTime()),
       };
     },
     'repeatable read',
@@ -163,6 +166,13 @@ async function countMachines(tx: Tx): Promise<StatusDocument['machines']> {
     market: row.market as Market,
     count: row.count,
   }));
+}
+
+async function readAmnesiaStatus(tx: Tx, nowMs: number): Promise<StatusDocument['amnesia']> {
+  const amnesia = await readAmnesia(tx);
+  if (amnesia === null) return null;
+  const { sinceMs, reason, evidence, rebuilt } = amnesia;
+  return { since: toTimestamp(new Date(sinceMs)), reason, evidence, rebuilt, detail: describeAmnesia(amnesia, nowMs) };
 }
 
 async function readLastPlan(tx: Tx): Promise<StatusDocument['lastPlan']> {

@@ -3,14 +3,20 @@ import { sql } from 'kysely';
 import type { LaunchId, MachineId } from '../model/ids.ts';
 import { MINUTE_MS } from '../model/time.ts';
 import type { CloudInstance, InstanceListing } from '../ports/cloud.ts';
-import type { SweepStore, UnboundInstance } from '../ports/sweeping.ts';
-import { dbNow, inTransaction, toMs, type Db } from './database.ts';
+import type { Lease } from '../ports/leadership.ts';
+import type { CondemnOutcome, OwnedInstance, SweepStore, UnboundInstance } from '../ports/sweeping.ts';
+import { hasForgotten } from './amnesia.ts';
+import { dbNow, inTransaction, toMs, type Db, type Tx } from './database.ts';
+import { holdsLease } from './leadership.ts';
 
 /**
  * A row younger than this may rightly be missing from a listing: EC2 shows new instances late (eventual consistency),
  * by seconds as a rule and by minutes on a bad day.
  */
 const MISSING_AGE_MS = 5 * MINUTE_MS;
+/** More than this missing from one listing at once says that the listing is wrong. */
+const MASS_MISSING_MAX = 10;
+const MASS_MISSING_AGE_MS = 30 * MINUTE_MS;
 
 /** Rows compared with what EC2 shows. The listing must have been made before these statements run. */
 export function createSweepStore(db: Db): SweepStore {
@@ -39,6 +45,9 @@ export function createSweepStore(db: Db): SweepStore {
         .$if(except.length > 0, (query) => query.where('instance_id', 'not in', [...except]))
         .execute();
     },
+
+    condemn: async (lease, instanceIds, limit) =>
+      await inTransaction(db, async (tx) => await condemn(tx, lease, instanceIds, limit)),
 
     async listLiveRegions() {
       const rows = await sql<{ region: string }>`
@@ -96,53 +105,87 @@ async function observe(
   });
 }
 
+/**
+ * One more for each row old enough that the listing does not show. Many at once are rather a listing that is wrong while it
+ * looks whole (an empty page, another account's credentials) than a fleet that vanished without the hour for which EC2 goes on
+ * showing what ended: then `missing` stays below what counts, until nothing has been seen of them for long.
+ */
 async function countMissing(tx: Db, region: string, listing: InstanceListing): Promise<void> {
   await sql`
+    with missing as (
+      select m.id, count(*) over () > ${MASS_MISSING_MAX} as is_mass
+      from spillway.machines m join spillway.launches l on l.id = m.launch_id
+      where l.body->>'region' = ${region}
+        and m.state <> 'terminated' and m.instance_id is not null
+        and m.state_since < ${new Date(listing.startedAtMs)}::timestamptz
+        and coalesce(m.launch_time, m.created_at) < spillway.now() - ${MISSING_AGE_MS} * interval '1 millisecond'
+        and not (m.instance_id = any(${listing.instances.map((i) => i.instanceId)}::text[]))
+    )
     update spillway.machines m set
-      missing_listings = m.missing_listings + 1,
+      missing_listings = case
+        when missing.is_mass and coalesce(m.observed_at, m.created_at) > spillway.now() - ${MASS_MISSING_AGE_MS} * interval '1 millisecond'
+        then least(m.missing_listings + 1, 1) else m.missing_listings + 1 end,
       wake_at = spillway.now()
-    from spillway.launches l
-    where l.id = m.launch_id and l.body->>'region' = ${region}
-      and m.state <> 'terminated' and m.instance_id is not null
-      and m.state_since < ${new Date(listing.startedAtMs)}::timestamptz
-      and coalesce(m.launch_time, m.created_at) < spillway.now() - ${MISSING_AGE_MS} * interval '1 millisecond'
-      and not (m.instance_id = any(${listing.instances.map((i) => i.instanceId)}::text[]))`.execute(tx);
+    from missing where missing.id = m.id`.execute(tx);
 }
 
-async function findUnbound(db: Db, instances: readonly CloudInstance[]): Promise<readonly UnboundInstance[]> {
-  const live = instances.filter((i) => i.state !== 'terminated' && i.state !== 'shutting-down');
-  if (live.length === 0) return [];
+async function findUnbound(db: Db, owned: readonly OwnedInstance[]): Promise<readonly UnboundInstance[]> {
+  if (owned.length === 0) return [];
   const rows = await sql<{
     instance_id: string;
     launch_id: string | null;
     launch_state: string | null;
-    attempt: number | null;
     current_attempt: number | null;
     row_state: string | null;
   }>`
-    select seen.instance_id, l.id as launch_id, l.state as launch_state, m.state as row_state,
-      a.attempt, l.attempt as current_attempt
-    from unnest(${live.map((i) => i.instanceId)}::text[], ${live.map((i) => i.clientToken)}::text[]) as seen(instance_id, token)
+    select seen.instance_id, l.id as launch_id, l.state as launch_state, l.attempt as current_attempt, m.state as row_state
+    from unnest(
+      ${owned.map(({ instance }) => instance.instanceId)}::text[], ${owned.map(({ nonce }) => nonce)}::text[],
+      ${owned.map(({ attempt }) => attempt)}::int[], ${owned.map(({ instance }) => isOver(instance))}::bool[]
+    ) with ordinality as seen(instance_id, nonce, attempt, is_over, place)
     left join spillway.machines m on m.instance_id = seen.instance_id
-    -- Of whatever attempt: EC2 shows the token that the instance was asked for with, long after the launch went on.
-    left join spillway.launch_attempts a on a.token = seen.token
-    left join spillway.launches l on l.id = a.launch_id
-    where m.id is null or m.state = 'terminated'`.execute(db);
-  const byId = new Map(live.map((instance) => [instance.instanceId, instance]));
+    -- By nonce: each attempt of a launch has a token of its own, and the newest may be lost.
+    left join spillway.launches l on l.nonce = seen.nonce
+    where (m.id is null and (l.id is null or seen.attempt > l.attempt))
+      or (not seen.is_over and (m.id is null or m.state = 'terminated'))
+    order by seen.place`.execute(db);
+  const byId = new Map(owned.map((one) => [one.instance.instanceId, one]));
   return rows.rows.flatMap((row) => {
-    const instance = byId.get(row.instance_id);
-    if (instance === undefined) return [];
+    const one = byId.get(row.instance_id);
+    if (one === undefined) return [];
     const launch =
       row.launch_id === null
         ? null
-        : {
-            id: row.launch_id as LaunchId,
-            state: row.launch_state ?? '',
-            attempt: row.attempt ?? 1,
-            isCurrentAttempt: row.attempt === row.current_attempt,
-          };
-    return [{ instance, launch, rowEnded: row.row_state === 'terminated' }];
+        : { id: row.launch_id as LaunchId, state: row.launch_state ?? '', currentAttempt: row.current_attempt ?? 1 };
+    return [{ ...one, launch, rowEnded: row.row_state === 'terminated' }];
   });
+}
+
+function isOver({ state }: CloudInstance): boolean {
+  return state === 'terminated' || state === 'shutting-down';
+}
+
+async function condemn(
+  tx: Tx,
+  lease: Lease,
+  instanceIds: readonly string[],
+  { instancesMax, windowMs }: { readonly instancesMax: number; readonly windowMs: number },
+): Promise<CondemnOutcome> {
+  if (!(await holdsLease(tx, lease))) return 'fenced';
+  if (await hasForgotten(tx)) return 'amnesia';
+  await sql`delete from spillway.sweep_kills where at <= spillway.now() - ${windowMs} * interval '1 millisecond'`.execute(
+    tx,
+  );
+  const { rows } = await sql<{ total: number }>`
+    select count(*)::int as total
+    from (select instance_id from spillway.sweep_kills union select unnest(${[...instanceIds]}::text[])) ended`.execute(
+    tx,
+  );
+  if ((rows[0]?.total ?? 0) > instancesMax) return 'too-many';
+  await sql`
+    insert into spillway.sweep_kills (instance_id, at) select t.id, spillway.now()
+    from unnest(${[...instanceIds]}::text[]) as t(id) on conflict do nothing`.execute(tx);
+  return 'condemned';
 }
 
 function dateOrNull(ms: number | null): string | null {

@@ -178,6 +178,17 @@ async function listFreeAgents(
     .where('a.cordoned', '=', false)
     .where('a.left_at', 'is', null)
     .where('a.last_seen_at', '>', sql<Date>`spillway.now() - ${silentAfterMs} * interval '1 millisecond'`)
+    // What the database forgot may still run where it was leased to; after one lease nobody has it any more.
+    .where((eb) =>
+      eb.not(
+        eb.exists(
+          eb
+            .selectFrom('amnesia as f')
+            .select('f.since')
+            .where('f.since', '>', sql<Date>`spillway.now() - ${silentAfterMs} * interval '1 millisecond'`),
+        ),
+      ),
+    )
     // A cloud agent works only while its machine is ready: not before its readiness command, not on its way out.
     .where((eb) => eb.or([eb('a.machine_id', 'is', null), eb('m.state', '=', 'ready')]))
     .orderBy('a.id')

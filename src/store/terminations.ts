@@ -1,33 +1,14 @@
 import { sql } from 'kysely';
 
+import type { MachineId } from '../model/ids.ts';
 import type { MachineStore } from '../ports/machines.ts';
-import { dbNowPlus, type Db } from './database.ts';
+import { hasForgotten } from './amnesia.ts';
+import { dbNowPlus, inTransaction, type Db, type Tx } from './database.ts';
 
 /** Who asks EC2 to end which machines: rows that one step claims for all that are due in its region. */
 export function createTerminations(db: Db): Pick<MachineStore, 'claimTerminations' | 'putOffTerminations'> {
   return {
-    async claimTerminations(id, { region, againAfterMs, limit }) {
-      // `skip locked`: what another step is just claiming is in its call and need not be in ours.
-      const { rows } = await sql<{ readonly instance_id: string }>`
-        with due as (
-          select m.id from spillway.machines m join spillway.launches l on l.id = m.launch_id
-          where m.state = 'terminating' and m.instance_id is not null and l.body ->> 'region' = ${region}
-            and coalesce(m.terminate_again_at <= spillway.now(), true)
-            and exists (
-              select from spillway.machines own where own.id = ${id} and own.state = 'terminating'
-                and coalesce(own.terminate_again_at <= spillway.now(), true))
-          order by m.id <> ${id}, m.state_since, m.id
-          limit ${limit}
-          for update of m skip locked
-        ), claimed as (
-          update spillway.machines m
-          set terminate_again_at = spillway.now() + ${againAfterMs} * interval '1 millisecond'
-          from due where due.id = m.id
-          returning m.instance_id, m.state_since, m.id
-        )
-        select instance_id from claimed order by state_since, id`.execute(db);
-      return rows.map(({ instance_id: instanceId }) => instanceId);
-    },
+    claimTerminations: async (id, claim) => await inTransaction(db, async (tx) => await claimDue(tx, id, claim)),
 
     async putOffTerminations(instanceIds, ms) {
       // In the order of every writer of many machines, or two of them would wait for one another.
@@ -41,4 +22,33 @@ export function createTerminations(db: Db): Pick<MachineStore, 'claimTermination
         from put_off where put_off.id = m.id`.execute(db);
     },
   };
+}
+
+async function claimDue(
+  tx: Tx,
+  id: MachineId,
+  { region, againAfterMs, limit }: Parameters<MachineStore['claimTerminations']>[1],
+): Promise<readonly string[]> {
+  // Rows that forget may say `terminating` of a machine at work: nobody is asked to end one until they are rebuilt.
+  if (await hasForgotten(tx)) return [];
+  // `skip locked`: what another step is just claiming is in its call and need not be in ours.
+  const { rows } = await sql<{ readonly instance_id: string }>`
+    with due as (
+      select m.id from spillway.machines m join spillway.launches l on l.id = m.launch_id
+      where m.state = 'terminating' and m.instance_id is not null and l.body ->> 'region' = ${region}
+        and coalesce(m.terminate_again_at <= spillway.now(), true)
+        and exists (
+          select from spillway.machines own where own.id = ${id} and own.state = 'terminating'
+            and coalesce(own.terminate_again_at <= spillway.now(), true))
+      order by m.id <> ${id}, m.state_since, m.id
+      limit ${limit}
+      for update of m skip locked
+    ), claimed as (
+      update spillway.machines m
+      set terminate_again_at = spillway.now() + ${againAfterMs} * interval '1 millisecond'
+      from due where due.id = m.id
+      returning m.instance_id, m.state_since, m.id
+    )
+    select instance_id from claimed order by state_since, id`.execute(tx);
+  return rows.map(({ instance_id: instanceId }) => instanceId);
 }

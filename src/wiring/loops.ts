@@ -5,6 +5,7 @@ import { accountTick } from '../loops/account.ts';
 import { planTick } from '../loops/plan.ts';
 import type { LoopPorts } from '../loops/ports.ts';
 import { pricesTick } from '../loops/prices.ts';
+import { checkMemory } from '../loops/recollection.ts';
 import { retainTick } from '../loops/retain.ts';
 import { ringTick } from '../loops/ring.ts';
 import { startLoop, type LoopSpec, type RunningLoop } from '../loops/runner.ts';
@@ -68,7 +69,11 @@ export interface LoopOptions {
 export function startLoops(options: LoopOptions): Loops {
   const { intervals, loops, engine, retention, retentionMs } = options;
   const turns: Readonly<Record<LoopName, LoopSpec['turn']>> = {
-    lead: async () => await loops.lead.renew(),
+    lead: async () => {
+      // A renewal would hide that the lease went back.
+      await checkMemory(loops);
+      await loops.lead.renew();
+    },
     plan: async () => await plan(options),
     sweep: async () => await sweep(options),
     ring: async () => await ringTick(loops),

@@ -2,6 +2,7 @@ import { submitTasks } from '../engine/intake.ts';
 import type { EnginePorts } from '../engine/ports.ts';
 import { readPlannerInput } from '../loops/plan-input.ts';
 import type { LoopPorts } from '../loops/ports.ts';
+import { describeAmnesia } from '../model/amnesia.ts';
 import { AppError } from '../model/errors.ts';
 import { holdKeyText } from '../model/holds.ts';
 import { planAll } from '../planner/plan.ts';
@@ -47,6 +48,7 @@ export function createOperatorActions(parts: ActionParts): OperatorActions {
       const checks = [
         await probe('database', loops, async () => await loops.ledger.databaseNowMs()),
         await probe('queue', loops, parts.pingQueue),
+        await memoryCheck(loops),
         await launchesCheck(loops),
         ...Object.values(parts.running() ?? {}).map(loopCheck),
       ];
@@ -58,6 +60,19 @@ export function createOperatorActions(parts: ActionParts): OperatorActions {
       };
     },
   };
+}
+
+/** It serves and holds: neither a reason to restart it nor to send its callers elsewhere. */
+async function memoryCheck({ memory, clock }: LoopPorts): Promise<HealthCheck> {
+  const name = 'memory';
+  try {
+    const { amnesia } = await memory.look([]);
+    if (amnesia === null) return { name, state: 'ok', detail: '', sinceMs: clock.nowMs() };
+    return { name, state: 'failing', detail: describeAmnesia(amnesia, clock.nowMs()), sinceMs: amnesia.sinceMs };
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    return { name, state: 'unknown', detail: error.message, sinceMs: clock.nowMs() };
+  }
 }
 
 async function probe(name: string, { clock }: LoopPorts, ask: () => Promise<unknown>): Promise<HealthCheck> {

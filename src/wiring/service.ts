@@ -5,6 +5,7 @@ import { runStep } from '../jobs/run-step.ts';
 import type { AgentDelivery, StepOutcome, StepPorts, StepTimings } from '../jobs/ports.ts';
 import { createLead } from '../loops/lead.ts';
 import { CloudView, type LoopPorts } from '../loops/ports.ts';
+import { Recollection } from '../loops/recollection.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import type { AgentGateway, AgentTiming } from '../ports/agent-gateway.ts';
 import type { Clock } from '../ports/clock.ts';
@@ -17,6 +18,7 @@ import type { OfferingSource } from '../ports/offerings.ts';
 import type { PolicySource } from '../ports/policies.ts';
 import type { TaskQueues, WakeJob, WakeQueue } from '../ports/queue.ts';
 import type { Shell } from '../ports/shell.ts';
+import type { Witness } from '../ports/witness.ts';
 import type { Stores } from './stores.ts';
 
 /** Everything one service process reaches the outside with. `main.ts` gives the real ones, the simulation its own. */
@@ -34,6 +36,8 @@ export interface ServiceOutside {
   readonly bell: AgentBell;
   readonly meter: StepMeter;
   readonly agent: AgentDelivery;
+  /** What this service saw the database acknowledge, kept apart from it. */
+  readonly witness: Witness;
   /** Value of the owner tag on everything of ours. */
   readonly owner: string;
   /** Name of this process in the lease; new with every start. */
@@ -103,6 +107,8 @@ function buildLoops(outside: ServiceOutside): LoopPorts {
     machines: stores.machines,
     launches: stores.launches,
     sweeping: stores.sweeping,
+    memory: stores.memory,
+    recollection: new Recollection({ witness: outside.witness, clock, owner }),
     ledger: stores.ledger,
     wake: queues.wake,
     owner,

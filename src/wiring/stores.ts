@@ -11,6 +11,7 @@ import { startEmbeddedPostgres } from '../store/embedded-postgres.ts';
 import { createLaunchStore } from '../store/launches.ts';
 import { createLeadership } from '../store/leadership.ts';
 import { createLedgerStore } from '../store/ledger.ts';
+import { createMemoryStore } from '../store/memory.ts';
 import { createMachineStore } from '../store/machines.ts';
 import { migrate, pendingMigrations } from '../store/migrate.ts';
 import { createPlanningStore } from '../store/planning.ts';
@@ -100,6 +101,7 @@ export function buildStores(
     machines: translatingErrors(createMachineStore(decider)),
     launches: translatingErrors(createLaunchStore(decider)),
     sweeping: translatingErrors(createSweepStore(decider)),
+    memory: translatingErrors(createMemoryStore(decider)),
     ledger: translatingErrors(createLedgerStore(decider)),
     retention: translatingErrors(createRetentionStore(reports)),
     agents: translatingErrors(createAgentStore(ingest)),

@@ -247,6 +247,14 @@ describe('a listing', () => {
     expect(await cloud.listInstances(REGION, 'test')).toMatchObject({ instances: [], complete: false });
   });
 
+  test('with a page that came twice, in the place of another, is incomplete', async () => {
+    answer = (response, request) => {
+      const page = requests.at(-1)?.get('NextToken');
+      (page === 'two' ? listing(['i-1', 'i-2'], '') : listing(['i-1', 'i-2'], 'two'))(response, request);
+    };
+    expect(await cloud.listInstances(REGION, 'test')).toMatchObject({ complete: false });
+  });
+
   test('is tried again when EC2 stumbles', async () => {
     answer = (response, request) =>
       (requests.length === 1 ? ec2Error(503, 'Unavailable') : listing(['i-1'], ''))(response, request);

@@ -22,6 +22,11 @@ describe('toCloudInstance', () => {
     StateTransitionReason: 'User initiated (2026-11-22 12:17:02 GMT)',
     StateReason: { Code: 'Client.UserInitiatedShutdown' },
     Tags: [{ Key: 'spillway:owner', Value: 'x' }, { Key: 'empty' }],
+    ImageId: 'ami-1',
+    SubnetId: 'subnet-1',
+    SecurityGroups: [{ GroupId: 'sg-1', GroupName: 'a' }, { GroupId: 'sg-2' }, { GroupName: 'without an id' }],
+    IamInstanceProfile: { Arn: 'arn:aws:iam::1:instance-profile/agent' },
+    RootDeviceName: '/dev/xvda',
   };
 
   test('every field is read', () => {
@@ -37,6 +42,13 @@ describe('toCloudInstance', () => {
       endedAtMs: Date.parse('2026-11-22T12:17:02Z'),
       endCode: 'Client.UserInitiatedShutdown',
       tags: { 'spillway:owner': 'x', empty: '' },
+      origin: {
+        imageId: 'ami-1',
+        subnetId: 'subnet-1',
+        securityGroupIds: ['sg-1', 'sg-2'],
+        instanceProfile: 'arn:aws:iam::1:instance-profile/agent',
+        rootDeviceName: '/dev/xvda',
+      },
     });
   });
 
@@ -53,6 +65,7 @@ describe('toCloudInstance', () => {
       endedAtMs: null,
       endCode: null,
       tags: {},
+      origin: { imageId: '', subnetId: '', securityGroupIds: [], instanceProfile: null, rootDeviceName: '' },
     });
   });
 

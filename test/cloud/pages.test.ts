@@ -29,6 +29,27 @@ test('a later page that fails ends the listing with what was read', async () => 
   expect(cut).toEqual({ items: [0, 1], stoppedBy: { reason: 'failure', error } });
 });
 
+test('page 7 that fails, or leads back to a page that was read, ends the listing as incomplete', async () => {
+  const read = numbered(9);
+  const failing = await readPages((token) => (token === '6' ? Promise.reject(new Error('7')) : read(token)), bounds);
+  expect([failing.items.length, failing.stoppedBy?.reason]).toEqual([6, 'failure']);
+  let asked = 0;
+  const circling = await readPages(async (token) => {
+    asked += 1;
+    return token === '6' ? { items: [6], nextToken: '6' } : await read(token);
+  }, bounds);
+  expect([asked, circling.stoppedBy?.reason]).toEqual([7, 'repeated']);
+});
+
+test('a page without items is no end as long as it has a token', async () => {
+  const read = numbered(9);
+  const listed = await readPages(
+    async (token) => ({ ...(await read(token)), ...(token === '6' && { items: [] }) }),
+    bounds,
+  );
+  expect(listed).toEqual({ items: [0, 1, 2, 3, 4, 5, 7, 8], stoppedBy: null });
+});
+
 test('a first page that fails is thrown', async () => {
   await expect(readPages(() => Promise.reject(new Error('page 0')), bounds)).rejects.toThrow('page 0');
 });

@@ -45,6 +45,7 @@ describe('an empty environment', () => {
       socketPath: '/srv/.spillway/spillway.sock',
       serviceUrl: null,
       keyFile: '/srv/.spillway/deployment.key',
+      witnessFile: '/srv/.spillway/witness.json',
       owner: null,
       logLevel: 'info',
       planIntervalMs: 5000,

@@ -19,10 +19,19 @@ describe('what a machine is charged', () => {
       says: 'from half-way between the last look at pending and the first at running',
       machine: {
         pendingSeenAtMs: START + 10 * SECOND,
-        runningSeenAtMs: START + 30 * SECOND,
+        runningSeenAtMs: START + 20 * SECOND,
         endedAtMs: START + 120 * SECOND,
       },
-      usd: '0.1000',
+      usd: '0.1050',
+    },
+    {
+      says: 'from five seconds after the last look at pending when nobody looked for long after it',
+      machine: {
+        pendingSeenAtMs: START + 10 * SECOND,
+        runningSeenAtMs: START + 600 * SECOND,
+        endedAtMs: START + 900 * SECOND,
+      },
+      usd: '0.8850',
     },
     {
       says: 'each spot price for its own time',

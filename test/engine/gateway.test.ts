@@ -3,6 +3,7 @@ import { AppError } from '../../src/model/errors.ts';
 import type { TaskQueues, WakeQueue } from '../../src/ports/queue.ts';
 import type { Db } from '../../src/store/database.ts';
 import { createMachineStore } from '../../src/store/machines.ts';
+import { createMemoryStore } from '../../src/store/memory.ts';
 import { aMachine, anAgent, OTHER_BOOT, someHex, WORKLOAD } from '../support/builders.ts';
 import { test } from '../support/database.ts';
 import { startEngine, TIMING } from './start-engine.ts';
@@ -131,6 +132,19 @@ describe('the gateway', () => {
     expect(await engine.gateway.heartbeat(agent.id, report)).toEqual({ kind: 'superseded' });
     await db.updateTable('agents').set({ removed_at: new Date() }).execute();
     expect(await engine.gateway.heartbeat(agent.id, agent.report())).toEqual({ kind: 'unknown-agent' });
+  });
+});
+
+describe('a database that lost commits', () => {
+  test('does not tell an agent that it is unknown, for it may only be forgotten', async ({ db, databaseUrl }) => {
+    await using engine = await startEngine(db, databaseUrl);
+    const agent = engine.agent(await anAgent(db, { removed: true }));
+    await createMemoryStore(db).declare({ reason: 'lost-lease', evidence: {} });
+
+    // The agents' interface turns this into 503, which an agent takes as silence.
+    const later = { code: 'DATABASE_AMNESIA', retryable: true };
+    await expect(engine.gateway.authenticate(someHex(64))).rejects.toMatchObject(later);
+    await expect(engine.gateway.heartbeat(agent.id, agent.report())).rejects.toMatchObject(later);
   });
 });
 

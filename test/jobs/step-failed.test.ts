@@ -266,6 +266,7 @@ describe('the way out', () => {
     instanceId: 'i-1',
     region: 'us-east-1',
     observed: { state: 'running', atMs: 1000, endCode: null, missingListings: 0 },
+    amnesia: false,
     agent,
     ...changes,
   });
@@ -295,6 +296,13 @@ describe('the way out', () => {
     [
       'an instance that is gone ends whatever its row says',
       facts('terminating', { observed: { state: 'terminated', atMs: 1, endCode: null, missingListings: 0 } }),
+      'terminated',
+    ],
+    ['lost commits hold what has an instance', facts('booting', { amnesia: true }), null],
+    ['lost commits hold no machine without one', facts('launching', { amnesia: true, instanceId: null }), 'terminated'],
+    [
+      'an instance that is gone ends in spite of lost commits',
+      facts('ready', { amnesia: true, observed: { state: 'terminated', atMs: 1, endCode: null, missingListings: 0 } }),
       'terminated',
     ],
   ])('%s', ([, known, to]) => {

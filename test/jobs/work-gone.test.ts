@@ -32,6 +32,7 @@ function record(agent: Partial<MachineAgentFacts> | null, changes: Partial<Machi
       endReason: 'scale-down',
     },
     nowMs: NOW,
+    amnesia: false,
     launch: {
       id: 'ln-000000000001',
       nonce: '00',

@@ -39,39 +39,48 @@ export const MUTANTS: readonly Mutant[] = [
 
   // 1 and 5: one intent, its count, its money
   one(
-    'unsettled-calls-forgotten',
-    1,
-    'store/launches.ts',
-    "    .where((eb) => eb.or([eb('outcome', 'is', null), eb('outcome', '=', 'unknown')]))\n    .executeTakeFirstOrThrow();",
-    "    .where('id', '<', 0)\n    .executeTakeFirstOrThrow();",
-  ),
-  one(
-    'unknown-is-refused',
-    1,
-    'jobs/launch.ts',
-    "    case 'unknown':\n",
-    "    case 'unknown':\n      await ports.launches.close(launch.id, 'refused', { reason: 'launch-refused', code: 'x', detail: 'x' });\n",
-  ),
-  one(
     'token-made-at-call-time',
     1,
     'jobs/launch.ts',
     '    token: launch.token,\n',
     '    token: ports.credentials.makeToken(ports.ids.hex(16), 1),\n',
   ),
+
+  one('unsettled-calls-forgotten', 1, 'store/launch-rows.ts', '  return unsettled;\n', '  return unsettled * 0;\n'),
   one(
-    'limits-not-checked-again',
-    5,
-    'store/planning.ts',
-    '  if (broken !== null) return',
-    '  if (broken === null && false) return',
+    'unknown-is-refused',
+    1,
+    'jobs/launch.ts',
+    "    case 'unknown':\n",
+    "    case 'unknown':\n      return await react(ports, launch, { ...outcome, kind: 'refused', errorClass: 'capacity' });\n    case 'unknown' as never:\n",
   ),
   one(
-    'ended-machines-count-as-gone-early',
+    'twins-begin-any-attempt',
+    1,
+    'store/launches.ts',
+    'launch.attempt !== attempt) return null',
+    'launch.attempt < 0) return null',
+  ),
+  one(
+    'money-not-checked-at-commit',
     5,
-    'jobs/terminate.ts',
-    "    to: 'terminating',",
-    "    to: machine.state === 'joining' || machine.state === 'ready' || machine.state === 'draining' ? 'terminated' : 'terminating',",
+    'store/planning.ts',
+    '    if (broken !== null) return `${workload}: ${broken}`;\n',
+    '',
+  ),
+  one(
+    'limits-forgotten-everywhere',
+    5,
+    'store/launch-room.ts',
+    'if (sums.machines > machinesMax)',
+    'if (sums.machines > machinesMax + 100)',
+  ),
+  one(
+    'terminating-costs-nothing',
+    5,
+    'store/launch-room.ts',
+    "    .where('state', '<>', 'terminated')\n    .$if(",
+    "    .where('state', 'not in', ['terminated', 'terminating', 'leaving'])\n    .$if(",
   ),
 
   // 2: no orphans, nothing foreign
@@ -129,20 +138,6 @@ export const MUTANTS: readonly Mutant[] = [
     'sql<number>`greatest(cordon_generation, 1)`',
   ),
   one(
-    'silent-agents-given-up-at-once',
-    3,
-    'jobs/ready.ts',
-    'const AGENT_LOST_AFTER_MS = 15 * MINUTE_MS;',
-    'const AGENT_LOST_AFTER_MS = 5_000;',
-  ),
-  one(
-    'held-work-ignored-when-silent',
-    3,
-    'jobs/ready.ts',
-    'return !holdsWork && record',
-    'return (holdsWork || !holdsWork) && record',
-  ),
-  one(
     'old-reports-accepted',
     3,
     'store/agent-reports.ts',
@@ -182,13 +177,6 @@ export const MUTANTS: readonly Mutant[] = [
     'if (due.length > 1e6) await ports.wake.ring(due);',
   ),
   one(
-    'terminate-once',
-    8,
-    'jobs/terminate.ts',
-    '  const asked = record.observed',
-    '  const asked = record.nowMs > machine.stateSinceMs + 2000 || record.observed',
-  ),
-  one(
     'join-has-no-deadline',
     8,
     'jobs/join.ts',
@@ -205,11 +193,11 @@ export const MUTANTS: readonly Mutant[] = [
 
   // 9: the ledger
   one(
-    'charged-from-launch',
+    'charged-from-long-before',
     9,
     'cost/charges.ts',
-    'Math.max((pendingSeenAtMs + runningSeenAtMs) / 2, launchAtMs ?? 0)',
-    'Math.min(launchAtMs ?? 0, runningSeenAtMs) - 600_000',
+    'return wholeSeconds(Math.max(pendingSeenAtMs + leftMs, launchAtMs ?? 0));',
+    'return wholeSeconds(Math.max(pendingSeenAtMs + leftMs, launchAtMs ?? 0) - 600_000);',
   ),
   one('volume-is-free', 9, 'cost/charges.ts', 'machine.volumeGib > 0', 'machine.volumeGib > 1e9'),
   one('charged-twice', 9, 'cost/charges.ts', 'machine.chargedThroughMs ?? meter.beginMs);', '0);'),

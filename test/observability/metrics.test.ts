@@ -22,6 +22,7 @@ test('the fleet vanishes when it cannot be read, and a state without machines do
     usdPerHour: '0.5',
     spend: { todayUsd: '0', monthUsd: '1.25' },
     lastPlan: null,
+    amnesia: null,
   };
   metrics.fleet({ ...fleet, machines: [{ workload: 'ci', state: 'booting', market: 'spot', count: 2 }] });
   expect(await metrics.render()).toContain('spillway_machines{workload="ci",state="booting",market="spot"} 2');

@@ -38,8 +38,8 @@ export interface Rows {
   readonly legalSteps: ReadonlySet<string>;
   readonly tasks: readonly { readonly id: string; readonly state: string }[];
   /**
-   * What nobody can know: EC2 does not tell when an instance began to run, so the ledger takes the middle between two looks,
-   * which lie far apart while the services are down. Half of each such span, and a second, at the machine's price.
+   * What nobody can know: EC2 does not tell when an instance began to run, so the ledger takes a moment between two looks, at
+   * most 5 s after the first. That, and a second, at the machine's price.
    */
   readonly doubtUsd: number;
 }
@@ -72,7 +72,7 @@ export async function readRows(client: Client): Promise<Rows> {
     `select from_state || '>' || to_state as step from spillway.machine_transitions`,
   );
   const doubts = await read<{ usd: number | null }>(
-    `select sum((extract(epoch from running_seen_at - coalesce(pending_seen_at, launch_time)) / 2 + 1) / 3600 * price_usd_per_hour)::float8 as usd
+    `select sum((least(extract(epoch from running_seen_at - coalesce(pending_seen_at, launch_time)) / 2, 5) + 1) / 3600 * price_usd_per_hour)::float8 as usd
      from spillway.machines`,
   );
   return {

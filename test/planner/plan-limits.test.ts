@@ -1,6 +1,7 @@
 /** Tables: one row is one sentence about drains called off, and limits. */
 import { describe, expect, it } from 'vitest';
 import type { Market, Offering } from '../../src/model/offering.ts';
+import { planAll } from '../../src/planner/plan.ts';
 import type { World } from './fixtures.ts';
 import {
   NOW,
@@ -9,10 +10,12 @@ import {
   codes,
   cores,
   drainingMachine,
+  input,
   machine,
   pending,
   plan,
   policy,
+  readyMachine,
   short,
 } from './fixtures.ts';
 import { check } from './table.ts';
@@ -168,5 +171,24 @@ describe('limits', () => {
       workload: { policy: policy({ limits: { maxScaleUp: 1 } }), pending: [pending(cores(16, 120), 3), old] },
     });
     expect(short(result.actions)).toEqual(['launch 1 c6a.large on-demand']);
+  });
+});
+
+describe('a database that lost commits', () => {
+  const amnesia = 'the database has lost commits';
+  const only = (world: World) => {
+    const [workload] = planAll({ ...input(world), amnesia }).workloads;
+    if (workload === undefined) throw new Error('no workload was planned');
+    return { actions: workload.actions, verdict: workload.report.verdict, because: workload.report.reasons[0] };
+  };
+  const held = { actions: [], verdict: 'hold', because: { code: 'amnesia', detail: amnesia } };
+
+  it.each<[string, World]>([
+    ['launches nothing for pending work', { workload: { pending: [pending(TASK, 3)] } }],
+    ['takes back no drain', { workload: { pending: [pending(TASK, 1)] }, pairs: [drainingMachine(7)] }],
+    ['lets no machine go', { pairs: [readyMachine(1, { idleMs: 3_600_000 })] }],
+    ['says so when there is nothing to do', {}],
+  ])('%s', (_says, world) => {
+    expect(only(world)).toEqual(held);
   });
 });

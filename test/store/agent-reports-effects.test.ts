@@ -4,6 +4,7 @@ import type { AgentReport, ReportedTask } from '../../src/ports/agent-gateway.ts
 import type { ReportOf, ReportResult } from '../../src/ports/tasks.ts';
 import type { Db } from '../../src/store/database.ts';
 import { createAgentStore } from '../../src/store/agents.ts';
+import { createMemoryStore } from '../../src/store/memory.ts';
 import { aMachine, anAgent, anId, aReport, aTask, NOW_MS, passTime, stopClock } from '../support/builders.ts';
 import { test } from '../support/database.ts';
 
@@ -145,5 +146,65 @@ describe('a batch', () => {
 
     expect(results.flat().filter(({ kind }) => kind === 'accepted').length).toBeGreaterThanOrEqual(agents.length);
     expect(await db.selectFrom('agents').select('seq').distinct().execute()).toEqual([{ seq: 4 }]);
+  });
+});
+
+describe('while the database knows that it lost commits', () => {
+  const forget = async (db: Db) => await createMemoryStore(db).declare({ reason: 'lost-lease', evidence: {} });
+  const taskOf = async (db: Db, id: TaskId) =>
+    await db
+      .selectFrom('tasks')
+      .select(['state', 'attempt', 'agent_id'])
+      .where('id', '=', id)
+      .executeTakeFirstOrThrow();
+
+  test('what an agent runs belongs to it, whatever attempt it is', async ({ db }) => {
+    const agentId = await anAgent(db);
+    const pending = await aTask(db, { state: 'pending', attempt: 1 });
+    await forget(db);
+
+    const result = await report(db, agentId, { tasks: [running(pending, 3)] });
+
+    expect(result).toMatchObject({ foreign: [], held: [{ id: pending, attempt: 3, state: 'running' }] });
+    expect(await taskOf(db, pending)).toEqual({ state: 'running', attempt: 3, agent_id: agentId });
+    expect(await report(db, agentId, { seq: 2, tasks: [exited(pending, 0, 3)] })).toMatchObject({ foreign: [] });
+    expect(await taskOf(db, pending)).toMatchObject({ state: 'done' });
+  });
+
+  test('the agent of a machine that was joined anew has the work of the one before it', async ({ db }) => {
+    const { id, agentId } = await aMachine(db, 'joining', { agent: { removed: true } });
+    const before = agentId ?? (await anAgent(db, { machineId: id, removed: true }));
+    const task = await aTask(db, { state: 'running', agentId: before });
+    const after = await anAgent(db, { machineId: id });
+    await forget(db);
+
+    expect(await report(db, after, { tasks: [running(task)] })).toMatchObject({ foreign: [] });
+    expect(await taskOf(db, task)).toMatchObject({ state: 'running', agent_id: after });
+  });
+
+  test('work that another has, that has a later attempt, or that is over, is not given back', async ({ db }) => {
+    const agentId = await anAgent(db);
+    const other = await anAgent(db);
+    const tasks = [
+      await aTask(db, { state: 'leased', agentId: other }),
+      await aTask(db, { state: 'pending', attempt: 2 }),
+      await aTask(db, { state: 'done', agentId: other }),
+    ];
+    const rows = await Promise.all(tasks.map(async (id) => await taskOf(db, id)));
+    await forget(db);
+
+    const result = await report(db, agentId, { tasks: tasks.map((id) => running(id)) });
+
+    expect(result.foreign.map(({ taskId }) => taskId)).toEqual(tasks);
+    expect(await Promise.all(tasks.map(async (id) => await taskOf(db, id)))).toEqual(rows);
+  });
+
+  test('and only then: a task that is pending otherwise was taken from its agent', async ({ db }) => {
+    const agentId = await anAgent(db);
+    const pending = await aTask(db, { state: 'pending', attempt: 1 });
+
+    expect(await report(db, agentId, { tasks: [running(pending)] })).toMatchObject({
+      foreign: [{ taskId: pending, attempt: 1 }],
+    });
   });
 });

@@ -33,6 +33,12 @@ const machinesOf = async (db: Db, launchId: LaunchId) =>
     .orderBy('id')
     .execute();
 
+async function begin(launches: ReturnType<typeof createLaunchStore>, id: LaunchId): Promise<number> {
+  const callId = await launches.beginCall(id, 1);
+  if (typeof callId !== 'number') throw new Error(`no call was begun: ${callId}`);
+  return callId;
+}
+
 const stateOf = async (db: Db, launchId: LaunchId) => (await createLaunchStore(db).read(launchId))?.launch.state;
 
 describe('a call', () => {
@@ -71,15 +77,15 @@ describe('a call', () => {
     const { launchId } = await aLaunchOf(db, 1);
     const launches = createLaunchStore(db);
     const unsettled = async () => (await launches.read(launchId))?.unsettledCalls;
-    const first = await launches.beginCall(launchId, 1);
-    const second = await launches.beginCall(launchId, 1);
+    const first = await begin(launches, launchId);
+    const second = await begin(launches, launchId);
     expect(await unsettled()).toBe(2);
 
-    await launches.finishCall(first!, { kind: 'unknown', code: 'TimeoutError', message: '' });
-    await launches.finishCall(first!, { kind: 'throttled', code: 'RequestLimitExceeded', message: '' });
+    await launches.finishCall(first, { kind: 'unknown', code: 'TimeoutError', message: '' });
+    await launches.finishCall(first, { kind: 'throttled', code: 'RequestLimitExceeded', message: '' });
     expect(await unsettled()).toBe(2);
 
-    await launches.finishCall(second!, { kind: 'throttled', code: 'RequestLimitExceeded', message: '' });
+    await launches.finishCall(second, { kind: 'throttled', code: 'RequestLimitExceeded', message: '' });
     expect(await unsettled()).toBe(1);
   });
 });
@@ -212,11 +218,11 @@ describe('close', () => {
   test('for a refusal does not happen while a twin’s call is in the air or its outcome is unknown', async ({ db }) => {
     const { launchId } = await aLaunchOf(db, 1);
     const launches = createLaunchStore(db);
-    const twin = await launches.beginCall(launchId, 1);
+    const twin = await begin(launches, launchId);
 
     await launches.close(launchId, 'refused', REFUSED);
     expect(await stateOf(db, launchId)).toBe('open');
-    await launches.finishCall(twin!, { kind: 'unknown', code: 'TimeoutError', message: '' });
+    await launches.finishCall(twin, { kind: 'unknown', code: 'TimeoutError', message: '' });
     await launches.close(launchId, 'refused', REFUSED);
     expect(await stateOf(db, launchId)).toBe('open');
 

@@ -209,6 +209,7 @@ describe('status', () => {
       usdPerHour: '0.000000',
       spend: { todayUsd: '0.000000000' },
       lastPlan: null,
+      amnesia: null,
     });
     expect(status.layers.map((layer) => layer.agents)).toEqual([0, 0]);
   });

@@ -12,7 +12,8 @@ describe('forget', () => {
     const agentId = await anAgent(db);
     const quiet = await aPlanRow(db);
     const acting = await aPlanRow(db);
-    await aLaunch(db, { planId: acting });
+    // However old it is: a launch that is not there any more would say that commits were lost.
+    const launchId = await aLaunch(db, { planId: acting, state: 'refused' });
     const over = await aTask(db, { agentId, state: 'done' });
     const long = await aTask(db, { agentId, state: 'running' });
     await db
@@ -43,6 +44,7 @@ describe('forget', () => {
 
     expect(await createRetentionStore(db).forget(DAY_MS, 100)).toBe(3);
 
+    expect(await db.selectFrom('launches').select('id').execute()).toEqual([{ id: launchId }]);
     const plans = await db.selectFrom('plans').select('id').orderBy('id').execute();
     expect(plans.map(({ id }) => id)).toEqual([acting, fresh]);
     expect(plans.map(({ id }) => id)).not.toContain(quiet);

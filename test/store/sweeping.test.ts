@@ -1,9 +1,11 @@
 import { describe, expect } from 'vitest';
 import type { MachineId } from '../../src/model/ids.ts';
 import type { CloudInstance, InstanceListing } from '../../src/ports/cloud.ts';
+import type { OwnedInstance } from '../../src/ports/sweeping.ts';
 import type { Db } from '../../src/store/database.ts';
+import { createLeadership } from '../../src/store/leadership.ts';
 import { createSweepStore } from '../../src/store/sweeping.ts';
-import { aLaunch, aMachine, anInstance, NOW_MS, passTime, REGION, stopClock } from '../support/builders.ts';
+import { aLaunch, aMachine, anInstance, NOW_MS, passTime, REGION, someHex, stopClock } from '../support/builders.ts';
 import { test } from '../support/database.ts';
 import { untilBlocked, withOpenTransaction } from './blocked.ts';
 
@@ -216,6 +218,29 @@ describe('missing from a listing', () => {
     expect(rows.sort((a, b) => (a.id < b.id ? -1 : 1))).toEqual(ids.sort().map((id) => ({ id, missing_listings: 0 })));
   });
 
+  test('of many at once says that the listing is wrong, until nothing was seen of them for half an hour', async ({
+    db,
+  }) => {
+    await stopClock(db);
+    const pairs = await Promise.all(Array.from({ length: 11 }, () => aPair(db, {}, 40 * MINUTE_MS)));
+    const sweep = createSweepStore(db);
+    await sweep.observe(REGION, aListing(pairs.map(({ instance }) => instance)));
+    const misses = async (shown: readonly CloudInstance[], ms: number) => {
+      await passTime(db, ms);
+      await sweep.observe(REGION, aListing(shown, { startedAtMs: NOW_MS + 3_600_000 }));
+      return await missing(db, pairs[0]!.id);
+    };
+    const counted: number[] = [];
+    for (let listing = 0; listing < 5; listing += 1) counted.push(await misses([], 5 * MINUTE_MS));
+    expect(counted).toEqual([1, 1, 1, 1, 1]);
+    for (let listing = 0; listing < 2; listing += 1) counted.push(await misses([], 5 * MINUTE_MS));
+    expect(counted.slice(5)).toEqual([2, 3]);
+    // Ten are not many: they may all have ended while nobody looked.
+    await sweep.observe(REGION, aListing(pairs.map(({ instance }) => instance)));
+    expect(await misses([pairs[10]!.instance], 0)).toBe(1);
+    expect(await misses([pairs[10]!.instance], 0)).toBe(2);
+  });
+
   test('of a machine whose row is older than its instance counts from the launch', async ({ db }) => {
     await stopClock(db);
     const { id } = await aPair(db, {}, 6 * MINUTE_MS);
@@ -232,38 +257,71 @@ describe('missing from a listing', () => {
 });
 
 describe('findUnbound', () => {
-  test('names living instances that no living row has, with the launch of their token', async ({ db }) => {
+  const owned = (instance: CloudInstance, nonce = someHex(32)): OwnedInstance => ({ instance, nonce, attempt: 1 });
+
+  test('names living instances that no living row has, with the launch of their nonce', async ({ db }) => {
     const bound = await aMachine(db, 'ready');
     const ended = await aMachine(db, 'terminated', { instanceId: 'i-0ended' });
-    const open = await aLaunch(db, { token: 'token-open' });
-    const closed = await aLaunch(db, { token: 'token-closed', state: 'expired' });
-    const late = anInstance({ clientToken: 'token-open', state: 'pending' });
-    const given = anInstance({ clientToken: 'token-closed' });
-    const unknown = anInstance({ clientToken: 'token-nobody', state: 'stopped' });
-    const zombie = anInstance({ instanceId: ended.instanceId! });
-    const shown = [
-      anInstance({ instanceId: bound.instanceId! }),
-      late,
-      given,
-      unknown,
-      zombie,
-      anInstance({ state: 'terminated' }),
-      anInstance({ state: 'shutting-down' }),
-    ];
+    const nonces = { open: someHex(32), closed: someHex(32) };
+    const open = await aLaunch(db, { nonce: nonces.open });
+    const closed = await aLaunch(db, { nonce: nonces.closed, state: 'expired' });
+    const late = owned(anInstance({ state: 'pending' }), nonces.open);
+    const given = owned(anInstance(), nonces.closed);
+    const unknown = owned(anInstance({ state: 'stopped' }));
+    const zombie = owned(anInstance({ instanceId: ended.instanceId! }));
+    const over = owned(anInstance({ state: 'terminated' }), nonces.closed);
+    const shown = [owned(anInstance({ instanceId: bound.instanceId! })), late, given, unknown, zombie, over];
 
-    const unbound = await createSweepStore(db).findUnbound(shown);
-
-    expect([...unbound].sort((a, b) => (a.instance.instanceId < b.instance.instanceId ? -1 : 1))).toEqual([
-      { instance: late, launch: { id: open, state: 'open', attempt: 1, isCurrentAttempt: true }, rowEnded: false },
-      {
-        instance: given,
-        launch: { id: closed, state: 'expired', attempt: 1, isCurrentAttempt: true },
-        rowEnded: false,
-      },
-      { instance: unknown, launch: null, rowEnded: false },
-      { instance: zombie, launch: null, rowEnded: true },
+    expect(await createSweepStore(db).findUnbound(shown)).toEqual([
+      { ...late, launch: { id: open, state: 'open', currentAttempt: 1 }, rowEnded: false },
+      { ...given, launch: { id: closed, state: 'expired', currentAttempt: 1 }, rowEnded: false },
+      { ...unknown, launch: null, rowEnded: false },
+      { ...zombie, launch: null, rowEnded: true },
     ]);
     expect(await createSweepStore(db).findUnbound([])).toEqual([]);
+  });
+
+  test('names also what is over when no launch is known for it: its cost is missing', async ({ db }) => {
+    const gone = owned(anInstance({ state: 'terminated' }));
+
+    expect(await createSweepStore(db).findUnbound([gone])).toEqual([{ ...gone, launch: null, rowEnded: false }]);
+  });
+});
+
+describe('condemn', () => {
+  const LIMIT = { instancesMax: 3, windowMs: 60 * MINUTE_MS };
+  const lead = async (db: Db) => (await createLeadership(db).acquire('a', 60_000_000))!;
+
+  test('counts what was ended within the window, each instance once', async ({ db }) => {
+    await stopClock(db);
+    const sweep = createSweepStore(db);
+    const lease = await lead(db);
+    expect(await sweep.condemn(lease, ['i-1', 'i-2'], LIMIT)).toBe('condemned');
+    expect(await sweep.condemn(lease, ['i-1', 'i-2', 'i-3'], LIMIT)).toBe('condemned');
+    expect(await sweep.condemn(lease, ['i-4'], LIMIT)).toBe('too-many');
+    // Nothing was written of what was refused.
+    expect(await sweep.condemn(lease, ['i-3'], LIMIT)).toBe('condemned');
+    await passTime(db, 60 * MINUTE_MS);
+    expect(await sweep.condemn(lease, ['i-4'], LIMIT)).toBe('condemned');
+  });
+
+  test('is for the leader alone', async ({ db }) => {
+    const lease = await lead(db);
+
+    expect(await createSweepStore(db).condemn({ ...lease, epoch: lease.epoch + 1 }, ['i-1'], LIMIT)).toBe('fenced');
+  });
+
+  test('waits for an amnesia that is being declared, and obeys it', async ({ db }) => {
+    const lease = await lead(db);
+    await withOpenTransaction(db, async (declaring) => {
+      await declaring.updateTable('amnesia').set({ since: new Date(), reason: 'lost-lease' }).execute();
+      const condemned = createSweepStore(db).condemn(lease, ['i-1'], LIMIT);
+      await untilBlocked(db);
+      await declaring.commit().execute();
+
+      expect(await condemned).toBe('amnesia');
+    });
+    expect(await db.selectFrom('sweep_kills').selectAll().execute()).toEqual([]);
   });
 });
 

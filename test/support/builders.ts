@@ -135,6 +135,7 @@ export interface LaunchOptions {
   readonly planId?: PlanId;
   readonly workload?: string;
   readonly state?: LaunchState;
+  readonly nonce?: string;
   readonly token?: string;
   readonly body?: Partial<LaunchBody>;
   readonly count?: number;
@@ -154,7 +155,7 @@ export async function aLaunch(db: Db, options: LaunchOptions = {}): Promise<Laun
       plan_id: options.planId ?? (await aPlanRow(db)),
       workload: options.workload ?? WORKLOAD,
       state: 'open',
-      nonce: someHex(32),
+      nonce: options.nonce ?? someHex(32),
       attempt: 1,
       token: options.token ?? `sw1.${someHex(16)}.1.test`,
       body: JSON.stringify(aBody({ count, ...options.body })),
@@ -366,6 +367,13 @@ export function anInstance(overrides: Partial<CloudInstance> = {}): CloudInstanc
   return {
     instanceId: `i-${someHex(17)}`,
     state: 'running',
+    origin: {
+      imageId: 'ami-1',
+      subnetId: 'subnet-1',
+      securityGroupIds: [],
+      instanceProfile: null,
+      rootDeviceName: '/dev/sda1',
+    },
     clientToken: '',
     instanceType: 'c6a.large',
     zone: ZONE,

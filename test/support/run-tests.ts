@@ -1,6 +1,7 @@
 /**
  * `npm test [-- VITEST ARGUMENTS]`: runs vitest with the Node that runs this (the project's own, which npm puts first) and
- * ends with one line, `N passed, N failed, N skipped`. Exit code 0 only when nothing failed.
+ * ends with one line, `N passed, N failed, N skipped`. Exit code 0 only when nothing failed. With `--unless-passed` (as
+ * `npm run check` calls it) nothing is run when the whole suite has passed on exactly these files already.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -8,6 +9,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { hasPassed, rememberPass } from './passed.ts';
 
 interface Counts {
   passed: number;
@@ -25,11 +27,16 @@ interface Report {
 
 const vitest = fileURLToPath(new URL('../../node_modules/vitest/vitest.mjs', import.meta.url));
 const root = fileURLToPath(new URL('../../', import.meta.url));
+const words = process.argv.slice(2).filter((word) => word !== '--unless-passed');
+if (process.argv.includes('--unless-passed') && hasPassed(root)) {
+  process.stdout.write('all tests passed on exactly these files before; they are not run again\n');
+  process.exit(0);
+}
 const folder = await mkdtemp(join(tmpdir(), 'spillway-report-'));
 try {
   const reportFile = join(folder, 'report.json');
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${reportFile}`];
-  const child = spawn(process.execPath, [vitest, 'run', ...reporters, ...process.argv.slice(2)], {
+  const child = spawn(process.execPath, [vitest, 'run', ...reporters, ...words], {
     cwd: root,
     stdio: 'inherit',
   });
@@ -40,6 +47,7 @@ try {
   // An error outside of any test (an unhandled rejection, a broken setup) fails the run as well.
   if (exitCode !== 0 && counts.failed === 0) counts.failed = 1;
   process.exitCode = counts.failed === 0 ? 0 : 1;
+  if (counts.failed === 0 && words.length === 0) rememberPass(root);
   process.stdout.write(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped\n`);
 } finally {
   await rm(folder, { recursive: true, force: true });

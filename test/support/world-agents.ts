@@ -28,9 +28,12 @@ export interface AgentBirth {
   readonly labels?: Readonly<Record<string, string>>;
   /** False once the machine under it is gone. */
   readonly isPowered: () => boolean;
+  /** What the agent before it left running on the same machine. */
+  readonly inherited?: ReadonlyMap<TaskId, Running>;
 }
 
-interface Running {
+/** A task and when it will be through. */
+export interface Running {
   readonly attempt: number;
   readonly endsAtMs: number;
 }
@@ -47,7 +50,7 @@ export class WorldAgent {
   private readonly world: AgentSurroundings;
   private readonly birth: AgentBirth;
   private readonly bootId: string;
-  private readonly running = new Map<TaskId, Running>();
+  private readonly running: Map<TaskId, Running>;
   private ended: (ReportedTask & { readonly state: 'exited' })[] = [];
   private cordon: CordonState = { cordoned: false, generation: 0 };
   private seq = 0;
@@ -59,6 +62,8 @@ export class WorldAgent {
     this.birth = birth;
     this.name = birth.name;
     this.bootId = world.ids.hex(8);
+    this.running = new Map(birth.inherited);
+    this.lastAcceptedMs = world.time.nowMs();
     world.time.at(200, async () => await this.register());
   }
 
@@ -75,6 +80,13 @@ export class WorldAgent {
   stop(): void {
     this.stopped = true;
     this.running.clear();
+  }
+
+  /** SIGUSR2: it goes, and its tasks stay for the next one. */
+  leave(): ReadonlyMap<TaskId, Running> {
+    const left = new Map(this.isAlive() ? this.running : []);
+    this.stop();
+    return left;
   }
 
   /** Word from the service that orders changed. */
@@ -114,6 +126,8 @@ export class WorldAgent {
       [{ agentId: this.id, report: this.render() }],
       this.world.timing.leaseMs,
     );
+    // A service whose database forgot commits gives an unknown agent no answer.
+    if (result?.kind === 'unknown-agent' && (await this.world.agents.mayBeForgotten())) return this.fenceItself();
     if (result?.kind !== 'accepted') return this.stop();
     this.lastAcceptedMs = this.world.time.nowMs();
     await this.settle(result);

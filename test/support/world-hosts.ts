@@ -95,7 +95,7 @@ export class WorldHosts implements Shell {
     }
     host.commands.push('(join)');
     if (this.manners.joinExit !== 0) return result(this.manners.joinExit);
-    host.agent?.stop();
+    const inherited = host.agent?.leave();
     host.agent = null;
     const token = /^SPILLWAY_ENROL_TOKEN=(.+)$/m.exec(host.files.get('.spillway/agent.settings') ?? '')?.[1];
     if (token === undefined) return result(66);
@@ -107,6 +107,7 @@ export class WorldHosts implements Shell {
       enrolmentToken: token,
       capacity: { cpuMilli: instance.vcpus * 1000, memoryMib: instance.memoryMib - 512 },
       isPowered: () => this.stateOf(instance.instanceId) === 'running',
+      ...(inherited === undefined ? {} : { inherited }),
     });
     return result(0);
   }

@@ -2,6 +2,7 @@ import { listPriceUsdPerHour } from '../../src/cost/catalogue.ts';
 import type { StepPorts, StepTimings } from '../../src/jobs/ports.ts';
 import { createLead } from '../../src/loops/lead.ts';
 import { CloudView, type LoopPorts } from '../../src/loops/ports.ts';
+import { Recollection } from '../../src/loops/recollection.ts';
 import type { WorkloadPolicy } from '../../src/model/policy.ts';
 import type { Cloud } from '../../src/ports/cloud.ts';
 import type { Ids } from '../../src/ports/ids.ts';
@@ -10,6 +11,7 @@ import { createOfferingSource } from '../../src/sources/offerings.ts';
 import { openCallGate } from '../../src/cloud/call-gate.ts';
 import { limitCloud } from '../../src/cloud/limited.ts';
 import { createCredentials } from '../../src/wiring/credentials.ts';
+import type { Witness } from '../../src/ports/witness.ts';
 import type { Stores } from '../../src/wiring/stores.ts';
 import type { Injector } from './world-faults.ts';
 import type { WorldHosts } from './world-hosts.ts';
@@ -36,6 +38,8 @@ interface Surroundings {
   readonly wake: WorldWakeQueue;
   readonly log: Log;
   readonly cloud: Cloud;
+  /** Of the machine that the process runs on: it outlives the process. */
+  readonly witness: Witness;
   readonly policies: () => readonly WorkloadPolicy[];
   /** Its name in the leader's lease. */
   readonly holder: string;
@@ -73,6 +77,8 @@ export function buildProcess(world: Surroundings): Process {
     policies: { current: () => world.policies().map(loaded) },
     lead: createLead({ leadership: wrap('leadership', stores.leadership), clock: time, log, holder: world.holder }),
     sweeping: wrap('sweeping', stores.sweeping),
+    memory: wrap('memory', stores.memory),
+    recollection: new Recollection({ witness: world.witness, clock: time, owner: WORLD_OWNER }),
     ledger: wrap('ledger', stores.ledger),
     wake: wrap('wake', world.wake),
     owner: WORLD_OWNER,

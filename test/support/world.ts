@@ -32,6 +32,7 @@ import { buildProcess, type Process } from './world-process.ts';
 import { WorldTaskQueues, WorldWakeQueue } from './world-queues.ts';
 import { WorldTime } from './world-time.ts';
 import { WorldTruth } from './world-truth.ts';
+import { MemoryWitness } from './world-witness.ts';
 
 const TIMINGS: StepTimings = { bootPollMs: 5000, joinPollMs: 5000, drainPollMs: 5000, terminatePollMs: 10_000 };
 const LOOPS = { plan: 5, sweep: 10, ring: 5, assign: 2, recover: 7, account: 300, prices: 900 } as const;
@@ -80,6 +81,8 @@ export class World {
   readonly hosts: WorldHosts;
   readonly wake: WorldWakeQueue;
   readonly injector = new Injector();
+  /** The witness file of the machine that the service runs on. */
+  readonly witness = new MemoryWitness();
   readonly log = recordingLog();
   /** The last plan of each kind of turn, and failures that loops and steps outlived. */
   readonly plans: PlanTick[] = [];
@@ -230,6 +233,7 @@ export class World {
       wake: this.wake,
       log: { ...this.log, debug: () => undefined },
       cloud: this.buildCloud(),
+      witness: this.witness,
       policies: () => this.policies,
       holder: `process-${this.processes}`,
       onStepFailed: ({ kind, code }) => {

@@ -65,6 +65,7 @@ async function effectiveValues(
     SPILLWAY_SOCKET: config.socketPath,
     SPILLWAY_ADDR: url(config.serviceUrl),
     SPILLWAY_KEY_FILE: config.keyFile,
+    SPILLWAY_WITNESS_FILE: config.witnessFile,
     SPILLWAY_OWNER: config.owner,
     SPILLWAY_LOG_LEVEL: config.logLevel,
     SPILLWAY_PLAN_INTERVAL: formatDuration(config.planIntervalMs),

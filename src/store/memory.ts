@@ -1,0 +1,143 @@
+import { sql } from 'kysely';
+
+import { isRecovered, type Amnesia, type AmnesiaFinding, type MemoryFacts } from '../model/amnesia.ts';
+import type { LaunchId } from '../model/ids.ts';
+import { MINUTE_MS } from '../model/time.ts';
+import type { MemoryStore } from '../ports/memory.ts';
+import { readAmnesia } from './amnesia.ts';
+import { dbNow, inTransaction, type Db, type Tx } from './database.ts';
+import { isCallNoted, lockOpenLaunch, LOST_CALL_CODE } from './launch-rows.ts';
+import { holdsLease } from './leadership.ts';
+import { rebuildLaunches } from './rebuilding.ts';
+
+/** What a machine gets for its next step when the amnesia is over: its old deadline may have passed while everything held. */
+const DEADLINE_ANEW_MS = 10 * MINUTE_MS;
+const INSUFFICIENT_PRIVILEGE = '42501';
+/** Kept for people; the rest is in the log. */
+const EVIDENCE_CHARS_MAX = 4000;
+
+/** The one row that says whether the database has forgotten something. */
+export function createMemoryStore(db: Db): MemoryStore {
+  return {
+    look: async (nonces) => await look(db, nonces),
+    declare: async (finding) => await inTransaction(db, async (tx) => await declare(tx, finding)),
+
+    rebuild: async (lease, launches) =>
+      await inTransaction(db, async (tx) =>
+        (await holdsLease(tx, lease)) ? await rebuildLaunches(tx, lease, launches) : null,
+      ),
+
+    noteLostCall: async (launchId) => await inTransaction(db, async (tx) => await noteLostCall(tx, launchId)),
+
+    noteListing: async (lease, listing) =>
+      await inTransaction(db, async (tx) => {
+        if (!(await holdsLease(tx, lease))) return null;
+        return listing.clean ? await countClean(tx, listing.startedAtMs) : await beginAnew(tx);
+      }),
+  };
+}
+
+async function look(db: Db, nonces: readonly string[]): Promise<MemoryFacts> {
+  const { rows } = await sql<{ epoch: number | null; turns: number | null; nonces: string[] }>`
+    select l.epoch, l.turns,
+      array(select n.nonce from spillway.launches n where n.nonce = any(${[...nonces]}::text[]) order by n.nonce) as nonces
+    from (values (1)) as one left join spillway.leases l on l.name = 'leader'`.execute(db);
+  const [row] = rows;
+  if (row === undefined) throw new Error('bug: one row joined to anything is a row');
+  return {
+    epoch: row.epoch ?? 0,
+    turns: row.turns ?? 0,
+    nonces: row.nonces,
+    server: await readServer(db),
+    amnesia: await readAmnesia(db),
+  };
+}
+
+/** Which cluster this is, and how often one of its standbys took over; null where the role may not ask. */
+async function readServer(db: Db): Promise<string | null> {
+  try {
+    const { rows } = await sql<{ server: string }>`
+      select s.system_identifier::text || '/' || c.timeline_id::text as server
+      from pg_control_system() s, pg_control_checkpoint() c`.execute(db);
+    return rows[0]?.server ?? null;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === INSUFFICIENT_PRIVILEGE) return null;
+    throw error;
+  }
+}
+
+async function declare(tx: Tx, { reason, evidence }: AmnesiaFinding): Promise<boolean> {
+  const text = JSON.stringify(evidence);
+  const row = await tx
+    .updateTable('amnesia')
+    .set({
+      since: dbNow(),
+      reason,
+      evidence: text.length > EVIDENCE_CHARS_MAX ? '{}' : text,
+      rebuilt: 0,
+      clean_listings: 0,
+      clean_since: null,
+    })
+    .where('since', 'is', null)
+    .returning('since')
+    .executeTakeFirst();
+  if (row !== undefined) return true;
+  // It is known already; more of it begins the count of clean listings anew.
+  await beginAnew(tx);
+  return false;
+}
+
+async function beginAnew(tx: Tx): Promise<null> {
+  await tx
+    .updateTable('amnesia')
+    .set({ clean_listings: 0, clean_since: null })
+    .where('clean_listings', '>', 0)
+    .execute();
+  return null;
+}
+
+async function countClean(tx: Tx, startedAtMs: number): Promise<Amnesia | null> {
+  await tx
+    .updateTable('amnesia')
+    .set({
+      clean_listings: sql<number>`clean_listings + 1`,
+      // A listing that was asked for before the amnesia was known says nothing about it.
+      clean_since: sql<Date>`coalesce(clean_since, greatest(since, ${new Date(startedAtMs)}::timestamptz))`,
+    })
+    .where('since', 'is not', null)
+    .execute();
+  const amnesia = await readAmnesia(tx);
+  if (amnesia === null || amnesia.cleanSinceMs === null) return null;
+  if (!isRecovered(amnesia.cleanListings, startedAtMs - amnesia.cleanSinceMs)) return null;
+  await tx
+    .updateTable('amnesia')
+    .set({ since: null, reason: null, evidence: '{}', rebuilt: 0, clean_listings: 0, clean_since: null })
+    .execute();
+  // In the order of every writer of many machines, or two of them would wait for one another.
+  await sql`
+    with alive as (
+      select m.id from spillway.machines m
+      where m.state in ('booting', 'joining', 'draining', 'leaving', 'terminating') order by m.id for update
+    )
+    update spillway.machines m set
+      deadline_at = greatest(m.deadline_at, spillway.now() + ${DEADLINE_ANEW_MS} * interval '1 millisecond'),
+      wake_at = spillway.now()
+    from alive where alive.id = m.id`.execute(tx);
+  return amnesia;
+}
+
+async function noteLostCall(tx: Tx, launchId: LaunchId): Promise<void> {
+  const launch = await lockOpenLaunch(tx, launchId);
+  if (launch === null || (await isCallNoted(tx, launchId, launch.attempt))) return;
+  await tx
+    .insertInto('launch_calls')
+    .values({
+      launch_id: launchId,
+      attempt: launch.attempt,
+      started_at: dbNow(),
+      finished_at: dbNow(),
+      outcome: 'unknown',
+      error_code: LOST_CALL_CODE,
+    })
+    .execute();
+}
