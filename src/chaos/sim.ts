@@ -30,7 +30,6 @@ export const CALL_FAULTS = [
   'stop-after',
   'slow',
 ] as const;
-export type CallFault = (typeof CALL_FAULTS)[number];
 /** Probability per call. */
 export type FaultRates = Readonly<Partial<Record<string, number>>>;
 

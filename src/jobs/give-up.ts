@@ -62,12 +62,15 @@ async function askToTerminate(ports: StepPorts, { machine, instanceId, region }:
 
 /** Exported for its own table test: this is what a broken step may do to a machine, and what not. */
 export function findExit(facts: MachineFacts): Exit {
-  const { state } = facts.machine;
   if (isSeenGone(facts.observed)) return { to: 'terminated' };
   if (facts.amnesia && facts.instanceId !== null) {
     return { to: null, because: 'the database has lost commits, and nothing is ended until its rows are rebuilt' };
   }
-  switch (state) {
+  return findExitByState(facts);
+}
+
+function findExitByState(facts: MachineFacts): Exit {
+  switch (facts.machine.state) {
     case 'requested':
     case 'launching':
       return findExitOfUnborn(facts);

@@ -62,7 +62,8 @@ export async function recover(
     }
     if (await repeatLostCalls(ports, look)) clean = false;
   }
-  const startedAtMs = Math.min(...looks.map(({ listing }) => listing.startedAtMs), ports.clock.nowMs());
+  if (looks.length === 0) return;
+  const startedAtMs = Math.min(...looks.map(({ listing }) => listing.startedAtMs));
   if (!mandate.holds()) return;
   const over = await ports.memory.noteListing(mandate.lease, { clean, startedAtMs });
   if (over === null) return;

@@ -97,7 +97,9 @@ async function lookEverywhere(
 }
 
 async function lookAt(ports: LoopPorts, region: string): Promise<Look> {
-  const listing = await ports.cloud.listInstances(region, ports.owner);
+  // By the database's clock, which the rows are compared with: a process whose own clock is wrong would date the bill wrongly.
+  const startedAtMs = await ports.ledger.databaseNowMs();
+  const listing = { ...(await ports.cloud.listInstances(region, ports.owner)), startedAtMs };
   const ours = listing.instances.flatMap((instance): OwnedInstance[] => {
     const proof = ports.credentials.verifyToken(instance.clientToken);
     return proof === null ? [] : [{ instance, ...proof }];

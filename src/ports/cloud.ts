@@ -37,7 +37,10 @@ export interface InstanceListing {
   readonly instances: readonly CloudInstance[];
   /** False when a page failed or the bound was hit: absence then means nothing. */
   readonly complete: boolean;
-  /** When the first page was asked for: younger rows may be missing rightly. */
+  /**
+   * When the first page was asked for, by the clock of whoever asked: younger rows may be missing rightly. The sweeper puts the
+   * database's clock in its place, before anything is compared with rows.
+   */
   readonly startedAtMs: EpochMs;
 }
 

@@ -4,6 +4,7 @@ import type { AgentId } from '../model/ids.ts';
 import type { Site } from '../model/agent.ts';
 import type { AgentStore, NewAgent } from '../ports/tasks.ts';
 import { readAmnesia } from './amnesia.ts';
+import { lockAgentsOf } from './cordon.ts';
 import { dbNow, dbNowPlus, inTransaction, toMs, type Db, type Tx } from './database.ts';
 import { writeReports } from './agent-reports.ts';
 
@@ -61,6 +62,8 @@ async function registerAgent(
   if (enrolment.used_at !== null) return await answerAgain(tx, enrolment.agent_id, agent);
   if (enrolment.expired) return { kind: 'refused', why: 'expired' };
   if (enrolment.machine_id !== null) {
+    // Agents before machines, as everybody does who needs both.
+    await lockAgentsOf(tx, [enrolment.machine_id]);
     if (!(await lockJoiningMachine(tx, enrolment.machine_id))) return { kind: 'refused', why: 'expired' };
     await replaceEarlierAgent(tx, enrolment.machine_id);
   }

@@ -196,8 +196,7 @@ export async function transitionMachine(tx: Tx, machine: MachineRef, transition:
     throw new Error(`bug: machine ${machine.id} cannot go from ${machine.state} to ${transition.to}`);
   }
   const { to, actor, reason, planId, detail, cordon } = transition;
-  if (await isHeldBack(tx, to)) return false;
-  if (cordon !== undefined || to === 'terminated') await lockAgentsOf(tx, [machine.id]);
+  if (!(await mayMove(tx, machine.id, transition))) return false;
   const row = await tx
     .updateTable('machines')
     .set((eb) => ({ ...columnsOf(transition), revision: eb('revision', '+', 1) }))
@@ -212,6 +211,25 @@ export async function transitionMachine(tx: Tx, machine: MachineRef, transition:
   if (to === 'terminated') await forgetAgent(tx, machine.id);
   await writeMachineEvent(tx, { machineId: machine.id, from: machine.state, to, actor, reason, planId, detail });
   return true;
+}
+
+/** What else must hold, and locks on the agents, which come before the machine's own. */
+async function mayMove(tx: Tx, id: MachineId, { to, cordon, agentId }: Transition): Promise<boolean> {
+  if (await isHeldBack(tx, to)) return false;
+  if (cordon !== undefined || agentId !== undefined || to === 'terminated') await lockAgentsOf(tx, [id]);
+  return agentId === undefined || (await isAgentOf(tx, id, agentId));
+}
+
+/** A second join may have replaced the agent since the caller looked: the machine belongs to the agent that is there now. */
+async function isAgentOf(tx: Tx, machineId: MachineId, agentId: AgentId): Promise<boolean> {
+  const row = await tx
+    .selectFrom('agents')
+    .select('id')
+    .where('id', '=', agentId)
+    .where('machine_id', '=', machineId)
+    .where('removed_at', 'is', null)
+    .executeTakeFirst();
+  return row !== undefined;
 }
 
 function columnsOf({ to, deadlineMs, endReason, agentId }: Transition) {

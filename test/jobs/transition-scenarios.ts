@@ -141,7 +141,8 @@ export const SCENARIOS: Readonly<Record<MachineTransition, Scenario>> = {
       await work(world);
     },
     calm: (world) => world.region.faults.setCapacity([]),
-    record: { site: 'launches.close' },
+    // The first refusal takes the launch to the other zone, the second finds nothing left.
+    record: { site: 'launches.moveOn', matches: ([, attempt]) => attempt === 2 },
     effect: precededBy(RUN_INSTANCES),
   },
   'booting>joining': {

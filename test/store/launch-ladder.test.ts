@@ -10,7 +10,17 @@ import type { Db } from '../../src/store/database.ts';
 import { createLaunchStore } from '../../src/store/launches.ts';
 import { createPlanningStore } from '../../src/store/planning.ts';
 import { createSweepStore } from '../../src/store/sweeping.ts';
-import { aLaunch, aMachine, NOW_MS, someHex, stopClock, WORKLOAD, ZONE } from '../support/builders.ts';
+import {
+  aLaunch,
+  aMachine,
+  anInstance as aCloudInstance,
+  eventsSince,
+  NOW_MS,
+  someHex,
+  stopClock,
+  WORKLOAD,
+  ZONE,
+} from '../support/builders.ts';
 import { test } from '../support/database.ts';
 import { untilBlocked, withOpenTransaction } from './blocked.ts';
 import { aCommit, aNewLaunch, lead } from './planning-commits.ts';
@@ -84,6 +94,8 @@ describe('moving on', () => {
       imageId: 'ami-2',
       rootDeviceName: '/dev/sda1',
       volumeGib: 30,
+      // What the ledger is rebuilt from, when the rows are lost, is that of this attempt.
+      tags: { ...before.body.tags, 'spillway:price': '0.200000', 'spillway:volume': '30' },
     });
     expect(after.ladder).toEqual([aRung({ zone: 'c' })]);
     const row = { instance_type: 'm6a.xlarge', zone: 'eu-central-1b', cpu_milli: 4000, memory_mib: 16_384 };
@@ -101,8 +113,7 @@ describe('moving on', () => {
       },
       { attempt: 2, token: next.token, body: after.body, outcome: null, epoch: 1 },
     ]);
-    const events = await db.selectFrom('machine_events').select('reason').where('actor', '<>', 'builder').execute();
-    expect(events).toEqual([{ reason: 'next-offering' }, { reason: 'next-offering' }]);
+    expect((await eventsSince(db)).map(({ reason }) => reason)).toEqual(['next-offering', 'next-offering']);
   });
 
   test('ends at the end of the ladder: launch and machines are refused', async ({ db }) => {
@@ -121,7 +132,7 @@ describe('moving on', () => {
     const twin = await launches.beginCall(launchId, 1);
 
     expect(await launches.moveOn(launchId, 1, refusal())).toBe('unsettled');
-    await launches.finishCall(twin!, { kind: 'unknown', code: 'TimeoutError', message: '' });
+    await launches.finishCall(Number(twin), { kind: 'unknown', code: 'TimeoutError', message: '' });
     expect(await launches.moveOn(launchId, 1, refusal())).toBe('unsettled');
     expect((await launchOf(db, launchId)).attempt).toBe(1);
   });
@@ -130,7 +141,7 @@ describe('moving on', () => {
     const { launchId } = await aLadderLaunch(db, [aRung(), aRung({ zone: 'c' })]);
     const launches = createLaunchStore(db);
     const call = await launches.beginCall(launchId, 1);
-    await launches.finishCall(call!, { kind: 'unknown', code: 'TimeoutError', message: '' });
+    await launches.finishCall(Number(call), { kind: 'unknown', code: 'TimeoutError', message: '' });
 
     expect(await launches.moveOn(launchId, 1, refusal({ settlesCalls: true }))).toBe('moved');
 
@@ -205,7 +216,7 @@ describe('moving on', () => {
         .insertInto('plans')
         .values({
           id: other.id.replace('ln', 'pl'),
-          trace_id: 'a'.repeat(32),
+          trace_id: someHex(32),
           epoch: 1,
           decided_at: new Date(),
           input: '{}',
@@ -241,16 +252,14 @@ describe('an attempt', () => {
     await expect(db.deleteFrom('launch_attempts').execute()).rejects.toMatchObject({ code: '23001' });
   });
 
-  test('is found by its token after the launch moved on', async ({ db }) => {
+  test('is found by its nonce after the launch moved on', async ({ db }) => {
     const { launchId } = await aLadderLaunch(db, [aRung()]);
-    const { token } = await launchOf(db, launchId);
+    const { nonce } = await launchOf(db, launchId);
     await createLaunchStore(db).moveOn(launchId, 1, refusal());
-    const shown = { ...anInstance(), clientToken: token, state: 'running' as const, instanceType: 'c6a.large' };
-    const rest = { market: 'on-demand' as const, endedAtMs: null, endCode: null, tags: {} };
 
-    const [found] = await createSweepStore(db).findUnbound([{ ...shown, ...rest }]);
+    const [found] = await createSweepStore(db).findUnbound([{ instance: aCloudInstance(), nonce, attempt: 1 }]);
 
-    expect(found?.launch).toEqual({ id: launchId, state: 'open', attempt: 1, isCurrentAttempt: false });
+    expect(found).toMatchObject({ attempt: 1, launch: { id: launchId, state: 'open', currentAttempt: 2 } });
   });
 });
 
@@ -287,7 +296,7 @@ describe('instances of an earlier attempt', () => {
 
     expect(await launches.fulfil(launchId, 1, [anInstance()])).toEqual([]);
     const own = anInstance();
-    await launches.finishCall(call!, { kind: 'launched', instances: [own] });
+    await launches.finishCall(Number(call), { kind: 'launched', instances: [own] });
     await launches.fulfil(launchId, 2, [own]);
     expect(await launches.fulfil(launchId, 1, [anInstance()])).toEqual([]);
 
@@ -320,7 +329,7 @@ describe('an answer', () => {
     await launches.close(launchId, 'expired', { reason: 'launch-expired', code: 'LAUNCH_DEADLINE', detail: '' });
     const late = anInstance();
 
-    await launches.finishCall(call!, { kind: 'launched', instances: [late] });
+    await launches.finishCall(Number(call), { kind: 'launched', instances: [late] });
     expect(await launches.fulfil(launchId, 1, [late])).toEqual([]);
 
     expect(await db.selectFrom('launch_calls').select(['outcome', 'instance_ids']).execute()).toEqual([

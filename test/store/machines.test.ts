@@ -97,6 +97,20 @@ describe('transition', () => {
     expect((await read(db, id)).machine.revision).toBe(2);
   });
 
+  test('to ready by an agent that a second join replaced meanwhile is a lost race', async ({ db }) => {
+    const machines = createMachineStore(db);
+    const { id } = await aMachine(db, 'joining');
+    const first = await anAgent(db, { machineId: id });
+    const { machine } = await read(db, id);
+    await db.updateTable('agents').set({ removed_at: new Date() }).where('id', '=', first).execute();
+    const second = await anAgent(db, { machineId: id });
+    const ready = { to: 'ready', actor, reason: 'joined' } as const;
+
+    expect(await machines.transition(machine, { ...ready, agentId: first })).toBe(false);
+    expect(await machines.transition(machine, { ...ready, agentId: second })).toBe(true);
+    expect((await read(db, id)).machine).toMatchObject({ state: 'ready', agentId: second });
+  });
+
   test('of a machine that came back to the same state since it was read is a lost race', async ({ db }) => {
     const machines = createMachineStore(db);
     const { id } = await aMachine(db, 'ready');
