@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Pool } from 'pg';
 import { toRunInput } from '../../src/cloud/run-input.ts';
 import { makeLaunchToken } from '../../src/cloud/launch-token.ts';
+import { REBUILT_REASON } from '../../src/model/machine.ts';
 import type { LaunchBody } from '../../src/model/launch.ts';
 import type { InstanceView, Region } from '../../src/simulator/region.ts';
 import {
@@ -26,7 +27,8 @@ export interface FleetOptions {
  */
 export async function seedFleet(pool: Pool, region: Region, options: FleetOptions): Promise<void> {
   await pool.query(
-    `insert into spillway.plans (id, epoch, decided_at, input, outcome, digest) values ('pl-000000000000', 1, spillway.now(), '{}', '{}', 'seed')`,
+    `insert into spillway.plans (id, trace_id, epoch, decided_at, input, outcome, digest)
+     values ('pl-000000000000', repeat('a', 32), 1, spillway.now(), '{}', '{}', 'seed')`,
   );
   for (let made = 0; made < options.machines; made += PER_LAUNCH) {
     await seedLaunch(pool, region, {
@@ -75,9 +77,10 @@ async function seedLaunch(pool: Pool, region: Region, options: LaunchOptions): P
   await pool.query(
     `insert into spillway.launches (id, plan_id, workload, state, nonce, attempt, token, body, zone, instance_count,
        price_usd_per_hour, epoch, deadline_at)
-     values ($1, 'pl-000000000000', $2, 'fulfilled', $3, 1, $4, $5, $6, $7, 0.0765, 1, spillway.now() + interval '15 minutes')`,
+     values ($1, 'pl-000000000000', $2, 'open', $3, 1, $4, $5, $6, $7, 0.0765, 1, spillway.now() + interval '15 minutes')`,
     [launchId, workload, nonce, token, JSON.stringify(body), `${SIMULATED_REGION}a`, count],
   );
+  await pool.query(`update spillway.launches set state = 'fulfilled' where id = $1`, [launchId]);
   await seedMachines(pool, {
     launchId,
     options,
@@ -94,7 +97,10 @@ async function seedMachines(
   }: { readonly launchId: string; readonly options: LaunchOptions; readonly views: readonly InstanceView[] },
 ): Promise<void> {
   const names = views.map((_, index) => String(options.number * PER_LAUNCH + index).padStart(12, '0'));
-  await pool.query(
+  const client = await pool.connect();
+  // As rows that were rebuilt: nothing else may begin in another state than `requested`.
+  await client.query('begin');
+  await client.query(
     `insert into spillway.machines (id, launch_id, plan_id, workload, state, instance_type, cpu_milli, memory_mib, zone, market,
        volume_gib, price_usd_per_hour, instance_id, private_ip, launch_time, observed_state, observed_at)
      select 'mc-' || name, $1, 'pl-000000000000', $2, 'ready', 'c6a.large', 2000, 4096, $3, 'on-demand', 20, 0.0765,
@@ -109,6 +115,13 @@ async function seedMachines(
       views.map((v) => v.privateIp),
     ],
   );
+  await client.query(
+    `insert into spillway.machine_events (machine_id, from_state, to_state, actor, reason, plan_id)
+     select id, null, state, 'bench', $2, plan_id from spillway.machines where launch_id = $1`,
+    [launchId, REBUILT_REASON],
+  );
+  await client.query('commit');
+  client.release();
   await pool.query(
     `insert into spillway.agents (id, name, site, labels, token_hash, machine_id, capacity_cpu_milli, capacity_memory_mib, last_seen_at)
      select 'ag-' || name, name, 'aws', '{}', encode(sha256(name::bytea), 'hex'), 'mc-' || name, 2000, 4096, spillway.now()

@@ -175,7 +175,8 @@ interface Shard {
 /** A shard and its Postgres share one core where that can be arranged: they take turns anyway, and waking the other core costs more. */
 function startShard(index: number, adminUrl: string | null): Shard {
   const own = [SHARD, ...(adminUrl === null ? [] : [adminUrl])];
-  const pinned = existsSync(TASKSET);
+  // Whoever started us on one core has chosen already.
+  const pinned = existsSync(TASKSET) && availableParallelism() > 1;
   const command = pinned ? TASKSET : process.execPath;
   const core = String(index % availableParallelism());
   const child = spawn(command, pinned ? ['-c', core, process.execPath, ...own] : own, {

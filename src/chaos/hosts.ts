@@ -7,7 +7,6 @@ import { type FaultRates, performing, type Proc, type Sim } from './sim.ts';
 const LATENCY_MS = 300;
 /** What the join script waits for the agent it replaces. */
 const JOIN_MS = 1_500;
-const REMEMBERED_COMMANDS_MAX = 1_000;
 
 interface Host {
   readonly files: Map<string, string>;
@@ -84,7 +83,7 @@ export class ChaosHosts {
     if (this.instanceAt(target.host)?.instanceId !== instance.instanceId)
       throw sshError('SSH_UNREACHABLE', target.host);
     const host = this.hostOf(instance.instanceId);
-    for (const { path, content } of files.slice(0, REMEMBERED_COMMANDS_MAX)) host.files.set(path, content);
+    for (const { path, content } of files) host.files.set(path, content);
   }
 
   private run(instance: InstanceView, target: ShellTarget, script: string): CommandResult {

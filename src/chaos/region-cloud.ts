@@ -11,7 +11,7 @@ import { type Page, readPages } from '../cloud/pages.ts';
 import { lateBy } from '../model/clock-times.ts';
 import { toRunInput } from '../cloud/run-input.ts';
 import type { Clock } from '../ports/clock.ts';
-import type { Cloud, InstanceListing, RunOutcome, RunRequest } from '../ports/cloud.ts';
+import type { Cloud, ImageFacts, InstanceListing, RunOutcome, RunRequest } from '../ports/cloud.ts';
 import { Ec2Error } from '../simulator/ec2-error.ts';
 import type { Ec2Action, Ec2Input, Ec2Output, Region } from '../simulator/region.ts';
 
@@ -74,10 +74,9 @@ export function createRegionCloud(options: RegionCloudOptions): Cloud {
       return (answer.InstanceTypes ?? []).map(toInstanceType).filter((type) => type !== null);
     },
 
-    async describeImages(region, imageIds) {
-      const answer = asking('describe images', () => call(region, 'DescribeImages', { ImageIds: [...imageIds] }));
-      return (answer.Images ?? []).map(toImageFacts).filter((image) => image !== null);
-    },
+    describeImages: rememberingImages((region, ImageIds) =>
+      asking('describe images', () => call(region, 'DescribeImages', { ImageIds })),
+    ),
 
     async describeSubnets(region, subnetIds) {
       const answer = asking('describe subnets', () => call(region, 'DescribeSubnets', { SubnetIds: [...subnetIds] }));
@@ -97,6 +96,21 @@ export function createRegionCloud(options: RegionCloudOptions): Cloud {
     },
 
     consoleOutput: async () => null,
+  };
+}
+
+/** Remembers as the adapter does: an image never changes. */
+function rememberingImages(
+  ask: (region: string, imageIds: string[]) => Ec2Output<'DescribeImages'>,
+): Cloud['describeImages'] {
+  const images = new Map<string, ImageFacts>();
+  return async (region, imageIds) => {
+    const unknown = imageIds.filter((id) => !images.has(`${region}/${id}`));
+    const answer = unknown.length > 0 ? ask(region, unknown) : {};
+    for (const facts of (answer.Images ?? []).map(toImageFacts)) {
+      if (facts !== null) images.set(`${region}/${facts.imageId}`, facts);
+    }
+    return imageIds.flatMap((id) => images.get(`${region}/${id}`) ?? []);
   };
 }
 

@@ -71,7 +71,7 @@ async function chooseRoot(): Promise<string> {
 }
 
 function tell(news: ShardNews): void {
-  process.send?.(news);
+  if (process.connected) process.send?.(news);
 }
 
 async function obey(server: ChaosServer, order: Extract<ShardOrder, { kind: 'run' }>): Promise<void> {

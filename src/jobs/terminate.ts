@@ -55,6 +55,6 @@ export async function stepTerminating(
     );
   }
   // A listing that shows the end rings by itself; until then, many machines at once must not spend EC2's bucket of calls.
-  const waitMs = (record.terminateAgainAtMs ?? 0) - record.nowMs;
-  return again(waitMs > 0 ? waitMs : await terminateTogether(ports, machine, record.launch.body.region));
+  const aheadMs = (record.terminateAgainAtMs ?? 0) - record.nowMs;
+  return again(aheadMs > 0 ? aheadMs : await terminateTogether(ports, machine, record.launch.body.region));
 }

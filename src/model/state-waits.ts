@@ -11,6 +11,9 @@ export const LAUNCH_DEADLINE_MS = 10 * MINUTE_MS;
  */
 export const AGENT_LOST_AFTER_MS = 15 * MINUTE_MS;
 
+/** What a machine gets for its next step when an amnesia is over: its old deadline may have passed while everything held. */
+export const DEADLINE_ANEW_MS = 10 * MINUTE_MS;
+
 /** What keeps a row in its state, for how long, and what is done when that time is over. */
 export interface StateWait {
   /** From the moment the state was entered; null = waiting is the purpose. */

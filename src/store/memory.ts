@@ -2,7 +2,7 @@ import { sql } from 'kysely';
 
 import { isRecovered, type Amnesia, type AmnesiaFinding, type MemoryFacts } from '../model/amnesia.ts';
 import type { LaunchId } from '../model/ids.ts';
-import { MINUTE_MS } from '../model/time.ts';
+import { DEADLINE_ANEW_MS } from '../model/state-waits.ts';
 import type { MemoryStore } from '../ports/memory.ts';
 import { readAmnesia } from './amnesia.ts';
 import { dbNow, inTransaction, type Db, type Tx } from './database.ts';
@@ -10,8 +10,6 @@ import { isCallNoted, lockOpenLaunch, LOST_CALL_CODE } from './launch-rows.ts';
 import { holdsLease } from './leadership.ts';
 import { rebuildLaunches } from './rebuilding.ts';
 
-/** What a machine gets for its next step when the amnesia is over: its old deadline may have passed while everything held. */
-const DEADLINE_ANEW_MS = 10 * MINUTE_MS;
 const INSUFFICIENT_PRIVILEGE = '42501';
 /** Kept for people; the rest is in the log. */
 const EVIDENCE_CHARS_MAX = 4000;

@@ -2,7 +2,6 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe } from 'vitest';
-import { AppError } from '../../src/model/errors.ts';
 import type { TaskId } from '../../src/model/ids.ts';
 import { until } from '../support/wait.ts';
 import type { AgentMachine } from './agent-process.ts';
@@ -153,13 +152,12 @@ describe.concurrent.each([...SHELL_BOXES])('on $shell', (toolbox) => {
       const { machine, agent } = await world.startMachine(toolbox);
       const taskId = world.gateway.assign(agent, { ...PLAIN, script: WAIT });
       await until('the task runs', () => isRunning(agent, taskId));
-      world.gateway.beforeHeartbeat = () =>
-        Promise.reject(new AppError('DATABASE_UNREACHABLE', 'away', { remedy: 'wait' }));
+      const calls = await world.cutEveryCall();
       goOn(machine, taskId);
-      const before = world.gateway.heartbeats;
       // Twelve steps of the usual back-off, 1 to 16 s, would take two minutes.
-      await until('it has asked often', () => world.gateway.heartbeats >= before + 12, { deadlineMs: 45_000 });
-      world.gateway.beforeHeartbeat = async () => undefined;
+      await until('it has asked often', () => calls() >= 12, { deadlineMs: 45_000 });
+      await world.hangUp();
+      await world.listen();
       await until('the exit is told', () => exitOf(agent, taskId) === 0);
       expect(machine.processes()).not.toEqual([]);
     },

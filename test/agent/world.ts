@@ -1,4 +1,4 @@
-import type { AddressInfo } from 'node:net';
+import { createServer, type AddressInfo, type Server } from 'node:net';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import { test as base } from 'vitest';
@@ -41,6 +41,7 @@ export class World {
   readonly #machines: AgentMachine[] = [];
   #server: FastifyInstance | null = null;
   #port = 0;
+  #cutter: Server | null = null;
 
   async listen(): Promise<void> {
     const { gateway } = this;
@@ -51,6 +52,22 @@ export class World {
 
   async hangUp(): Promise<void> {
     await this.#server?.close();
+    const cutter = this.#cutter;
+    this.#cutter = null;
+    if (cutter !== null) await new Promise((resolve) => cutter.close(resolve));
+  }
+
+  /** In the service's place somebody takes every call and cuts it; returns how many there were until now. */
+  async cutEveryCall(): Promise<() => number> {
+    await this.hangUp();
+    let calls = 0;
+    const cutter = createServer((socket) => {
+      calls += 1;
+      socket.destroy();
+    });
+    this.#cutter = cutter;
+    await new Promise<void>((resolve) => cutter.listen(this.#port, '127.0.0.1', resolve));
+    return () => calls;
   }
 
   /** A token with which one agent may register. */

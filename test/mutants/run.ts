@@ -1,10 +1,11 @@
 /**
- * `npm run mutants [-- NAME...] [--search]`: plants each bug of `mutants.ts` in a copy of the source and lets the simulation look
- * for it. Each is first tried on the seed that killed it last (`killed.json`), then on seeds 1 to 60. A survivor, or a mutant
- * that does not fit the source any more, fails the run. `--search` looks again from seed 1 and rewrites `killed.json`.
+ * `npm run mutants [-- NAME...]`: plants each bug of `mutants.ts` in a copy of the source and lets the simulation look for it on the seed
+ * that noticed it (`killed.json`). A mutant that is not noticed any more, or does not fit the source any more, fails the run; one that has no
+ * seed yet is named. `--search [--seeds N]` looks for seeds from 1 to N (default 60), for those without one or those named.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,8 +14,8 @@ import { MUTANTS, type Mutant } from './mutants.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const KILLED_FILE = new URL('./killed.json', import.meta.url);
-const SEEDS_MAX = 60;
-const HOURS = 4;
+const TASKSET = '/usr/bin/taskset';
+const HOURS = 3;
 /** A search of sixty seeds; far beyond it something hangs. */
 const SEARCH_MS_MAX = 30 * 60_000;
 
@@ -25,30 +26,34 @@ interface Kill {
 
 type Kills = Readonly<Record<string, Kill>>;
 
-const named = process.argv.slice(2).filter((word) => !word.startsWith('--'));
-const searching = process.argv.includes('--search');
+const words = process.argv.slice(2);
+const seedsMax = words.includes('--seeds') ? Number(words[words.indexOf('--seeds') + 1]) : 60;
+const named = words.filter((word) => MUTANTS.some(({ name }) => name === word));
+const searching = words.includes('--search');
 const known = JSON.parse(await readFile(KILLED_FILE, 'utf8')) as Kills;
-const chosen = MUTANTS.filter(({ name }) => named.length === 0 || named.includes(name));
+const wanted = MUTANTS.filter(({ name }) => named.length === 0 || named.includes(name));
+const chosen = wanted.filter(({ name }) => (searching && named.length > 0) || name in known !== searching);
 const kills = new Map<string, Kill>();
 const survivors: string[] = [];
 const queue = [...chosen];
-await Promise.all(Array.from({ length: availableParallelism() }, async () => await work()));
+await Promise.all(Array.from({ length: availableParallelism() }, async (_unused, core) => await work(core)));
 process.stdout.write(`${kills.size} of ${chosen.length} mutants killed\n`);
 for (const name of survivors) process.stdout.write(`SURVIVED ${name}\n`);
-if (searching) await remember();
+for (const { name } of wanted) if (!searching && !(name in known)) process.stdout.write(`no seed yet: ${name}\n`);
 process.exitCode = survivors.length === 0 ? 0 : 1;
 
-async function work(): Promise<void> {
+async function work(core: number): Promise<void> {
   for (let mutant = queue.shift(); mutant !== undefined; mutant = queue.shift()) {
-    const kill = await hunt(mutant);
+    const kill = await hunt(mutant, core);
     if (kill === null) survivors.push(mutant.name);
     else kills.set(mutant.name, kill);
+    if (searching) await remember();
     const told = kill === null ? 'SURVIVED' : `killed at seed ${kill.seed} by ${kill.rule}`;
     process.stdout.write(`${mutant.name} (invariant ${mutant.invariant}): ${told}\n`);
   }
 }
 
-async function hunt(mutant: Mutant): Promise<Kill | null> {
+async function hunt(mutant: Mutant, core: number): Promise<Kill | null> {
   const copy = await mkdtemp(join(tmpdir(), 'spillway-mutant-'));
   try {
     for (const name of ['src', 'migrations', 'package.json', 'bin']) {
@@ -57,8 +62,7 @@ async function hunt(mutant: Mutant): Promise<Kill | null> {
     await symlink(join(ROOT, 'node_modules'), join(copy, 'node_modules'));
     for (const edit of mutant.edits) await plant(copy, mutant, edit);
     const last = known[mutant.name];
-    const again = searching || last === undefined ? null : await runSeeds(copy, `${last.seed}`);
-    return again ?? (await runSeeds(copy, `1..${SEEDS_MAX}`));
+    return await runSeeds(copy, searching || last === undefined ? `1..${seedsMax}` : `${last.seed}`, core);
   } finally {
     await rm(copy, { recursive: true, force: true });
   }
@@ -74,11 +78,14 @@ async function plant(copy: string, { name }: Mutant, edit: Mutant['edits'][numbe
 }
 
 /** The first kill among these seeds; null when all of them pass. @throws Error when the simulation breaks */
-async function runSeeds(copy: string, seeds: string): Promise<Kill | null> {
+async function runSeeds(copy: string, seeds: string, core: number): Promise<Kill | null> {
   const words = ['simulate', 'chaos', '--seeds', seeds, '--hours', String(HOURS), '--shards', '1'];
+  const command = [join(copy, 'src/cli.ts'), ...words, '--fail-fast', '--no-shrink', '-q', '-o', 'json'];
+  // Each worker keeps to a core of its own, where there is a way to say so.
+  const pinned = existsSync(TASKSET);
   const child = spawn(
-    process.execPath,
-    [join(copy, 'src/cli.ts'), ...words, '--fail-fast', '--no-shrink', '-q', '-o', 'json'],
+    pinned ? TASKSET : process.execPath,
+    pinned ? ['-c', String(core), process.execPath, ...command] : command,
     { cwd: copy, stdio: ['ignore', 'pipe', 'pipe'], timeout: SEARCH_MS_MAX },
   );
   const [out, told, [exitCode]] = await Promise.all([
@@ -107,7 +114,7 @@ function firstLine(text: string): string {
 }
 
 async function remember(): Promise<void> {
-  const all = { ...(named.length === 0 ? {} : known), ...Object.fromEntries(kills) };
+  const all = { ...known, ...Object.fromEntries(kills) };
   const sorted = Object.fromEntries(Object.entries(all).sort(([a], [b]) => (a < b ? -1 : 1)));
   await writeFile(KILLED_FILE, `${JSON.stringify(sorted, null, 2)}\n`);
 }

@@ -1,5 +1,6 @@
 import { sql } from 'kysely';
 import type pg from 'pg';
+import { REBUILT_REASON } from '../../src/model/machine.ts';
 import type { Ec2Action, Ec2Input, Ec2Output, Region } from '../../src/simulator/region.ts';
 import { SIMULATED_IMAGES, SIMULATED_SUBNETS } from '../../src/simulator/world.ts';
 import { createCredentials } from '../../src/wiring/credentials.ts';
@@ -42,11 +43,16 @@ export async function measureStanding(pool: pg.Pool, machines: number): Promise<
 export async function measureEnding(pool: pg.Pool, machines: number): Promise<FleetCalls> {
   const world = await openFleet(pool, machines);
   const calls = countCalls(world.region);
-  await world.db
-    .updateTable('machines')
-    .set({ state: 'terminating', revision: 2, end_reason: 'operator' })
-    .set({ state_since: sql<Date>`spillway.now()`, wake_at: sql<Date>`spillway.now()` })
-    .execute();
+  await world.db.transaction().execute(async (tx) => {
+    await tx
+      .updateTable('machines')
+      .set({ state: 'terminating', revision: 2, end_reason: 'operator' })
+      .set({ state_since: sql<Date>`spillway.now()`, wake_at: sql<Date>`spillway.now()` })
+      .execute();
+    await sql`
+      insert into spillway.machine_events (machine_id, from_state, to_state, actor, reason, plan_id)
+      select id, 'ready', 'terminating', 'fleet', 'operator', plan_id from spillway.machines`.execute(tx);
+  });
   const minutes: CallCounts[] = [];
   while ((await world.liveMachines()) > 0) {
     if (minutes.length > ENDING_MINUTES_MAX) throw new Error(`machines live after ${minutes.length} minutes`);
@@ -132,13 +138,21 @@ async function seedLaunch(world: World, index: number, count: number): Promise<v
   const launchId = await aLaunch(world.db, { state: 'fulfilled', token, count, workload: 'render', body: { region } });
   const instanceIds = (answer.Instances ?? []).map(({ InstanceId: id = '' }) => id);
   const suffixes = instanceIds.map((_id, place) => String(index * PER_LAUNCH + place).padStart(12, '0'));
-  await sql`
+  // As rows that were rebuilt: nothing else may begin in another state than `requested`.
+  await world.db.transaction().execute(async (tx) => {
+    await sql`
     insert into spillway.machines (id, launch_id, plan_id, workload, state, instance_type, cpu_milli, memory_mib, zone, market,
       volume_gib, price_usd_per_hour, instance_id, private_ip, launch_time, observed_state, wake_at)
     select 'mc-' || suffix, l.id, l.plan_id, 'render', 'ready', 'c5.large', 2000, 4096, 'us-east-1a', 'on-demand', 20, 0.085,
       instance_id, '10.0.0.7', spillway.now(), 'pending', spillway.now() + interval '1 hour'
     from unnest(${instanceIds}::text[], ${suffixes}::text[]) as i(instance_id, suffix), spillway.launches l
-    where l.id = ${launchId}`.execute(world.db);
+    where l.id = ${launchId}`.execute(tx);
+    await sql`
+    insert into spillway.machine_events (machine_id, from_state, to_state, actor, reason, plan_id)
+    select id, null, state, 'fleet', ${REBUILT_REASON}, plan_id from spillway.machines where launch_id = ${launchId}`.execute(
+      tx,
+    );
+  });
   await sql`
     insert into spillway.agents (id, name, site, labels, token_hash, machine_id, capacity_cpu_milli, capacity_memory_mib, last_seen_at)
     select 'ag-' || suffix, suffix, 'aws', '{"pool": "local"}', md5(suffix) || md5('b' || suffix), 'mc-' || suffix, 2000, 4096,

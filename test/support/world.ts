@@ -24,7 +24,7 @@ import { buildStores, type Stores } from '../../src/wiring/stores.ts';
 import { SeededIds } from '../simulator/support.ts';
 import { recordingLog } from './log.ts';
 import { sha256, WorldAgent } from './world-agents.ts';
-import { createRegionCloud } from './world-cloud.ts';
+import { createRegionCloud } from '../../src/chaos/region-cloud.ts';
 import { InjectedCrash, Injector } from './world-faults.ts';
 import { WorldHosts } from './world-hosts.ts';
 import { worldPolicy } from './world-policy.ts';
