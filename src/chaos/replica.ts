@@ -1,3 +1,5 @@
+import { openCallGate } from '../cloud/call-gate.ts';
+import { limitCloud } from '../cloud/limited.ts';
 import { AgentBell } from '../engine/bell.ts';
 import { checkMemory } from '../loops/recollection.ts';
 import type { Testimony } from '../model/amnesia.ts';
@@ -113,7 +115,9 @@ export class Replica implements Endpoint {
     const clock = this.clock();
     const log = this.log();
     const ids = new ChanceIds(sim.chance, `${proc.name}.${proc.incarnation}`);
-    const cloud = createProcessCloud(sim, { proc, clock, rates: CALL_RATES.cloud, cloud: this.world.cloud(clock) });
+    const remote = createProcessCloud(sim, { proc, clock, rates: CALL_RATES.cloud, cloud: this.world.cloud(clock) });
+    const gate = openCallGate({ clock, budget: stores.apiBudget, random: () => ids.random() });
+    const cloud = limitCloud(remote, gate);
     return {
       clock,
       ids,

@@ -32,7 +32,7 @@ async function stepAttempt(ports: StepPorts, id: LaunchId): Promise<StepOutcome 
   const found = await ports.launches.read(id);
   if (found === null || found.launch.state !== 'open') return DONE;
   const { launch, nowMs } = found;
-  if (nowMs >= launch.deadlineAtMs) return await expireLaunch(ports, id);
+  if (nowMs >= launch.deadlineAtMs && (await expireLaunch(ports, id))) return DONE;
   const userData = ports.credentials.renderUserData(launch.nonce, launch.body);
   if (ports.credentials.sha256(userData) !== launch.body.userDataSha256) {
     // Another deployment key than the one the launch was made with: the token would not verify, the host key not match.
@@ -57,15 +57,18 @@ async function stepAttempt(ports: StepPorts, id: LaunchId): Promise<StepOutcome 
   return await settle(ports, launch, outcome);
 }
 
-/** Closes a launch whose time is over, whatever is known of its calls. */
-export async function expireLaunch(ports: StepPorts, id: LaunchId): Promise<StepOutcome> {
-  await ports.launches.close(id, 'expired', {
+/**
+ * Closes a launch whose time is over. False while a call may have had an effect: its instances would run beside those that the
+ * freed money buys, so it stays open and the token is repeated, see `LAUNCH_GRACE_MS`.
+ */
+export async function expireLaunch(ports: StepPorts, id: LaunchId): Promise<boolean> {
+  const closed = await ports.launches.close(id, 'expired', {
     reason: 'launch-expired',
     code: 'LAUNCH_DEADLINE',
-    detail: 'EC2 gave no clear answer before the deadline; the sweeper looks for what may have come of it',
+    detail: 'EC2 gave no clear answer in time; the sweeper looks for what may have come of it',
   });
-  ports.log.warn({ launchId: id }, 'launch expired');
-  return DONE;
+  ports.log.warn({ launchId: id, closed }, 'the deadline of a launch has passed');
+  return closed;
 }
 
 async function settle(ports: StepPorts, launch: Launch, outcome: RunOutcome): Promise<StepOutcome | 'next'> {

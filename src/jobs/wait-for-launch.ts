@@ -17,9 +17,8 @@ export async function stepWaitingForLaunch(
   machine: MachineIn<'requested' | 'launching'>,
 ): Promise<StepOutcome> {
   if (record.launch.state === 'open') {
-    if (!isPastDeadline(record)) return again(LOOK_AGAIN_MS);
-    await expireLaunch(ports, record.launch.id);
-    return DONE;
+    const expired = isPastDeadline(record) && (await expireLaunch(ports, record.launch.id));
+    return expired ? DONE : again(LOOK_AGAIN_MS);
   }
   const reason = record.launch.state === 'expired' ? 'launch-expired' : 'launch-refused';
   await ports.machines.transition(machine, { to: 'terminated', actor: 'machine-step', reason, endReason: reason });

@@ -6,6 +6,19 @@ import { MINUTE_MS } from './time.ts';
 export const LAUNCH_DEADLINE_MS = 10 * MINUTE_MS;
 
 /**
+ * A call can take effect no later than this after it was begun: it is signed within seconds or not at all, and AWS takes a
+ * signature for 15 minutes. A repetition that is refused later than that says that the call had no effect.
+ * https://docs.aws.amazon.com/AWSEC2/latest/APIReference/CommonErrors.html (RequestExpired)
+ */
+export const CALL_SETTLED_AFTER_MS = 16 * MINUTE_MS;
+
+/**
+ * For so long beyond its deadline a launch stays open whose call may have had an effect: the token is repeated until EC2 says
+ * what came of it, and the money stays reserved. Longer than {@link CALL_SETTLED_AFTER_MS}, so that a clear answer always fits in.
+ */
+export const LAUNCH_GRACE_MS = 30 * MINUTE_MS;
+
+/**
  * An agent silent for this long is given up. Far beyond any task lease: the agent has stopped its tasks itself by then
  * (it fences itself at two thirds of the lease) and they run elsewhere, so nothing running is killed.
  */
@@ -26,6 +39,8 @@ export interface StateWait {
   readonly next: string;
 }
 
+const WITH_GRACE = `, unless a call may have had an effect: then it is repeated for ${LAUNCH_GRACE_MS / MINUTE_MS} minutes more; whatever EC2 shows later is swept up`;
+
 /**
  * Every state in which a machine can be stuck, with the step that its deadline forces (`jobs/`). A live state that is not
  * here does not compile; a test shows for each that the step really comes.
@@ -35,13 +50,13 @@ export const MACHINE_WAITS: Readonly<Record<LiveMachineState, StateWait>> = {
     deadlineMs: STATE_DEADLINE_MS.requested,
     setBy: null,
     waitsFor: 'the first call of its launch to EC2',
-    next: 'its launch is closed as expired and it ends; whatever EC2 made all the same is swept up',
+    next: `its launch is closed as expired and it ends${WITH_GRACE}`,
   },
   launching: {
     deadlineMs: STATE_DEADLINE_MS.launching,
     setBy: null,
     waitsFor: 'an answer of EC2 to its launch',
-    next: 'its launch is closed as expired and it ends; whatever EC2 made all the same is swept up',
+    next: `its launch is closed as expired and it ends${WITH_GRACE}`,
   },
   booting: {
     deadlineMs: STATE_DEADLINE_MS.booting,
@@ -87,7 +102,7 @@ export const LAUNCH_WAITS: Readonly<Record<Extract<LaunchState, 'open'>, StateWa
     deadlineMs: LAUNCH_DEADLINE_MS,
     setBy: null,
     waitsFor: 'a clear answer of EC2 to its call',
-    next: 'it is closed as expired and its machines without an instance end; whatever EC2 made all the same is swept up',
+    next: `it is closed as expired and its machines without an instance end${WITH_GRACE}`,
   },
 };
 

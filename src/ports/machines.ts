@@ -165,9 +165,12 @@ export interface LaunchStore {
    * is the sweeper's.
    */
   fulfil(id: LaunchId, attempt: number, instances: readonly BoundInstance[]): Promise<readonly MachineId[]>;
-  /** Leaves an attempt that is known to have failed for the next rung of the ladder that limits and holds allow. */
+  /** Leaves an attempt that is known to have failed for the next rung of the ladder that limits, holds and the deadline allow. */
   moveOn(id: LaunchId, attempt: number, next: NextAttempt): Promise<MoveOutcome>;
-  /** Ends the launch and its machines that have no instance; false = a call may still have an effect, it stays open. */
+  /**
+   * Ends the launch and its machines that have no instance; false = it stays open, because a call may still have an effect
+   * (`refused`), or may have instances (`expired`; for `LAUNCH_GRACE_MS` at most, and while the database has lost commits).
+   */
   close(
     id: LaunchId,
     state: Exclude<LaunchEnd, 'fulfilled'>,

@@ -32,7 +32,10 @@ export async function moveOn(
   if (launch === null || launch.attempt !== attempt) return 'lost';
   if (!next.settlesCalls && (await countUnsettled(tx, id, attempt)) > 0) return 'unsettled';
   const waiting = (await lockMachines(tx, id)).filter((row) => row.instance_id === null && row.state !== 'terminated');
-  const at = next.limits === null ? -1 : await findRung(tx, { id, launch, count: waiting.length }, next.limits);
+  const at =
+    next.limits === null || launch.overdue
+      ? -1
+      : await findRung(tx, { id, launch, count: waiting.length }, next.limits);
   const rung = launch.ladder[at];
   if (rung === undefined || waiting.length === 0) {
     await endLaunch(tx, { id, attempt }, 'refused', { reason: 'launch-refused', ...next.refusal });

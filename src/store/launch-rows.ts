@@ -3,14 +3,18 @@ import { sql } from 'kysely';
 import type { LaunchId } from '../model/ids.ts';
 import { isLaunchTransition, type LadderRung, type LaunchBody, type LaunchEnd } from '../model/launch.ts';
 import type { EndReason } from '../model/machine.ts';
-import { dbNow, type Tx } from './database.ts';
+import { CALL_SETTLED_AFTER_MS, LAUNCH_GRACE_MS } from '../model/state-waits.ts';
+import { dbNow, dbNowPlus, type Tx } from './database.ts';
 import { machineColumns, toMachine, type MachineRow } from './machine-rows.ts';
 import { transitionMachine } from './machines.ts';
 
 /** Who moves machines that wait for their launch. */
 export const LAUNCH_ACTOR = 'launch-step';
 
-/** Calls of an attempt that may still have an effect, or have had one that we never heard of. */
+/**
+ * Calls of an attempt that may still have an effect, or have had one that we never heard of. For whoever holds a newer refusal of
+ * the same token: a call begun longer ago than {@link CALL_SETTLED_AFTER_MS} is settled by it.
+ */
 export async function countUnsettled(tx: Tx, id: LaunchId, attempt: number): Promise<number> {
   const { unsettled } = await tx
     .selectFrom('launch_calls')
@@ -18,8 +22,24 @@ export async function countUnsettled(tx: Tx, id: LaunchId, attempt: number): Pro
     .where('launch_id', '=', id)
     .where('attempt', '=', attempt)
     .where((eb) => eb.or([eb('outcome', 'is', null), eb('outcome', '=', 'unknown')]))
+    .where('started_at', '>', dbNowPlus(-CALL_SETTLED_AFTER_MS))
     .executeTakeFirstOrThrow();
   return unsettled;
+}
+
+/** True while nothing rules out that the current attempt has instances, and the grace beyond the deadline is not over. */
+export async function mayHaveInstances(tx: Tx, id: LaunchId, attempt: number): Promise<boolean> {
+  const hopeful = await tx
+    .selectFrom('launch_calls as c')
+    .innerJoin('launches as l', 'l.id', 'c.launch_id')
+    .select('c.id')
+    .where('c.launch_id', '=', id)
+    .where('c.attempt', '=', attempt)
+    .where((eb) => eb.or([eb('c.outcome', 'is', null), eb('c.outcome', 'in', ['unknown', 'launched'])]))
+    .where('l.deadline_at', '>', dbNowPlus(-LAUNCH_GRACE_MS))
+    .limit(1)
+    .executeTakeFirst();
+  return hopeful !== undefined;
 }
 
 /** Code of the call that stands for one whose row was lost: EC2 shows instances of this very attempt. */
@@ -53,6 +73,8 @@ export interface OpenLaunch {
   readonly body: LaunchBody;
   readonly zone: string;
   readonly ladder: readonly LadderRung[];
+  /** Its deadline has passed: nothing new is tried for it. */
+  readonly overdue: boolean;
 }
 
 /** Locks a launch that is open for the rest of the transaction; null when it is not. */
@@ -60,6 +82,7 @@ export async function lockOpenLaunch(tx: Tx, id: LaunchId): Promise<OpenLaunch |
   const row = await tx
     .selectFrom('launches')
     .select(['attempt', 'workload', 'body', 'zone', 'ladder'])
+    .select(sql<boolean>`deadline_at <= ${dbNow()}`.as('overdue'))
     .where('id', '=', id)
     .where('state', '=', 'open')
     .forUpdate()

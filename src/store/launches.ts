@@ -14,6 +14,7 @@ import {
   LAUNCH_ACTOR,
   lockMachines,
   lockOpenLaunch,
+  mayHaveInstances,
   mayRepeat,
   type LaunchEnding,
 } from './launch-rows.ts';
@@ -124,10 +125,12 @@ async function closeLaunch(
   state: Exclude<LaunchEnd, 'fulfilled'>,
   end: LaunchEnding,
 ): Promise<boolean> {
+  const forgotten = await hasForgotten(tx);
   const launch = await lockOpenLaunch(tx, id);
   if (launch === null) return true;
   // A twin may have begun a call since the caller looked; under the launch's lock no other can begin. It stays open then.
   if (state === 'refused' && (await countUnsettled(tx, id, launch.attempt)) > 0) return false;
+  if (state === 'expired' && (forgotten || (await mayHaveInstances(tx, id, launch.attempt)))) return false;
   await endLaunch(tx, { id, attempt: launch.attempt }, state, end);
   return true;
 }

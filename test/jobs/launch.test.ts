@@ -1,5 +1,6 @@
 import { describe, expect } from 'vitest';
 import { stepLaunch } from '../../src/jobs/launch.ts';
+import { AppError } from '../../src/model/errors.ts';
 import type { LaunchId } from '../../src/model/ids.ts';
 import type { RunOutcome } from '../../src/ports/cloud.ts';
 import { createCredentials } from '../../src/wiring/credentials.ts';
@@ -37,7 +38,9 @@ describe('a launch', () => {
     expect(await callOutcomes(world.db)).toEqual(['throttled', 'throttled', 'launched']);
   });
 
-  test('that is refused after a call of unknown outcome stays open until its deadline', async ({ pool }) => {
+  test('that is refused after a call of unknown outcome stays open until that call can have no effect any more', async ({
+    pool,
+  }) => {
     const world = await World.create(pool, { ...ONE_TYPE, ...CALM });
     world.region.faults.failNext('RunInstances', { code: 'InternalError' });
     world.region.faults.setCapacity([{ instanceType: '*', zone: '*', market: '*', instancesMax: 0 }]);
@@ -46,9 +49,28 @@ describe('a launch', () => {
     expect(new Set(await callOutcomes(world.db))).toEqual(new Set(['refused', 'unknown']));
     // The money stays reserved: the first call might still have had an effect.
     expect(await world.count('machines', 'launching')).toBe(1);
-    await world.run(200_000);
-    expect(await world.count('launches', 'expired')).toBe(1);
-    expect((await endReasons(world.db))[0]).toBe('launch-expired');
+    await world.run(400_000);
+    expect(await world.count('machines', 'launching')).toBe(1);
+    await world.run(100_000);
+    expect(await world.count('launches', 'refused')).toBeGreaterThanOrEqual(1);
+    expect((await endReasons(world.db))[0]).toBe('launch-refused');
+  });
+
+  test('that was answered to a process that died is fulfilled, however late its next step comes', async ({ pool }) => {
+    const world = await World.create(pool, { ...ONE_TYPE, ...CALM });
+    const { steps } = world.process;
+    const remedy = 'none: the process is gone';
+    const dead = {
+      ...steps.launches,
+      fulfil: async () => await Promise.reject(new AppError('TIMEOUT', 'gone', { remedy })),
+    };
+    world.process = { ...world.process, steps: { ...steps, launches: dead } };
+    await world.submit(1, 10);
+    await world.run(900_000);
+    expect(await world.count('launches', 'open')).toBe(1);
+    world.crash();
+    await untilDone(world, 1);
+    expect(world.truth.instances()).toHaveLength(1);
   });
 
   test('that is given in part keeps what came and ends the rest', async ({ pool }) => {

@@ -76,7 +76,7 @@ const STORIES: Readonly<Record<LiveMachineState, (pool: Pool) => Promise<void>>>
   async launching(pool) {
     const world = await aWorld(pool);
     world.region.faults.failNext('RunInstances', { code: 'InternalError', times: 1000 });
-    await expectForced(world, 'launching', { next: 'terminated', withinMs: 10 * MINUTE });
+    await expectForced(world, 'launching', { next: 'terminated', withinMs: 40 * MINUTE });
     expect((await endReasons(world.db))[0]).toBe('launch-expired');
   },
   async booting(pool) {

@@ -5,6 +5,7 @@
 import { describe, expect } from 'vitest';
 import type { LaunchId, MachineId } from '../../src/model/ids.ts';
 import type { LadderRung, LaunchLimits } from '../../src/model/launch.ts';
+import { LAUNCH_DEADLINE_MS, LAUNCH_GRACE_MS } from '../../src/model/state-waits.ts';
 import type { NextAttempt } from '../../src/ports/machines.ts';
 import type { Db } from '../../src/store/database.ts';
 import { createLaunchStore } from '../../src/store/launches.ts';
@@ -323,9 +324,11 @@ describe('instances of an earlier attempt', () => {
 
 describe('an answer', () => {
   test('that comes after the launch expired is recorded with its instances and binds nothing', async ({ db }) => {
+    await stopClock(db);
     const { launchId } = await aLadderLaunch(db, []);
     const launches = createLaunchStore(db);
     const call = await launches.beginCall(launchId, 1);
+    await stopClock(db, NOW_MS + LAUNCH_DEADLINE_MS + LAUNCH_GRACE_MS);
     await launches.close(launchId, 'expired', { reason: 'launch-expired', code: 'LAUNCH_DEADLINE', detail: '' });
     const late = anInstance();
 

@@ -1,13 +1,15 @@
 import { describe, expect } from 'vitest';
 import type { LaunchId, MachineId } from '../../src/model/ids.ts';
+import { CALL_SETTLED_AFTER_MS, LAUNCH_DEADLINE_MS, LAUNCH_GRACE_MS } from '../../src/model/state-waits.ts';
 import type { LaunchedInstance } from '../../src/ports/cloud.ts';
-import type { Db } from '../../src/store/database.ts';
+import { dbNow, type Db } from '../../src/store/database.ts';
 import { createLaunchStore } from '../../src/store/launches.ts';
 import { aLaunch, aMachine, anId, eventsSince, NOW_MS, someHex, stopClock, ZONE } from '../support/builders.ts';
 import { test } from '../support/database.ts';
 import { untilBlocked, withOpenTransaction } from './blocked.ts';
 
 const REFUSED = { reason: 'launch-refused', code: 'InsufficientInstanceCapacity', detail: 'none left' } as const;
+const EXPIRED = { reason: 'launch-expired', code: 'LAUNCH_DEADLINE', detail: '' } as const;
 
 async function aLaunchOf(db: Db, count: number, state: 'requested' | 'launching' = 'launching') {
   const launchId = await aLaunch(db, { count });
@@ -216,6 +218,7 @@ describe('close', () => {
   });
 
   test('for a refusal does not happen while a twin’s call is in the air or its outcome is unknown', async ({ db }) => {
+    await stopClock(db);
     const { launchId } = await aLaunchOf(db, 1);
     const launches = createLaunchStore(db);
     const twin = await begin(launches, launchId);
@@ -226,8 +229,41 @@ describe('close', () => {
     await launches.close(launchId, 'refused', REFUSED);
     expect(await stateOf(db, launchId)).toBe('open');
 
-    await launches.close(launchId, 'expired', { ...REFUSED, reason: 'launch-expired' });
+    await stopClock(db, NOW_MS + CALL_SETTLED_AFTER_MS - 1);
+    await launches.close(launchId, 'refused', REFUSED);
+    expect(await stateOf(db, launchId)).toBe('open');
+    await stopClock(db, NOW_MS + CALL_SETTLED_AFTER_MS);
+    await launches.close(launchId, 'refused', REFUSED);
+    expect(await stateOf(db, launchId)).toBe('refused');
+  });
+
+  test.for([
+    ['in the air', null],
+    ['of unknown outcome', { kind: 'unknown', code: 'TimeoutError', message: '' }],
+    ['answered to a process that died', { kind: 'launched', instances: instances(1) }],
+  ] as const)('at its deadline waits for a call that is %s, until the grace is over', async ([, outcome], { db }) => {
+    await stopClock(db);
+    const { launchId } = await aLaunchOf(db, 1);
+    const launches = createLaunchStore(db);
+    const call = await begin(launches, launchId);
+    if (outcome !== null) await launches.finishCall(call, outcome);
+    const overMs = NOW_MS + LAUNCH_DEADLINE_MS + LAUNCH_GRACE_MS;
+    await stopClock(db, overMs - 1);
+    expect(await launches.close(launchId, 'expired', EXPIRED)).toBe(false);
+    await stopClock(db, overMs);
+    expect(await launches.close(launchId, 'expired', EXPIRED)).toBe(true);
     expect(await stateOf(db, launchId)).toBe('expired');
+  });
+
+  test('at its deadline happens at once when EC2 was never asked, but not while the database has lost commits', async ({
+    db,
+  }) => {
+    const { launchId } = await aLaunchOf(db, 1);
+    const launches = createLaunchStore(db);
+    await db.updateTable('amnesia').set({ since: dbNow(), reason: 'lost-lease' }).execute();
+    expect(await launches.close(launchId, 'expired', EXPIRED)).toBe(false);
+    await db.updateTable('amnesia').set({ since: null, reason: null }).execute();
+    expect(await launches.close(launchId, 'expired', EXPIRED)).toBe(true);
   });
 
   test('for a refusal sees a call that a twin begins at the same moment', async ({ db }) => {
