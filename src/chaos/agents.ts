@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { AgentId, TaskId } from '../model/ids.ts';
+import { FENCE_SHARE } from '../model/task.ts';
 import type { Resources } from '../model/resources.ts';
 import type {
   AgentGateway,
@@ -160,6 +161,7 @@ export class ChaosAgent {
     this.endDue();
     this.seq += 1;
     const said = this.render();
+    const sentMs = this.world.sim.nowMs;
     const answer = await this.ask(async (gateway) => {
       // As the API does: whose token is it?
       const known = await gateway.authenticate(sha256(this.token));
@@ -170,7 +172,7 @@ export class ChaosAgent {
     this.asking = false;
     if (!this.isAlive() || answer === NO_ANSWER || said.bootId !== this.bootId) return;
     if (answer.kind !== 'accepted') return this.stop();
-    this.lastAcceptedMs = this.world.sim.nowMs;
+    this.lastAcceptedMs = sentMs;
     this.timing = answer.orders.timing;
     this.fence();
     this.obey(answer.orders, said);
@@ -246,7 +248,7 @@ export class ChaosAgent {
   private fence(): void {
     const { sim } = this.world;
     const acceptedMs = this.lastAcceptedMs;
-    sim.at(acceptedMs + (this.timing.leaseS * 2000) / 3 - sim.nowMs, () => {
+    sim.at(acceptedMs + this.timing.leaseS * 1000 * FENCE_SHARE - sim.nowMs, () => {
       if (!this.isAlive() || this.lastAcceptedMs !== acceptedMs) return;
       this.endDue();
       this.running.clear();
