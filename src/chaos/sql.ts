@@ -21,6 +21,7 @@ type Answer = Settled<Rows>;
 
 interface Waiting {
   readonly session: Session;
+  readonly text: string;
   readonly pid: number;
   answer: Answer | null;
   cancelled: boolean;
@@ -90,7 +91,7 @@ export class SqlWorld {
     if (session.broken || !this.sessions.has(session)) return deliver({ ok: false, error: connectionLost() });
     this.setServerClock();
     const pid = pidOf(session.client);
-    const entry: Waiting = { session, pid, answer: null, cancelled: false, deliver, asked: Promise.resolve() };
+    const entry: Waiting = { session, text, pid, answer: null, cancelled: false, deliver, asked: Promise.resolve() };
     entry.asked = this.askFor(entry, text, values);
     await this.answeredOrBlocked(entry);
     if (entry.answer === null) {
@@ -214,7 +215,7 @@ export class SqlWorld {
       await raceWithTimer(entry.asked, LOOK_AFTER_MS);
     }
     this.waiting = this.waiting.filter((one) => one !== entry);
-    this.track(entry.session, '', entry.answer);
+    this.track(entry.session, entry.text, entry.answer);
     entry.deliver(
       entry.cancelled && !entry.answer.ok ? { ok: false, error: lockTimeout(entry.answer.error) } : entry.answer,
     );
