@@ -5,10 +5,21 @@ import { Client } from 'pg';
 import type { Log } from '../ports/log.ts';
 import { migrate } from '../store/migrate.ts';
 import { clientConfig } from '../store/pool.ts';
+import { Backend } from './backend.ts';
 
 const TEMPLATE = 'spillway_chaos_template';
 const LIVE = 'spillway_chaos';
 const SNAPSHOT = 'spillway_chaos_snapshot';
+
+/** A lock that a statement waits for. */
+export interface AwaitedLock {
+  /** The same for everybody who waits for it. */
+  readonly name: string;
+  /** True for the place behind the first who waits for a row. */
+  readonly isQueue: boolean;
+  /** Server processes that have it, or are to have it before. */
+  readonly heldBy: readonly number[];
+}
 
 /** A failover's worth of databases on one server: the migrated template, the live one, and what a standby had. */
 export class ChaosServer {
@@ -63,21 +74,23 @@ export class ChaosServer {
     await this.admin.query(`alter database ${SNAPSHOT} rename to ${LIVE}`);
   }
 
-  async connect(): Promise<Client> {
+  async connect(): Promise<Backend> {
     const client = new Client(sessionConfig(this.urlOf(LIVE)));
     // A connection that is cut on purpose says so to its query; the event would only end the process.
     client.on('error', () => undefined);
     await client.connect();
-    return client;
+    return await Backend.of(client);
   }
 
-  /** Which of these server processes wait for a lock: by the lock table, where a grant shows before the waker's answer. */
-  async listBlocked(pids: readonly number[]): Promise<ReadonlySet<number>> {
-    const { rows } = await this.admin.query<{ pid: number }>(
-      'select distinct pid from pg_locks where not granted and pid = any($1)',
-      [pids],
+  /** What a server process waits for, by the lock table, where a grant shows before the waker's answer; null = for no lock. */
+  async findAwaitedLock(pid: number): Promise<AwaitedLock | null> {
+    const { rows } = await this.admin.query<AwaitedLock>(
+      `select concat_ws('/', locktype, database, relation, page, tuple, transactionid, virtualxid, classid, objid, objsubid) as name,
+         locktype = 'tuple' as "isQueue", pg_blocking_pids(pid) as "heldBy"
+       from pg_locks where not granted and pid = $1`,
+      [pid],
     );
-    return new Set(rows.map(({ pid }) => pid));
+    return rows[0] ?? null;
   }
 
   /** Ends the statement that a server process waits in. */
@@ -111,6 +124,14 @@ export class ChaosServer {
     await client.connect();
     await client.query(`create or replace function spillway.now() returns timestamptz language sql volatile as
       $$ select timestamptz 'epoch' + pg_read_file('${join(this.clockFolder, 'now')}')::bigint * interval '1 millisecond' $$`);
+    // Two servers differ in their identity and in nothing else.
+    await client.query(`create schema ${DISGUISE}`);
+    await client.query(
+      `create function ${DISGUISE}.pg_control_system(out system_identifier bigint) language sql as 'select 1::bigint'`,
+    );
+    await client.query(
+      `create function ${DISGUISE}.pg_control_checkpoint(out timeline_id int) language sql as 'select 1'`,
+    );
     await client.query(`create function spillway.chaos_fail(state text) returns void language plpgsql as
       $$ begin raise exception 'injected' using errcode = state; end $$`);
     await client.query(WATCH_DECIDERS);
@@ -129,12 +150,21 @@ const WATCH_DECIDERS = `
   create constraint trigger chaos_watch_decider after insert on spillway.plans
     deferrable initially deferred for each row execute function spillway.chaos_watch_decider()`;
 
+/** Shadows what Postgres says of the server. */
+const DISGUISE = 'spillway_chaos';
+
 /** Nothing that depends on load, core count or the machine's own time may choose how a statement is carried out. */
 const BORING: Readonly<Record<string, string>> = {
   jit: 'off',
   max_parallel_workers_per_gather: '0',
   synchronize_seqscans: 'off',
   deadlock_timeout: '1ms',
+  // Says to the client, in these words, that its statement waits for a lock.
+  log_lock_waits: 'on',
+  client_min_messages: 'log',
+  lc_messages: 'C',
+  log_min_messages: 'fatal',
+  search_path: `${DISGUISE},pg_catalog,public`,
   // Planning takes longer than carrying out, on tables of a few hundred rows.
   plan_cache_mode: 'force_generic_plan',
   timezone: 'UTC',

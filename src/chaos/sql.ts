@@ -1,13 +1,14 @@
-import { type Client, DatabaseError, type QueryResult } from 'pg';
+import { DatabaseError, type QueryResult } from 'pg';
 import { waitMs } from '../model/waits.ts';
-import type { ChaosServer } from './database.ts';
+import type { Backend } from './backend.ts';
+import type { AwaitedLock, ChaosServer } from './database.ts';
 import type { Proc, Settled, Sim } from './sim.ts';
 
 /** One connection of a process, on a real session of Postgres. */
 export interface Session {
   readonly owner: Proc;
   readonly incarnation: number;
-  client: Client;
+  backend: Backend;
   inTransaction: boolean;
   /** Cut off: the next statement fails as on a lost connection. */
   broken: boolean;
@@ -22,23 +23,30 @@ type Answer = Settled<Rows>;
 interface Waiting {
   readonly session: Session;
   readonly text: string;
-  readonly pid: number;
+  readonly values: readonly unknown[];
   answer: Answer | null;
   cancelled: boolean;
   /** Resolves when the server has answered. */
   asked: Promise<void>;
+  /** What the server says that it waits for. */
+  lock: AwaitedLock | null;
+  /** How many locks its session had waited for and got when it was last seen to wait. */
+  acquired: number;
+  /** Taken back, and to be sent again when that one waits no more. */
+  behind: Waiting | null;
+  /** There is a savepoint right before it. */
+  canTakeBack: boolean;
   readonly deliver: (answer: Answer) => void;
 }
 
-/** A statement that has not answered by then may wait for a lock; real milliseconds. */
-const LOOK_AFTER_MS = 1.5;
-/** A statement that neither answers nor waits for a lock for so long is a bug of the simulation; real milliseconds. */
-const HANGS_MS = 60_000;
 /** As in the product's pool, but in virtual milliseconds. */
 const LOCK_MS = waitMs('postgres.lock');
 const IDLE_IN_TRANSACTION_MS = waitMs('postgres.idle-transaction');
 /** Until the server notices that the other end is gone: its locks stay for so long. Virtual milliseconds. */
 const NOTICE_MS_MAX = 5_000;
+/** SQLSTATE of a statement that waited for a lock too long. */
+const LOCK_NOT_AVAILABLE = '55P03';
+const SAVEPOINT = 'spillway_chaos';
 /** Statements prepared per session; further ones are parsed each time. */
 const PREPARED_MAX = 400;
 
@@ -46,14 +54,17 @@ const PREPARED_MAX = 400;
  * Real sessions of a real Postgres, one statement at a time. A statement that waits for a lock is put aside, and whoever
  * holds the lock goes on; after each later statement those put aside are looked at again. So every order of statements is
  * possible, and the seed chooses one.
+ *
+ * Of several that one release would set free together the server's scheduler would choose. So only the first waits at the server;
+ * the others are taken back, and sent again one after the other.
  */
 export class SqlWorld {
   private readonly sim: Sim;
   private readonly server: ChaosServer;
   private readonly sessions = new Set<Session>();
-  private readonly spare: Client[] = [];
+  private readonly spare: Backend[] = [];
   /** Every connection there is, whoever has it. */
-  private readonly clients = new Set<Client>();
+  private readonly backends = new Set<Backend>();
   private readonly prepared = new Map<string, string>();
   private waiting: Waiting[] = [];
   private serverNowMs = 0;
@@ -67,8 +78,8 @@ export class SqlWorld {
   }
 
   async open(owner: Proc): Promise<Session> {
-    const client = await this.connection();
-    const session = { owner, incarnation: owner.incarnation, client, inTransaction: false, broken: false, sent: 0 };
+    const backend = await this.connection();
+    const session = { owner, incarnation: owner.incarnation, backend, inTransaction: false, broken: false, sent: 0 };
     this.sessions.add(session);
     return session;
   }
@@ -77,7 +88,7 @@ export class SqlWorld {
   async close(session: Session): Promise<void> {
     if (!this.sessions.delete(session)) return;
     await this.rollBack(session);
-    if (!this.waiting.some((one) => one.session === session)) this.spare.push(session.client);
+    if (!this.waiting.some((one) => one.session === session)) this.spare.push(session.backend);
   }
 
   /** Sends one statement. Delivers its answer now, or when the lock it waits for is free. */
@@ -90,10 +101,10 @@ export class SqlWorld {
     session.sent += 1;
     if (session.broken || !this.sessions.has(session)) return deliver({ ok: false, error: connectionLost() });
     this.setServerClock();
-    const pid = pidOf(session.client);
-    const entry: Waiting = { session, text, pid, answer: null, cancelled: false, deliver, asked: Promise.resolve() };
-    entry.asked = this.askFor(entry, text, values);
-    await this.answeredOrBlocked(entry);
+    const none = { answer: null, cancelled: false, asked: Promise.resolve(), lock: null, acquired: 0, behind: null };
+    const entry: Waiting = { session, text, values, deliver, canTakeBack: false, ...none };
+    if (this.waiting.length > 0) await this.prepareToTakeBack(entry);
+    await this.askFor(entry);
     if (entry.answer === null) {
       this.waiting.push(entry);
       this.sim.note(`lock-wait ${session.owner.name}`);
@@ -137,44 +148,61 @@ export class SqlWorld {
   /** For checkers and set-up: a statement of nobody. */
   async query<Row extends object>(text: string, values: readonly unknown[] = []): Promise<Row[]> {
     this.setServerClock();
-    const client = await this.connection();
+    const backend = await this.connection();
     try {
-      return (await client.query<Row>(text, [...values])).rows;
+      return (await backend.client.query<Row>(text, [...values])).rows;
     } finally {
-      this.spare.push(client);
+      this.spare.push(backend);
     }
   }
 
   async end(): Promise<void> {
-    for (const { pid } of this.waiting.splice(0)) await this.server.cancel(pid);
+    for (const { behind, session } of this.waiting.splice(0)) {
+      if (behind === null) await this.server.cancel(session.backend.pid);
+    }
     this.sessions.clear();
     await this.disconnect();
   }
 
-  private async connection(): Promise<Client> {
+  private async connection(): Promise<Backend> {
     const spare = this.spare.pop();
     if (spare !== undefined) return spare;
-    const client = await this.server.connect();
-    this.clients.add(client);
-    return client;
+    const backend = await this.server.connect();
+    this.backends.add(backend);
+    return backend;
   }
 
   private async disconnect(): Promise<void> {
-    const clients = [...this.clients];
-    this.clients.clear();
+    const backends = [...this.backends];
+    this.backends.clear();
     this.spare.length = 0;
-    await Promise.all(clients.map(async (client) => await client.end()));
+    await Promise.all(backends.map(async ({ client }) => await client.end()));
   }
 
-  private async askFor(entry: Waiting, text: string, values: readonly unknown[]): Promise<void> {
-    entry.answer = await this.ask(entry.session, text, values);
+  /** Only a statement of a transaction needs it: any other one is undone whole. */
+  private async prepareToTakeBack(entry: Waiting): Promise<void> {
+    const { session, text } = entry;
+    if (!session.inTransaction || /^(?:commit|rollback)\b/i.test(text)) return;
+    entry.canTakeBack = (await this.ask(session, `savepoint ${SAVEPOINT}`, [])).ok;
+  }
+
+  /** Sends it. Resolves when it has an answer, waits for a lock, or was taken back to wait behind another one. */
+  private async askFor(entry: Waiting): Promise<void> {
+    const { session, text, values } = entry;
+    session.backend.beginStatement();
+    entry.asked = (async () => {
+      entry.answer = await this.ask(session, text, values);
+    })();
+    await this.answeredOrBlocked(entry, session.backend.acquired);
+    if (entry.answer === null) await this.takeBackBehindAnother(entry);
+    else if (entry.canTakeBack && entry.answer.ok) await this.ask(session, `release savepoint ${SAVEPOINT}`, []);
   }
 
   private async ask(session: Session, text: string, values: readonly unknown[]): Promise<Answer> {
     this.statements += 1;
     const query = { text, values: [...values], ...this.nameOf(text) };
     try {
-      const { command, rowCount, rows } = await session.client.query(query);
+      const { command, rowCount, rows } = await session.backend.client.query(query);
       return { ok: true, value: { command, rowCount, rows } };
     } catch (error) {
       return { ok: false, error };
@@ -190,43 +218,80 @@ export class SqlWorld {
     return { name };
   }
 
-  private async answeredOrBlocked(entry: Waiting): Promise<void> {
-    const giveUpAt = performance.now() + HANGS_MS;
-    for (let looks = 0; entry.answer === null;) {
-      await raceWithTimer(entry.asked, LOOK_AFTER_MS);
-      if (entry.answer !== null) return;
-      looks = (await this.server.listBlocked([entry.pid])).has(entry.pid) ? looks + 1 : 0;
-      // Seen twice: the server's search for a deadlock, which begins after 1 ms, is over.
-      if (looks >= 2) return;
-      if (performance.now() > giveUpAt) throw new Error('bug: a statement neither answers nor waits for a lock');
-    }
+  private async answeredOrBlocked(entry: Waiting, acquired: number): Promise<void> {
+    const { backend } = entry.session;
+    await backend.overOrWaiting(entry.asked, acquired);
+    entry.acquired = backend.acquired;
+    entry.lock = entry.answer === null ? await this.server.findAwaitedLock(backend.pid) : null;
   }
 
+  private async takeBackBehindAnother(entry: Waiting): Promise<void> {
+    const { lock, session } = entry;
+    const first = this.waiting.find(
+      (other) =>
+        other !== entry &&
+        other.lock !== null &&
+        (other.lock.name === lock?.name || (lock?.isQueue === true && lock.heldBy.includes(other.session.backend.pid))),
+    );
+    if (first === undefined) return;
+    await this.server.cancel(session.backend.pid);
+    await entry.asked;
+    if (entry.canTakeBack) await this.ask(session, `rollback to savepoint ${SAVEPOINT}`, []);
+    entry.answer = null;
+    entry.lock = null;
+    entry.behind = first;
+  }
+
+  /** Until nothing changes: an answer may be the end of a transaction that others wait for. */
   private async lookAtWaiting(): Promise<void> {
-    for (const entry of this.waiting.slice()) {
-      if (!this.waiting.includes(entry)) continue;
-      await this.settleOrKeep(entry);
+    for (let changed = true; changed;) {
+      changed = false;
+      for (const entry of this.waiting.slice()) {
+        if (!this.waiting.includes(entry)) continue;
+        if (await this.settleOrKeep(entry)) changed = true;
+      }
     }
   }
 
-  private async settleOrKeep(entry: Waiting): Promise<void> {
-    while (entry.answer === null) {
-      if ((await this.server.listBlocked([entry.pid])).has(entry.pid)) return;
-      await raceWithTimer(entry.asked, LOOK_AFTER_MS);
+  /** True when it waits no more. */
+  private async settleOrKeep(entry: Waiting): Promise<boolean> {
+    if (entry.answer === null && entry.behind !== null) {
+      if (this.waiting.includes(entry.behind)) return false;
+      entry.behind = null;
+      await this.askFor(entry);
     }
+    if (entry.answer === null && entry.lock !== null) {
+      const { backend } = entry.session;
+      const lock = await this.server.findAwaitedLock(backend.pid);
+      if (lock?.name === entry.lock.name) return false;
+      // It got that one: it goes on until its end or the next one.
+      await this.answeredOrBlocked(entry, entry.acquired + 1);
+    }
+    if (entry.answer === null) return false;
     this.waiting = this.waiting.filter((one) => one !== entry);
     this.track(entry.session, entry.text, entry.answer);
     entry.deliver(
       entry.cancelled && !entry.answer.ok ? { ok: false, error: lockTimeout(entry.answer.error) } : entry.answer,
     );
+    return true;
   }
 
   private async giveUp(entry: Waiting): Promise<void> {
     if (!this.waiting.includes(entry)) return;
     entry.cancelled = true;
-    await this.server.cancel(entry.pid);
-    await entry.asked;
+    await this.endWait(entry);
     await this.lookAtWaiting();
+  }
+
+  /** With an error at the server, too: a transaction is no good any more. */
+  private async endWait(entry: Waiting): Promise<void> {
+    const { session, behind } = entry;
+    if (behind === null) {
+      await this.server.cancel(session.backend.pid);
+      await entry.asked;
+    } else {
+      entry.answer = await this.ask(session, 'select spillway.chaos_fail($1)', [LOCK_NOT_AVAILABLE]);
+    }
   }
 
   private track(session: Session, text: string, answer: Answer): void {
@@ -241,10 +306,9 @@ export class SqlWorld {
     if (blocked !== undefined) {
       // It waits itself: end the wait first, as the server does when it notices the lost client.
       this.waiting = this.waiting.filter((one) => one !== blocked);
-      await this.server.cancel(blocked.pid);
-      await blocked.asked;
+      await this.endWait(blocked);
     }
-    await session.client.query('rollback');
+    await session.backend.client.query('rollback');
     await this.lookAtWaiting();
   }
 
@@ -274,7 +338,7 @@ export class SqlWorld {
   private async reconnecting(work: () => Promise<void>): Promise<void> {
     await this.disconnect();
     await work();
-    for (const session of this.sessions) session.client = await this.connection();
+    for (const session of this.sessions) session.backend = await this.connection();
   }
 
   private setServerClock(): void {
@@ -291,18 +355,5 @@ export function connectionLost(): Error {
 
 function lockTimeout(error: unknown): Error {
   const timeout = new DatabaseError('canceling statement due to lock timeout', 0, 'error');
-  return Object.assign(timeout, { code: '55P03', cause: error });
-}
-
-function pidOf(client: Client): number {
-  return (client as unknown as { readonly processID: number }).processID;
-}
-
-async function raceWithTimer(work: Promise<void>, ms: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
-  });
-  await Promise.race([work, late]);
-  clearTimeout(timer);
+  return Object.assign(timeout, { code: LOCK_NOT_AVAILABLE, cause: error });
 }

@@ -64,6 +64,7 @@ async function findKnown(tx: Tx, agentIds: readonly AgentId[]): Promise<Readonly
     .select('id')
     .where('id', 'in', [...agentIds])
     .where('removed_at', 'is', null)
+    .orderBy('id')
     .execute();
   return new Set(rows.map(({ id }) => id));
 }

@@ -150,6 +150,52 @@ describe('a statement that waits for a lock', () => {
   });
 });
 
+describe('several statements that wait for one row', () => {
+  /** Asks at its moment, in a transaction that lasts. */
+  const inLine = (name: string, atMs: number): Proc =>
+    aProcess(name, async (query, proc) => {
+      await query('begin');
+      await sim.sleep(proc, atMs);
+      await query('update spillway.things set word = $1 where id = 1', [name]);
+      told.push(name);
+      await sim.sleep(proc, 300);
+      await query('commit');
+    });
+
+  test('get it in the order in which they asked', async () => {
+    holder(1_000);
+    for (const [index, name] of ['a', 'b', 'c', 'd'].entries()) inLine(name, 200 + 50 * index);
+    await pass(10_000);
+    expect(told.filter((word) => word !== 'committed')).toEqual(['a', 'b', 'c', 'd']);
+    expect(await wordOf(1)).toBe('d');
+  });
+
+  test('keep what their transactions did before, and nothing of what they were taken back from', async () => {
+    const counting = (name: string, atMs: number): Proc =>
+      aProcess(name, async (query, proc) => {
+        await query('begin');
+        await query('insert into spillway.things values ($1, $2)', [atMs, name]);
+        await sim.sleep(proc, atMs);
+        const { rows } = await query('update spillway.things set word = word || $1 where id <= 2 returning id', [name]);
+        told.push(`${name} ${rows.length}`);
+        await query('commit');
+      });
+    holder(1_000);
+    for (const [index, name] of ['a', 'b', 'c'].entries()) counting(name, 200 + 50 * index);
+    await pass(10_000);
+    expect(told.filter((word) => word !== 'committed')).toEqual(['a 2', 'b 2', 'c 2']);
+    expect([await wordOf(1), await wordOf(2)]).toEqual(['heldabc', 'twoabc']);
+    expect(await wordOf(300)).toBe('c');
+  });
+
+  test('end one by one with the lock deadline, and their transactions with them', async () => {
+    holder(60_000);
+    for (const [index, name] of ['a', 'b'].entries()) inLine(name, 200 + 50 * index);
+    await pass(20_000);
+    expect(told).toEqual(['a failed: 55P03', 'b failed: 55P03']);
+  });
+});
+
 describe('the clock of the database', () => {
   test('is the virtual one, in every statement', async () => {
     aProcess('reader', async (query, proc) => {
