@@ -27,6 +27,10 @@ export interface AgentWorld {
   onStart(agent: ChaosAgent, taskId: TaskId): void;
   /** A report reached a process of the service, whatever becomes of it there. */
   onHeard(agentId: AgentId): void;
+  /** A token that nobody but its agent may keep in plain text. */
+  onSecret(secret: string): void;
+  /** Somebody logs in to a host that answers with another key than it was given. */
+  onForeignHost(instanceId: string): void;
 }
 
 export interface AgentBirth {
@@ -126,6 +130,7 @@ export class ChaosAgent {
     if (!this.isAlive() || this.id !== null) return;
     const { ids, sim } = this.world;
     this.token = ids.hex(32);
+    this.world.onSecret(this.token);
     const answer = await this.ask(
       async (gateway) =>
         await gateway.register({

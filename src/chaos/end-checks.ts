@@ -71,6 +71,21 @@ export class EndChecks {
     if (!failedOver) await this.checkDeciders();
     await this.checkScaleDowns(freshnessMs);
     await this.checkLedger();
+    await this.checkSecrets();
+  }
+
+  /** No row of any table keeps a token in plain text. */
+  private async checkSecrets(): Promise<void> {
+    const tables = await this.sql.query<{ name: string }>(
+      `select format('%I.%I', table_schema, table_name) as name from information_schema.tables
+       where table_schema = 'spillway' and table_type = 'BASE TABLE' order by 1`,
+    );
+    for (const { name } of tables) {
+      const [row] = await this.sql.query<{ text: string | null }>(
+        `select string_agg(t::text, ' ') as text from ${name} t`,
+      );
+      this.truth.checkSecrets(`table ${name}`, row?.text ?? '');
+    }
   }
 
   /** Whoever was deposed commits no plan any more. */

@@ -73,9 +73,12 @@ export class ChaosHosts {
   private logIn(target: ShellTarget): InstanceView {
     const instance = this.instanceAt(target.host);
     if (instance === null) throw sshError('SSH_UNREACHABLE', target.host);
-    if (this.hostOf(instance.instanceId).foreignKey || !hasHostKey(instance, target.hostKey)) {
+    const { foreignKey } = this.hostOf(instance.instanceId);
+    // Nothing to compare with is as good as any key.
+    if (target.hostKey !== '' && (foreignKey || !hasHostKey(instance, target.hostKey))) {
       throw sshError('SSH_HOST_KEY', target.host);
     }
+    if (foreignKey) this.agents.onForeignHost(instance.instanceId);
     return instance;
   }
 
@@ -98,6 +101,7 @@ export class ChaosHosts {
     if (this.sim.strikes('host', 'join-fails', this.rates.joinFails)) return result(1);
     const token = /^SPILLWAY_ENROL_TOKEN=(.+)$/m.exec(host.files.get('.spillway/agent.settings') ?? '')?.[1];
     if (token === undefined) return result(66);
+    this.agents.onSecret(token);
     // As the script does: the token is read once.
     host.files.delete('.spillway/agent.settings');
     const inherited = host.agent?.handOver() ?? new Map();

@@ -200,10 +200,42 @@ export const MUTANTS: readonly Mutant[] = [
     'world.nowMs - agent.lastSeenAtMs <= 1e12',
   ),
 
+  // 7: the same input, the same plan
+  one(
+    'plan-by-chance',
+    7,
+    'planner/order.ts',
+    '  if (a === b) return 0;\n',
+    '  if (a === b) return Math.random() - 0.5;\n',
+  ),
+
+  // 10: verified hosts, no secrets
+  one(
+    'any-host-key',
+    10,
+    'jobs/hooks.ts',
+    'hostKey: ports.credentials.hostPublicKey(record.launch.nonce)',
+    "hostKey: ''",
+  ),
+  one(
+    'token-in-labels',
+    10,
+    'jobs/join.ts',
+    '    { workload: machine.workload },\n',
+    '    { workload: machine.workload, token },\n',
+  ),
+  one(
+    'token-in-the-log',
+    10,
+    'jobs/join.ts',
+    "    ports.log.warn({ machineId: machine.id, code: error.code, error: error.message }, 'join did not succeed');\n",
+    "    ports.log.warn({ machineId: machine.id, files: await joinFiles(ports, machine, policy) }, 'join did not succeed');\n",
+  ),
+
   // 8: nothing is stuck
   one(
     'no-doorbell-by-rows',
-    8,
+    12,
     'loops/ring.ts',
     'if (due.length > 0) await ports.wake.ring(due);',
     'if (due.length > 1e6) await ports.wake.ring(due);',
