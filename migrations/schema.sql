@@ -548,9 +548,11 @@ create table spillway.tasks (
   finished_at timestamp with time zone,
   exit_code integer,
   progress_base64 text,
+  interruptions integer default 0 not null,
   constraint tasks_pkey PRIMARY KEY (id),
   constraint tasks_cpu_milli_check CHECK ((cpu_milli > 0)),
   constraint tasks_id_check CHECK ((id ~ '^tk-[0-9a-z]{12}$'::text)),
+  constraint tasks_interruptions_check CHECK ((interruptions >= 0)),
   constraint tasks_memory_mib_check CHECK ((memory_mib >= 0)),
   constraint tasks_progress_base64_check CHECK ((octet_length(progress_base64) <= 4096)),
   constraint tasks_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'leased'::text, 'running'::text, 'done'::text, 'failed'::text, 'cancelled'::text])))

@@ -1,4 +1,5 @@
 import type { AgentId, TaskId } from '../model/ids.ts';
+import { FENCE_SHARE } from '../model/task.ts';
 import type {
   AgentGateway,
   AgentOrders,
@@ -25,6 +26,10 @@ export interface AgentWorld {
   onStart(agent: ChaosAgent, taskId: TaskId): void;
   /** A report reached a process of the service, whatever becomes of it there. */
   onHeard(agentId: AgentId): void;
+  /** A token that nobody but its agent may keep in plain text. */
+  onSecret(secret: string): void;
+  /** Somebody logs in to a host that answers with another key than it was given. */
+  onForeignHost(instanceId: string): void;
 }
 
 interface EndedTask {
@@ -108,6 +113,7 @@ export class ChaosAgent {
     if (!this.isAlive() || this.id !== null) return;
     const { ids, sim } = this.world;
     this.token = ids.hex(32);
+    this.world.onSecret(this.token);
     const answer = await this.ask(
       async (gateway) =>
         await gateway.register({
@@ -143,6 +149,7 @@ export class ChaosAgent {
     this.endDue();
     this.seq += 1;
     const said = this.render();
+    const sentMs = this.world.sim.nowMs;
     const answer = await this.ask(async (gateway) => {
       // As the API does: whose token is it?
       const known = await gateway.authenticate(sha256(this.token));
@@ -153,7 +160,7 @@ export class ChaosAgent {
     this.asking = false;
     if (!this.isAlive() || answer === NO_ANSWER || said.bootId !== this.bootId) return;
     if (answer.kind !== 'accepted') return this.stop();
-    this.lastAcceptedMs = this.world.sim.nowMs;
+    this.lastAcceptedMs = sentMs;
     this.timing = answer.orders.timing;
     this.fence();
     this.obey(answer.orders, said);
@@ -225,7 +232,7 @@ export class ChaosAgent {
   private fence(): void {
     const { sim } = this.world;
     const acceptedMs = this.lastAcceptedMs;
-    sim.at(acceptedMs + (this.timing.leaseS * 2000) / 3 - sim.nowMs, () => {
+    sim.at(acceptedMs + this.timing.leaseS * 1000 * FENCE_SHARE - sim.nowMs, () => {
       if (!this.isAlive() || this.lastAcceptedMs !== acceptedMs) return;
       this.endDue();
       this.running.clear();

@@ -134,9 +134,21 @@ export class ChaosServer {
     );
     await client.query(`create function spillway.chaos_fail(state text) returns void language plpgsql as
       $$ begin raise exception 'injected' using errcode = state; end $$`);
+    await client.query(WATCH_DECIDERS);
     await client.end();
   }
 }
+
+/** At the very moment of a commit, whose lease it is: a plan of another epoch is noted for the checker `one-decider`. */
+const WATCH_DECIDERS = `
+  create table spillway.chaos_late_plans (plan_id text, epoch integer, newest integer);
+  create function spillway.chaos_watch_decider() returns trigger language plpgsql volatile as $$ begin
+    insert into spillway.chaos_late_plans
+      select new.id, new.epoch, l.epoch from spillway.leases l where l.name = 'leader' and l.epoch <> new.epoch;
+    return null;
+  end $$;
+  create constraint trigger chaos_watch_decider after insert on spillway.plans
+    deferrable initially deferred for each row execute function spillway.chaos_watch_decider()`;
 
 /** Shadows what Postgres says of the server. */
 const DISGUISE = 'spillway_chaos';

@@ -71,22 +71,31 @@ export class EndChecks {
     if (!failedOver) await this.checkDeciders();
     await this.checkScaleDowns(freshnessMs);
     await this.checkLedger();
+    await this.checkSecrets();
   }
 
-  /** Whoever decided under an older epoch decided before the newer one began to. */
-  private async checkDeciders(): Promise<void> {
-    const [late] = await this.sql.query<{ id: string; epoch: number; newest: number }>(
-      `select id, epoch, newest from (
-         select id, epoch, decided_at, max(epoch) over (order by decided_at, epoch rows unbounded preceding) as newest
-         from spillway.plans) as p
-       where epoch < newest order by decided_at limit 1`,
+  /** No row of any table keeps a token in plain text. */
+  private async checkSecrets(): Promise<void> {
+    const tables = await this.sql.query<{ name: string }>(
+      `select format('%I.%I', table_schema, table_name) as name from information_schema.tables
+       where table_schema = 'spillway' and table_type = 'BASE TABLE' order by 1`,
     );
-    if (late !== undefined) {
-      throw new Violation(
-        'one-decider',
-        `plan ${late.id} of epoch ${late.epoch} was committed after epoch ${late.newest} began`,
+    for (const { name } of tables) {
+      const [row] = await this.sql.query<{ text: string | null }>(
+        `select string_agg(t::text, ' ') as text from ${name} t`,
       );
+      this.truth.checkSecrets(`table ${name}`, row?.text ?? '');
     }
+  }
+
+  /** Whoever was deposed commits no plan any more. */
+  private async checkDeciders(): Promise<void> {
+    const [late] = await this.sql.query<{ plan_id: string; epoch: number; newest: number }>(
+      'select plan_id, epoch, newest from spillway.chaos_late_plans order by plan_id limit 1',
+    );
+    if (late === undefined) return;
+    const what = `plan ${late.plan_id} of epoch ${late.epoch} was committed`;
+    throw new Violation('one-decider', `${what} when epoch ${late.newest} had begun`);
   }
 
   /** Nobody is let go of whom nothing was heard lately. */

@@ -83,9 +83,12 @@ export class ChaosHosts {
   private logIn(target: ShellTarget): InstanceView {
     const instance = instanceAt(this.regions, target.host);
     if (instance === null) throw sshError('SSH_UNREACHABLE', target.host);
-    if (this.hostOf(instance.instanceId).foreignKey || !hasHostKey(instance, target.hostKey)) {
+    const { foreignKey } = this.hostOf(instance.instanceId);
+    // Nothing to compare with is as good as any key.
+    if (target.hostKey !== '' && (foreignKey || !hasHostKey(instance, target.hostKey))) {
       throw sshError('SSH_HOST_KEY', target.host);
     }
+    if (foreignKey) this.agents.onForeignHost(instance.instanceId);
     return instance;
   }
 
@@ -108,6 +111,7 @@ export class ChaosHosts {
     if (this.sim.strikes('host', 'join-fails', this.rates.joinFails)) return commandResult(1);
     const token = takeEnrolment(host.files);
     if (token === null) return commandResult(66);
+    this.agents.onSecret(token);
     const inherited = host.agent?.handOver() ?? new Map();
     host.agent = null;
     if (this.sim.strikes('host', 'agent-mute', this.rates.agentMute)) return commandResult(0);

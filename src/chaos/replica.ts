@@ -41,6 +41,8 @@ export interface Datacenter {
   readonly policies: ServiceOutside['policies'];
   /** EC2 as seen with a clock; the process adds its own travels and troubles. */
   cloud(clock: Clock): Cloud;
+  /** A line of a process's log. */
+  onLog(line: string): void;
   /** Orders of these agents changed: whoever waits at a process of ours is told. */
   nudge(agentIds: ReadonlySet<AgentId>): void;
 }
@@ -175,12 +177,13 @@ export class Replica implements Endpoint {
 
   /** A bug that the product only logs is found here all the same. */
   private log(): Log {
-    const ignore = (): void => undefined;
+    const note = (facts: Readonly<Record<string, unknown>>): void => this.world.onLog(JSON.stringify(facts));
     return {
-      debug: ignore,
-      info: ignore,
-      warn: ignore,
+      debug: note,
+      info: note,
+      warn: note,
       error: (facts, message) => {
+        note(facts);
         const { stack } = facts;
         if (typeof stack !== 'string' || stack.includes(InjectedThrow.name)) return;
         this.world.sim.fail(new Error(`${this.proc.name}: ${message}: ${stack}`));

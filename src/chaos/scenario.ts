@@ -56,6 +56,7 @@ export const WORLD_FAULTS = [
   'foreign-instance',
   'policy-removed',
   'process-killed',
+  'trap',
 ] as const;
 export const FAULT_KINDS: readonly string[] = [...CALL_FAULTS, ...WORLD_FAULTS];
 

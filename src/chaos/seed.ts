@@ -114,6 +114,8 @@ class SeedRun {
       network,
       onStart: (agent, taskId) => this.guarding(() => this.truth.noteStart(agent, taskId)),
       onHeard: (agentId) => this.truth.noteHeard(agentId, sim.nowMs),
+      onSecret: (secret) => this.truth.noteSecret(secret),
+      onForeignHost: (instanceId) => this.guarding(() => this.truth.noteForeignHost(instanceId)),
     };
     this.hosts = new ChaosHosts(sim, { regions: [this.region], agents: this.agents, rates: CALL_RATES.host });
     const credentials = {
@@ -146,6 +148,7 @@ class SeedRun {
               byWorkload: () => new Map(this.policies.map(({ policy }) => [policy.name, policy])),
             },
             cloud: (clock) => this.cloud(clock),
+            onLog: (line) => this.guarding(() => this.truth.checkSecrets('a line of the log', line)),
             nudge: (agentIds) => this.nudge(agentIds),
           },
           `P${index}`,

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { Agenda } from './agenda.ts';
 import { Chance } from './chance.ts';
+import { Traps } from './traps.ts';
 import { runInside, runOutside } from './tripwire.ts';
 
 /** A simulated process. Whatever it started in an earlier incarnation is dead: nothing of it ever goes on. */
@@ -97,6 +98,7 @@ export class Sim {
   nowMs: number;
   /** Effects that were carried out. */
   effects = 0;
+  private readonly traps = new Traps();
   private readonly agenda = new Agenda();
   private readonly trace = createHash('sha256');
   private readonly mains = new Map<Proc, () => void>();
@@ -148,6 +150,23 @@ export class Sim {
       if (value < sum) return this.decide(`${id}:${kind}`, kind, true) ? kind : null;
     }
     return null;
+  }
+
+  /**
+   * The next call at some place seen so far fails in some way: places in the code are chosen, not calls, so that what is seldom
+   * done is hit exactly there as often as what is always done.
+   */
+  setTrap(): void {
+    this.traps.set(this.chance);
+  }
+
+  /** The fault that waits here, if one does. */
+  private spring(site: string, rates: FaultRates): string | null {
+    const kind = this.traps.spring(site, rates);
+    if (kind === null || !this.isStormy() || this.options.without.has(kind)) return null;
+    this.faultsByKind.set(kind, (this.faultsByKind.get(kind) ?? 0) + 1);
+    this.note(`trapped ${site} ${kind}`);
+    return kind;
   }
 
   private decide(id: string, kind: string, wanted: boolean): boolean {
@@ -246,7 +265,7 @@ export class Sim {
   async call<T>(proc: Proc, spec: CallSpec<T>): Promise<T> {
     const { incarnation } = proc;
     const site = `${proc.name}:${spec.site}`;
-    const fault = this.strikesOneOf(site, spec.rates);
+    const fault = this.spring(site, spec.rates) ?? this.strikesOneOf(site, spec.rates);
     const travelMs = (this.chance.roll(`${site}~`).value * spec.latencyMs) / 2;
     if (fault === 'throw') {
       this.at(DYING_MS, () => proc.incarnation === incarnation && this.crash(proc));

@@ -24,6 +24,9 @@ export class SimPool implements PostgresPool {
   private readonly sql: SqlWorld;
   private readonly settings: PoolOptions;
   private readonly idle: Session[] = [];
+  /** Names of the statement sent last, and of the first one in the open transaction of each session. */
+  private last = '';
+  private readonly firsts = new WeakMap<Session, string>();
   private open = 0;
   private queue: ((session: Session) => void)[] = [];
 
@@ -97,12 +100,25 @@ export class SimPool implements PostgresPool {
     this.openFor(next);
   }
 
+  /** Each statement is a place of its own; a transaction begins after something, and ends what it began with. */
+  private placeOf(session: Session, text: string): string {
+    const edge = EDGE.exec(text)?.groups?.['edge'];
+    if (edge === undefined) {
+      this.last = nameText(text);
+      if (this.firsts.get(session) === '') this.firsts.set(session, this.last);
+      return `sql.${this.last}`;
+    }
+    if (edge.toLowerCase() === 'commit') return `sql.commit.${this.firsts.get(session) ?? ''}`;
+    this.firsts.set(session, '');
+    return `sql.begin.${this.last}`;
+  }
+
   private async query(session: Session, text: string, values: readonly unknown[]): Promise<Rows> {
     const isEnd = /^(?:commit|rollback)\b/i.test(text);
     const isWithin = session.inTransaction && !isEnd;
+    const site = this.placeOf(session, text);
     return await this.sim.call<Rows>(this.settings.proc, {
-      // Each statement is a place of its own.
-      site: `sql.${nameText(text)}`,
+      site,
       rates: isWithin ? this.settings.rates : withoutRerun(this.settings.rates),
       latencyMs: SQL_LATENCY_MS,
       diesWithProcess: true,
@@ -119,6 +135,9 @@ export class SimPool implements PostgresPool {
     });
   }
 }
+
+/** One text for all transactions, so it takes its neighbour's name as well. */
+const EDGE = /^(?<edge>begin|start transaction|commit)\b/i;
 
 function withoutRerun(rates: FaultRates): FaultRates {
   return Object.fromEntries(Object.entries(rates).filter(([kind]) => RERUN_STATES[kind] === undefined));

@@ -269,7 +269,7 @@ export class SqlWorld {
     }
     if (entry.answer === null) return false;
     this.waiting = this.waiting.filter((one) => one !== entry);
-    this.track(entry.session, '', entry.answer);
+    this.track(entry.session, entry.text, entry.answer);
     entry.deliver(
       entry.cancelled && !entry.answer.ok ? { ok: false, error: lockTimeout(entry.answer.error) } : entry.answer,
     );

@@ -46,9 +46,10 @@ const STORMS: Readonly<Record<string, number>> = {
   'foreign-instance': 0.005,
   'policy-removed': 0.003,
   'process-killed': 0.03,
+  trap: 0.3,
 };
 
-/** One code of every class, those that EC2 answers launches with. */
+/** Codes of every class that EC2 answers launches with; what a token came to before, the region says by itself. */
 const LAUNCH_ERRORS: readonly [Ec2ErrorCode, ...Ec2ErrorCode[]] = [
   'InsufficientInstanceCapacity',
   'InsufficientFreeAddressesInSubnet',
@@ -61,7 +62,6 @@ const LAUNCH_ERRORS: readonly [Ec2ErrorCode, ...Ec2ErrorCode[]] = [
   'InternalError',
   'ServiceUnavailable',
   'Unavailable',
-  'IdempotentInstanceTerminated',
   'RequestExpired',
 ];
 const ANY_ERRORS: readonly [Ec2ErrorCode, ...Ec2ErrorCode[]] = [
@@ -108,9 +108,13 @@ const STRIKE: Readonly<Record<string, (world: StormWorld) => void | Promise<void
   'ec2-error': ({ sim, region }) => {
     const action = sim.chance.pick('storm:action', ACTIONS);
     const codes = action === 'RunInstances' ? LAUNCH_ERRORS : ANY_ERRORS;
+    // The worst order: the first call has its effect and nobody hears of it, and whoever asks again is refused.
+    const isHeard = sim.chance.roll('storm:heard').value < 0.5;
+    if (!isHeard) region.faults.loseReply(action, 1);
     region.faults.failNext(action, {
       code: sim.chance.pick('storm:code', codes),
       times: sim.chance.integer('storm:times', 1, 4),
+      after: isHeard ? 0 : 1,
     });
   },
   'no-capacity': ({ sim, region }) => {
@@ -167,6 +171,7 @@ const STRIKE: Readonly<Record<string, (world: StormWorld) => void | Promise<void
     for (const { InstanceId } of Instances) if (InstanceId !== undefined) addForeign(InstanceId);
   },
   'policy-removed': (world) => world.removePolicy(world.sim.chance.integer('storm:policy', 2, 20) * MINUTE_MS),
+  trap: ({ sim }) => sim.setTrap(),
   'process-killed': (world) => {
     const replica = pickReplica(world);
     if (replica !== undefined) world.sim.crash(replica.proc);

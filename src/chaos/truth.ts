@@ -36,6 +36,7 @@ export class Truth {
   private readonly countByNonce = new Map<string, number>();
   private readonly foreign = new Set<string>();
   private readonly heard = new Map<string, number[]>();
+  private readonly secrets = new Set<string>();
   private seenEvents = 0;
   /** Requests to terminate, by instance. */
   readonly terminated = new Set<string>();
@@ -94,6 +95,20 @@ export class Truth {
     if (twin !== undefined) {
       throw new Violation('task-twice', `${taskId} starts on ${agent.name} while it runs on ${twin.name}`);
     }
+  }
+
+  noteSecret(secret: string): void {
+    this.secrets.add(secret);
+  }
+
+  checkSecrets(where: string, text: string): void {
+    for (const secret of this.secrets) {
+      if (text.includes(secret)) throw new Violation('secret', `${where} shows a token: ${text.slice(0, 300)}`);
+    }
+  }
+
+  noteForeignHost(instanceId: string): void {
+    throw new Violation('host-key', `somebody logged in to ${instanceId}, which has another key than it was given`);
   }
 
   /** Cheap unless something happened in the region. */

@@ -1,5 +1,6 @@
 import type { AgentId, MachineId } from '../model/ids.ts';
 import { AppError } from '../model/errors.ts';
+import { orderLeaseMsMin } from '../model/task.ts';
 import { SECOND_MS } from '../model/time.ts';
 import type { AgentGateway, AgentOrders, AgentReport, HeartbeatOutcome } from '../ports/agent-gateway.ts';
 import type { HeldTask, ReportResult } from '../ports/tasks.ts';
@@ -82,12 +83,13 @@ function ordersOf(
   said: AgentReport,
   result: Pick<ReportResult, 'cordoned' | 'cordonGeneration' | 'leave' | 'held' | 'ended' | 'foreign'>,
 ): AgentOrders {
+  const leaseMsMin = orderLeaseMsMin(ports.timing.leaseS * SECOND_MS);
   const known = new Set(said.tasks.map(({ taskId, attempt }) => `${taskId}/${attempt}`));
   return {
     timing: ports.timing,
     cordon: { cordoned: result.cordoned, generation: result.cordonGeneration },
     run: result.held
-      .filter((task) => !known.has(`${task.id}/${task.attempt}`))
+      .filter((task) => !known.has(`${task.id}/${task.attempt}`) && task.leaseLeftMs >= leaseMsMin)
       .map((task) => ({
         taskId: task.id,
         attempt: task.attempt,

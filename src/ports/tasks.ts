@@ -32,6 +32,8 @@ export interface HeldTask {
   readonly command: readonly string[];
   readonly progressBase64: string | null;
   readonly leaseToken: string;
+  /** When the row was read. */
+  readonly leaseLeftMs: number;
 }
 
 /** One submission: equal tasks in the order of their ids. */

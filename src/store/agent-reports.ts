@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 
 import type { AgentId, MachineId, TaskId } from '../model/ids.ts';
+import { orderLeaseMsMin } from '../model/task.ts';
 import type { AgentReport, ReportedTask } from '../ports/agent-gateway.ts';
 import type { HeldTask, ReportOf, ReportResult } from '../ports/tasks.ts';
 import type { Tx } from './database.ts';
@@ -45,7 +46,7 @@ export async function writeReports(
   const results = reports.map(({ agentId, report }) => {
     const agent = accepted.get(agentId);
     if (agent === undefined) return refusedResult(agentId, known.has(agentId) ? 'superseded' : 'unknown-agent');
-    return settleReport({ agentId, report }, agent, heldByAgent.get(agentId) ?? [], writes);
+    return settleReport({ agentId, report }, agent, { held: heldByAgent.get(agentId) ?? [], leaseMs }, writes);
   });
   await insertSamples(
     tx,
@@ -138,13 +139,15 @@ async function readHeld(tx: Tx, agentIds: readonly AgentId[]): Promise<ReadonlyM
 function settleReport(
   { agentId, report }: ReportOf,
   agent: AcceptedAgent,
-  held: readonly HeldTask[],
+  { held, leaseMs }: { readonly held: readonly HeldTask[]; readonly leaseMs: number },
   writes: TaskWrites,
 ): ReportResult {
   const said = new Map(report.tasks.map((task) => [`${task.taskId}/${task.attempt}`, task]));
-  const fate = Map.groupBy(held, (task) =>
-    settleTask(task, said.get(`${task.id}/${task.attempt}`), refusesWork(report, agent), writes),
-  );
+  const fate = Map.groupBy(held, (task) => {
+    // Too late to be ordered again: it was ordered before and not started.
+    const startsNothing = refusesWork(report, agent) || task.leaseLeftMs < orderLeaseMsMin(leaseMs);
+    return settleTask(task, said.get(`${task.id}/${task.attempt}`), startsNothing, writes);
+  });
   for (const task of held) said.delete(`${task.id}/${task.attempt}`);
   const lost = fate.get('lost') ?? [];
   const ended = (fate.get('ended') ?? []).map((task) => ({ taskId: task.id, attempt: task.attempt, lease: task }));
@@ -195,7 +198,7 @@ function settleTask(
     writes.lost.push(task.id);
     return 'lost';
   }
-  // Not started yet. Its lease is not renewed: an agent that cannot start it in that time does not keep it.
+  // Not started yet. Its lease is not renewed: an agent that does not start it in good time does not keep it.
   return 'waiting';
 }
 

@@ -309,6 +309,7 @@ export interface TasksTable {
   finished_at: Timestamp | null;
   exit_code: number | null;
   progress_base64: string | null;
+  interruptions: Generated<number>;
 }
 
 /** All tables, for `new Kysely<Database>(...).withSchema('spillway')`. */

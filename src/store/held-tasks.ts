@@ -1,4 +1,4 @@
-import type { Selectable, SelectQueryBuilder } from 'kysely';
+import { sql, type Selectable, type SelectQueryBuilder } from 'kysely';
 
 import type { AgentId, TaskId } from '../model/ids.ts';
 import type { HeldTask } from '../ports/tasks.ts';
@@ -16,7 +16,7 @@ type HeldColumn =
   | 'progress_base64'
   | 'lease_token'
   | 'agent_id';
-type HeldRow = Pick<Selectable<Database['tasks']>, HeldColumn>;
+type HeldRow = Pick<Selectable<Database['tasks']>, HeldColumn> & { readonly lease_left_ms: number };
 
 /** The tasks that agents hold, by id so that all writers lock them in one order. */
 export function selectHeld(db: Db, agentIds: readonly AgentId[]): SelectQueryBuilder<Database, 'tasks', HeldRow> {
@@ -24,6 +24,7 @@ export function selectHeld(db: Db, agentIds: readonly AgentId[]): SelectQueryBui
     .selectFrom('tasks')
     .select(['id', 'workload', 'attempt', 'state', 'cpu_milli', 'memory_mib', 'command'])
     .select(['progress_base64', 'lease_token', 'agent_id'])
+    .select(sql<number>`(extract(epoch from lease_expires_at - spillway.now()) * 1000)::float8`.as('lease_left_ms'))
     .where('agent_id', 'in', [...agentIds])
     .where('state', 'in', ['leased', 'running'])
     .orderBy('id');
@@ -40,5 +41,6 @@ export function toHeld(row: HeldRow): HeldTask & { readonly agentId: AgentId } {
     command: row.command as readonly string[],
     progressBase64: row.progress_base64,
     leaseToken: row.lease_token ?? '',
+    leaseLeftMs: row.lease_left_ms,
   };
 }

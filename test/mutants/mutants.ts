@@ -12,10 +12,12 @@ export interface Edit {
   readonly replace: string;
 }
 
+const edit = (file: string, find: string, replace: string): Edit => ({ file: `src/${file}`, find, replace });
+
 const one = (name: string, invariant: number, file: string, find: string, replace: string): Mutant => ({
   name,
   invariant,
-  edits: [{ file: `src/${file}`, find, replace }],
+  edits: [edit(file, find, replace)],
 });
 
 export const MUTANTS: readonly Mutant[] = [
@@ -29,13 +31,6 @@ export const MUTANTS: readonly Mutant[] = [
     'leases.holder = ${holder} or leases.expires_at <= ${dbNow()}',
     'leases.holder <> ${holder} or true',
   ),
-  one(
-    'takeover-keeps-epoch',
-    6,
-    'store/leadership.ts',
-    'then leases.epoch else leases.epoch + 1 end',
-    'then leases.epoch else leases.epoch end',
-  ),
 
   // 1 and 5: one intent, its count, its money
   one(
@@ -48,40 +43,69 @@ export const MUTANTS: readonly Mutant[] = [
 
   one('unsettled-calls-forgotten', 1, 'store/launch-rows.ts', '  return unsettled;\n', '  return unsettled * 0;\n'),
   one(
-    'unknown-is-refused',
-    1,
-    'jobs/launch.ts',
-    "    case 'unknown':\n",
-    "    case 'unknown':\n      return await react(ports, launch, { ...outcome, kind: 'refused', errorClass: 'capacity' });\n    case 'unknown' as never:\n",
-  ),
-  one(
     'twins-begin-any-attempt',
     1,
     'store/launches.ts',
     'launch.attempt !== attempt) return null',
     'launch.attempt < 0) return null',
   ),
+
   one(
-    'money-not-checked-at-commit',
+    'unknown-is-refused',
+    1,
+    'jobs/launch.ts',
+    '  await ports.launches.finishCall(callId, outcome);\n',
+    "  if (outcome.kind === 'unknown') Object.assign(outcome, { kind: 'refused', errorClass: 'capacity' });\n  await ports.launches.finishCall(callId, outcome);\n",
+  ),
+  one(
+    'deadline-forgets-calls',
     5,
-    'store/planning.ts',
-    '    if (broken !== null) return `${workload}: ${broken}`;\n',
+    'store/launches.ts',
+    "  if (state === 'expired' && (forgotten || (await mayHaveInstances(tx, id, launch.attempt)))) return false;\n",
     '',
   ),
-  one(
-    'limits-forgotten-everywhere',
-    5,
-    'store/launch-room.ts',
-    'if (sums.machines > machinesMax)',
-    'if (sums.machines > machinesMax + 100)',
-  ),
-  one(
-    'terminating-costs-nothing',
-    5,
-    'store/launch-room.ts',
-    "    .where('state', '<>', 'terminated')\n    .$if(",
-    "    .where('state', 'not in', ['terminated', 'terminating', 'leaving'])\n    .$if(",
-  ),
+  {
+    name: 'leaving-machines-cost-nothing',
+    invariant: 5,
+    edits: [
+      edit(
+        'store/launch-room.ts',
+        "    .where('state', '<>', 'terminated')\n",
+        "    .where('state', 'in', ['requested', 'launching', 'booting', 'joining', 'ready'])\n",
+      ),
+      edit(
+        'planner/draft.ts',
+        'limits.max - fleet.machines.length - launched',
+        'limits.max - fleet.machines.filter(({ state }) => STAYING_STATES.includes(state)).length - launched',
+      ),
+      edit(
+        'planner/draft.ts',
+        '    ...fleet.machines.map(({ priceUsdPerHour }) => priceUsdPerHour),',
+        '    ...fleet.machines.filter(({ state }) => STAYING_STATES.includes(state)).map(({ priceUsdPerHour }) => priceUsdPerHour),',
+      ),
+    ],
+  },
+  {
+    name: 'starting-machines-cost-nothing',
+    invariant: 5,
+    edits: [
+      edit(
+        'store/launch-room.ts',
+        "    .where('state', '<>', 'terminated')\n",
+        "    .where('instance_id', 'is not', null)\n    .where('state', '<>', 'terminated')\n",
+      ),
+      edit(
+        'planner/draft.ts',
+        'limits.max - fleet.machines.length - launched',
+        'limits.max - fleet.machines.filter(({ agentId }) => agentId !== null).length - launched',
+      ),
+      edit(
+        'planner/draft.ts',
+        '    ...fleet.machines.map(({ priceUsdPerHour }) => priceUsdPerHour),',
+        '    ...fleet.machines.filter(({ agentId }) => agentId !== null).map(({ priceUsdPerHour }) => priceUsdPerHour),',
+      ),
+    ],
+  },
 
   // 2: no orphans, nothing foreign
   one(
@@ -159,6 +183,14 @@ export const MUTANTS: readonly Mutant[] = [
     "and lease_expires_at <= spillway.now() - interval '20 years'",
   ),
 
+  one(
+    'ordered-with-any-lease',
+    11,
+    'model/task.ts',
+    'return leaseMs * FENCE_SHARE + Math.min(KILL_GRACE_MS, leaseMs / 6);',
+    'return leaseMs * -1;',
+  ),
+
   // 4: unknown is hold
   one(
     'stale-is-fresh',
@@ -168,10 +200,42 @@ export const MUTANTS: readonly Mutant[] = [
     'world.nowMs - agent.lastSeenAtMs <= 1e12',
   ),
 
+  // 7: the same input, the same plan
+  one(
+    'plan-by-chance',
+    7,
+    'planner/order.ts',
+    '  if (a === b) return 0;\n',
+    '  if (a === b) return Math.random() - 0.5;\n',
+  ),
+
+  // 10: verified hosts, no secrets
+  one(
+    'any-host-key',
+    10,
+    'jobs/hooks.ts',
+    'hostKey: ports.credentials.hostPublicKey(record.launch.nonce)',
+    "hostKey: ''",
+  ),
+  one(
+    'token-in-labels',
+    10,
+    'jobs/join.ts',
+    '    { workload: machine.workload },\n',
+    '    { workload: machine.workload, token },\n',
+  ),
+  one(
+    'token-in-the-log',
+    10,
+    'jobs/join.ts',
+    "    ports.log.warn({ machineId: machine.id, code: error.code, error: error.message }, 'join did not succeed');\n",
+    "    ports.log.warn({ machineId: machine.id, files: await joinFiles(ports, machine, policy) }, 'join did not succeed');\n",
+  ),
+
   // 8: nothing is stuck
   one(
     'no-doorbell-by-rows',
-    8,
+    12,
     'loops/ring.ts',
     'if (due.length > 0) await ports.wake.ring(due);',
     'if (due.length > 1e6) await ports.wake.ring(due);',

@@ -1,7 +1,7 @@
 /**
- * `npm run mutants [-- NAME...]`: plants each bug of `mutants.ts` in a copy of the source and lets the simulation look for it on the seed
- * that noticed it (`killed.json`). A mutant that is not noticed any more, or does not fit the source any more, fails the run; one that has no
- * seed yet is named. `--search [--seeds N]` looks for seeds from 1 to N (default 60), for those without one or those named.
+ * `npm run mutants [-- NAME...] [--seeds N] [--record]`: plants each bug of `mutants.ts` in a copy of the source and lets the simulation
+ * look for it: first on the seed that noticed it last (`killed.json`), then on seeds 1 to N (default 60). A mutant that nobody
+ * notices, or that does not fit the source any more, fails the run. `--record` writes the seeds down. Progress is told on stderr.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -17,39 +17,37 @@ const KILLED_FILE = new URL('./killed.json', import.meta.url);
 const TASKSET = '/usr/bin/taskset';
 const HOURS = 3;
 /** A search of sixty seeds; far beyond it something hangs. */
-const SEARCH_MS_MAX = 30 * 60_000;
+const SEARCH_MS_MAX = 60 * 60_000;
 
 interface Kill {
   readonly seed: number;
   readonly rule: string;
 }
 
-type Kills = Readonly<Record<string, Kill>>;
-
 const words = process.argv.slice(2);
 const seedsMax = words.includes('--seeds') ? Number(words[words.indexOf('--seeds') + 1]) : 60;
 const named = words.filter((word) => MUTANTS.some(({ name }) => name === word));
-const searching = words.includes('--search');
-const known = JSON.parse(await readFile(KILLED_FILE, 'utf8')) as Kills;
-const wanted = MUTANTS.filter(({ name }) => named.length === 0 || named.includes(name));
-const chosen = wanted.filter(({ name }) => (searching && named.length > 0) || name in known !== searching);
-const kills = new Map<string, Kill>();
+const recording = words.includes('--record');
+const known: Record<string, Kill> = JSON.parse(await readFile(KILLED_FILE, 'utf8')) as Record<string, Kill>;
+const chosen = MUTANTS.filter(({ name }) => named.length === 0 || named.includes(name));
 const survivors: string[] = [];
 const queue = [...chosen];
 await Promise.all(Array.from({ length: availableParallelism() }, async (_unused, core) => await work(core)));
-process.stdout.write(`${kills.size} of ${chosen.length} mutants killed\n`);
+process.stdout.write(`${chosen.length - survivors.length} of ${chosen.length} mutants killed\n`);
 for (const name of survivors) process.stdout.write(`SURVIVED ${name}\n`);
-for (const { name } of wanted) if (!searching && !(name in known)) process.stdout.write(`no seed yet: ${name}\n`);
 process.exitCode = survivors.length === 0 ? 0 : 1;
 
 async function work(core: number): Promise<void> {
   for (let mutant = queue.shift(); mutant !== undefined; mutant = queue.shift()) {
+    const startedMs = performance.now();
+    const last = known[mutant.name];
     const kill = await hunt(mutant, core);
+    const tookS = Math.round((performance.now() - startedMs) / 1000);
     if (kill === null) survivors.push(mutant.name);
-    else kills.set(mutant.name, kill);
-    if (searching) await remember();
-    const told = kill === null ? 'SURVIVED' : `killed at seed ${kill.seed} by ${kill.rule}`;
-    process.stdout.write(`${mutant.name} (invariant ${mutant.invariant}): ${told}\n`);
+    else if (recording) await remember(mutant, kill);
+    const moved = last !== undefined && kill !== null && last.seed !== kill.seed ? `, no longer at ${last.seed}` : '';
+    const told = kill === null ? 'SURVIVED' : `killed at seed ${kill.seed} by ${kill.rule}${moved}`;
+    process.stderr.write(`${mutant.name} (promise ${mutant.invariant}): ${told}, ${tookS} s\n`);
   }
 }
 
@@ -62,7 +60,8 @@ async function hunt(mutant: Mutant, core: number): Promise<Kill | null> {
     await symlink(join(ROOT, 'node_modules'), join(copy, 'node_modules'));
     for (const edit of mutant.edits) await plant(copy, mutant, edit);
     const last = known[mutant.name];
-    return await runSeeds(copy, searching || last === undefined ? `1..${seedsMax}` : `${last.seed}`, core);
+    const again = last === undefined ? null : await runSeeds(copy, `${last.seed}`, core);
+    return again ?? (await runSeeds(copy, `1..${seedsMax}`, core));
   } finally {
     await rm(copy, { recursive: true, force: true });
   }
@@ -77,10 +76,10 @@ async function plant(copy: string, { name }: Mutant, edit: Mutant['edits'][numbe
   await writeFile(file, parts.join(edit.replace));
 }
 
-/** The first kill among these seeds; null when all of them pass. @throws Error when the simulation breaks */
+/** The first kill among these seeds; null when all of them pass. @throws Error when the simulation could not run */
 async function runSeeds(copy: string, seeds: string, core: number): Promise<Kill | null> {
-  const words = ['simulate', 'chaos', '--seeds', seeds, '--hours', String(HOURS), '--shards', '1'];
-  const command = [join(copy, 'src/cli.ts'), ...words, '--fail-fast', '--no-shrink', '-q', '-o', 'json'];
+  const told = ['simulate', 'chaos', '--seeds', seeds, '--hours', String(HOURS), '--shards', '1'];
+  const command = [join(copy, 'src/cli.ts'), ...told, '--fail-fast', '--no-shrink', '-o', 'json'];
   // Each worker keeps to a core of its own, where there is a way to say so.
   const pinned = existsSync(TASKSET);
   const child = spawn(
@@ -88,33 +87,29 @@ async function runSeeds(copy: string, seeds: string, core: number): Promise<Kill
     pinned ? ['-c', String(core), process.execPath, ...command] : command,
     { cwd: copy, stdio: ['ignore', 'pipe', 'pipe'], timeout: SEARCH_MS_MAX },
   );
-  const [out, told, [exitCode]] = await Promise.all([
-    child.stdout.toArray(),
-    child.stderr.toArray(),
+  const [out, said, [exitCode]] = await Promise.all([
+    child.stdout.toArray() as Promise<Buffer[]>,
+    child.stderr.toArray() as Promise<Buffer[]>,
     once(child, 'exit') as Promise<[number | null]>,
   ]);
   if (exitCode === 0) return null;
-  const line =
-    Buffer.concat(out as Buffer[])
-      .toString()
-      .trim()
-      .split('\n')
-      .at(-1) ?? '';
-  // A planted bug may also make the product or its SQL throw where nothing may be thrown: that is a kill as well.
-  if (line === '')
-    return { seed: Number(seeds.split('..')[0]), rule: firstLine(Buffer.concat(told as Buffer[]).toString()) };
+  const line = Buffer.concat(out).toString().trim().split('\n').at(-1) ?? '';
+  if (line === '') return readBroken(Buffer.concat(said).toString());
   const { failures } = JSON.parse(line) as { readonly failures: readonly Kill[] };
   const [first] = failures;
   if (first === undefined) throw new Error(`the simulation ended with ${exitCode} and without a failure`);
   return { seed: first.seed, rule: first.rule };
 }
 
-function firstLine(text: string): string {
-  return /broke the simulation: (?:Error: )?([^\n]{0,80})/.exec(text)?.[1] ?? text.slice(0, 80);
+/** A planted bug may also make the product or its SQL throw where nothing may be thrown: that is a kill as well. */
+function readBroken(said: string): Kill {
+  const broken = /seed (?<seed>\d+) broke the simulation: (?:Error: )?(?<what>[^\\\n]{0,80})/.exec(said)?.groups;
+  if (broken === undefined) throw new Error(`the simulation could not run: ${said.slice(0, 400)}`);
+  return { seed: Number(broken['seed']), rule: `throws: ${broken['what']}` };
 }
 
-async function remember(): Promise<void> {
-  const all = { ...known, ...Object.fromEntries(kills) };
-  const sorted = Object.fromEntries(Object.entries(all).sort(([a], [b]) => (a < b ? -1 : 1)));
+async function remember({ name }: Mutant, { seed, rule }: Kill): Promise<void> {
+  known[name] = { seed, rule };
+  const sorted = Object.fromEntries(Object.entries(known).sort(([a], [b]) => (a < b ? -1 : 1)));
   await writeFile(KILLED_FILE, `${JSON.stringify(sorted, null, 2)}\n`);
 }

@@ -139,12 +139,27 @@ describe('what a report says of tasks', () => {
   test('not started yet: it stays the agent’s own, but its lease is not renewed', async ({ db }) => {
     await stopClock(db);
     const agentId = await anAgent(db);
-    const taskId = await aTask(db, { agentId, state: 'leased', leaseMs: 5_000 });
+    const taskId = await aTask(db, { agentId, state: 'leased', leaseMs: 50_000 });
 
     const result = await report(db, agentId);
 
-    expect(result).toMatchObject({ held: [{ id: taskId, state: 'leased' }], lost: [] });
-    expect(await taskOf(db, taskId)).toMatchObject({ state: 'leased', lease_expires_at: new Date(NOW_MS + 5_000) });
+    expect(result).toMatchObject({ held: [{ id: taskId, state: 'leased', leaseLeftMs: 50_000 }], lost: [] });
+    expect(await taskOf(db, taskId)).toMatchObject({ state: 'leased', lease_expires_at: new Date(NOW_MS + 50_000) });
+  });
+
+  test('not started yet, and the agent’s own fence would come after the end of the lease: it runs elsewhere', async ({
+    db,
+  }) => {
+    await stopClock(db);
+    const agentId = await anAgent(db);
+    // Two thirds of the lease, and five seconds to kill.
+    const intime = await aTask(db, { agentId, state: 'leased', leaseMs: 45_000 });
+    const late = await aTask(db, { agentId, state: 'leased', leaseMs: 44_999 });
+
+    const result = await report(db, agentId);
+
+    expect(result).toMatchObject({ held: [{ id: intime }], lost: [{ id: late }] });
+    expect(await taskOf(db, late)).toMatchObject({ state: 'pending', agent_id: null, lease_token: null });
   });
 
   test('ended: done or failed by its exit code, with the last progress, also when its start was never heard of', async ({

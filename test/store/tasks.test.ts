@@ -246,18 +246,26 @@ describe('expireLeases', () => {
     expect(await createTaskStore(db).expireLeases(10)).toEqual([]);
   });
 
-  test('ends a task that was interrupted ten times: it takes its machines down with it', async ({ db }) => {
+  test('ends a task that was interrupted ten times while it ran, and counts no order that was never obeyed', async ({
+    db,
+  }) => {
     const agentId = await anAgent(db);
-    const [ninth, tenth] = [
-      await aTask(db, { agentId, state: 'running', leaseMs: -1, attempt: 9 }),
-      await aTask(db, { agentId, state: 'running', leaseMs: -1, attempt: 10 }),
+    const interrupted = { agentId, leaseMs: -1, attempt: 20, interruptions: 9 } as const;
+    const [ninth, tenth, unheard] = [
+      await aTask(db, { ...interrupted, state: 'running', interruptions: 8 }),
+      await aTask(db, { ...interrupted, state: 'running' }),
+      await aTask(db, { ...interrupted, state: 'leased' }),
     ];
+    const hopeless = await aTask(db, { ...interrupted, state: 'leased', attempt: 100 });
 
     await createTaskStore(db).expireLeases(10);
 
-    expect(await taskOf(db, ninth)).toMatchObject({ state: 'pending', finished_at: null });
-    expect(await taskOf(db, tenth)).toMatchObject({ state: 'failed', exit_code: null, agent_id: null });
-    expect((await taskOf(db, tenth)).finished_at).not.toBeNull();
+    expect(await taskOf(db, ninth)).toMatchObject({ state: 'pending', finished_at: null, interruptions: 9 });
+    expect(await taskOf(db, unheard)).toMatchObject({ state: 'pending', interruptions: 9 });
+    for (const id of [tenth, hopeless]) {
+      expect(await taskOf(db, id)).toMatchObject({ state: 'failed', exit_code: null, agent_id: null });
+      expect((await taskOf(db, id)).finished_at).not.toBeNull();
+    }
   });
 
   test('takes the latest first and no more than asked for', async ({ db }) => {

@@ -317,6 +317,8 @@ export interface TaskOptions {
   readonly state?: TaskState;
   readonly agentId?: AgentId;
   readonly attempt?: number;
+  /** Default 0. */
+  readonly interruptions?: number;
   readonly command?: readonly string[];
   /** How long ago it was submitted and became pending; default 0. */
   readonly ageMs?: number;
@@ -339,6 +341,7 @@ export async function aTask(db: Db, options: TaskOptions = {}): Promise<TaskId> 
       memory_mib: shape.memoryMib,
       state: options.state ?? 'pending',
       attempt: options.attempt ?? (options.agentId === undefined ? 0 : 1),
+      interruptions: options.interruptions ?? 0,
       agent_id: options.agentId ?? null,
       lease_token: held ? (options.leaseToken ?? someHex(32)) : null,
       lease_expires_at: held ? ago(-(options.leaseMs ?? 60_000)) : null,
