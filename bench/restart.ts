@@ -3,20 +3,13 @@
  * is started in its place: defaults, real wire protocol; the region's instances have no hosts behind them.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { deriveHostKey } from '../src/cloud/host-key.ts';
 import { startRegion, type RunningRegion } from '../src/simulator/start.ts';
-import {
-  SIMULATED_ACCESS_KEY,
-  SIMULATED_IMAGES,
-  SIMULATED_REGION,
-  SIMULATED_SECURITY_GROUP,
-  SIMULATED_SUBNETS,
-} from '../src/simulator/world.ts';
 import { makeFigure, type Bench, type BenchContext, type Figure } from './support/bench.ts';
 import { openBenchDatabase, type BenchDatabase } from './support/database.ts';
+import { layOut, WORKLOAD } from './support/deployment.ts';
 import { seedFleet } from './support/fleet.ts';
 import { describeMachine, readCpuMs } from './support/machine.ts';
 import { freePort } from './support/processes.ts';
@@ -25,7 +18,6 @@ import { quantile } from './support/stats.ts';
 
 const MACHINES = 1_000;
 const ROUNDS = 7;
-const WORKLOAD = 'bench';
 /** Instances that never answer SSH; nobody asks them to. */
 const NEVER_BOOTED_MS = 24 * 3_600_000;
 const ROUND_MS = 60_000;
@@ -55,15 +47,14 @@ interface World {
 }
 
 async function makeWorld(database: BenchDatabase, region: RunningRegion): Promise<World> {
-  const policies = join(database.dataDir, 'policies');
-  const identityFile = join(database.dataDir, 'id_ed25519');
+  const env = await layOut(database, {
+    endpoint: region.endpoint,
+    taskCpu: 2,
+    instanceCpu: '2..4',
+    machines: { min: MACHINES, max: MACHINES },
+  });
   const keyFile = join(database.dataDir, 'deployment.key');
   const deploymentKey = randomBytes(32);
-  await mkdir(policies);
-  await writeFile(identityFile, deriveHostKey(randomBytes(32), 'login key of the benchmark').privateOpenSsh, {
-    mode: 0o600,
-  });
-  await writeFile(join(policies, 'bench.yaml'), renderPolicy(identityFile));
   await writeFile(keyFile, `${deploymentKey.toString('hex')}\n`, { mode: 0o600 });
   await seedFleet(database.pool, region.region, {
     owner: 'bench',
@@ -74,15 +65,7 @@ async function makeWorld(database: BenchDatabase, region: RunningRegion): Promis
   const operatorPort = await freePort();
   return {
     operatorPort,
-    env: {
-      SPILLWAY_LISTEN: `127.0.0.1:${operatorPort}`,
-      SPILLWAY_POLICIES: policies,
-      SPILLWAY_KEY_FILE: keyFile,
-      AWS_ENDPOINT_URL_EC2: region.endpoint,
-      AWS_REGION: SIMULATED_REGION,
-      AWS_ACCESS_KEY_ID: SIMULATED_ACCESS_KEY.accessKeyId,
-      AWS_SECRET_ACCESS_KEY: SIMULATED_ACCESS_KEY.secretAccessKey,
-    },
+    env: { ...env, SPILLWAY_LISTEN: `127.0.0.1:${operatorPort}`, SPILLWAY_KEY_FILE: keyFile },
   };
 }
 
@@ -175,26 +158,4 @@ function figuresOf(restarts: readonly Restart[], database: BenchDatabase): Figur
       `CPU of the new process until then, median; ${about}`,
     ),
   ];
-}
-
-function renderPolicy(identityFile: string): string {
-  return `apiVersion: spillway.dev/v1
-kind: WorkloadPolicy
-metadata: { name: ${WORKLOAD} }
-spec:
-  agents: { selector: { pool: bench } }
-  demand:
-    queue: { source: bullmq, task: { cpu: 2, memory: 1GiB }, maxWait: 0s }
-  burst:
-    region: ${SIMULATED_REGION}
-    subnets: [${Object.values(SIMULATED_SUBNETS).join(', ')}]
-    securityGroups: [${SIMULATED_SECURITY_GROUP}]
-    image: { x86_64: ${SIMULATED_IMAGES.x86_64} }
-    instances: { cpu: 2..4, families: [c] }
-    market: { spot: 0% }
-    limits: { min: ${MACHINES}, max: ${MACHINES}, launchesPerHour: 1000, maxScaleUp: 50 }
-    budget: { hourly: 1000 }
-  join:
-    ssh: { user: ubuntu, identity: { file: ${identityFile} } }
-`;
 }

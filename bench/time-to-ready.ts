@@ -2,20 +2,10 @@
  * From a task nobody has room for to a machine that is ready for it, minus the time the region's instance takes to boot: what
  * is left is Spillway's own. Whole service with its default settings, real SSH, a region of our own.
  */
-import { randomBytes } from 'node:crypto';
-import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { deriveHostKey } from '../src/cloud/host-key.ts';
-import {
-  SIMULATED_ACCESS_KEY,
-  SIMULATED_IMAGES,
-  SIMULATED_REGION,
-  SIMULATED_SECURITY_GROUP,
-  SIMULATED_SUBNETS,
-} from '../src/simulator/world.ts';
 import { makeFigure, type Bench, type BenchContext, type Figure } from './support/bench.ts';
 import { openBenchDatabase, type BenchDatabase } from './support/database.ts';
+import { layOut, WORKLOAD } from './support/deployment.ts';
 import { describeMachine } from './support/machine.ts';
 import { BenchProcess, freePort, SPILLWAY } from './support/processes.ts';
 import { startService, type RunningService } from './support/service.ts';
@@ -75,24 +65,15 @@ async function openRegion(database: BenchDatabase, signal: AbortSignal): Promise
 }
 
 async function openService(database: BenchDatabase, region: Region, signal: AbortSignal): Promise<RunningService> {
-  const policies = join(database.dataDir, 'policies');
-  const identityFile = join(database.dataDir, 'id_ed25519');
-  await mkdir(policies);
-  await writeFile(identityFile, deriveHostKey(randomBytes(32), 'login key of the benchmark').privateOpenSsh, {
-    mode: 0o600,
+  const { endpoint, sshPort } = region;
+  const env = await layOut(database, {
+    endpoint,
+    sshPort,
+    taskCpu: 4,
+    instanceCpu: '4..4',
+    machines: { min: 0, max: 100 },
   });
-  await writeFile(join(policies, 'bench.yaml'), renderPolicy(region.sshPort, identityFile));
-  return await startService({
-    database,
-    signal,
-    env: {
-      SPILLWAY_POLICIES: policies,
-      AWS_ENDPOINT_URL_EC2: region.endpoint,
-      AWS_REGION: SIMULATED_REGION,
-      AWS_ACCESS_KEY_ID: SIMULATED_ACCESS_KEY.accessKeyId,
-      AWS_SECRET_ACCESS_KEY: SIMULATED_ACCESS_KEY.secretAccessKey,
-    },
-  });
+  return await startService({ database, signal, env });
 }
 
 interface Arrival {
@@ -138,7 +119,7 @@ async function launch({ context, database, service }: World, count: number): Pro
   const { rows: before } = await database.pool.query<{ id: string }>('select id from spillway.machines');
   const known = before.map(({ id }) => id);
   const receipt = await service.client.post<{ taskIds: readonly string[] }>('TaskReceipt', '/v1/tasks', {
-    workload: 'bench',
+    workload: WORKLOAD,
     command: ['sleep', '3600'],
     count,
   });
@@ -178,26 +159,4 @@ function describeSteps(arrivals: readonly Arrival[]): string {
       0.5,
     );
   return states.map((state) => `${state} ${(median(state) / 1000).toFixed(2)} s`).join(', ');
-}
-
-function renderPolicy(sshPort: number, identityFile: string): string {
-  return `apiVersion: spillway.dev/v1
-kind: WorkloadPolicy
-metadata: { name: bench }
-spec:
-  agents: { selector: { pool: bench } }
-  demand:
-    queue: { source: bullmq, task: { cpu: 4, memory: 1GiB }, maxWait: 0s }
-  burst:
-    region: ${SIMULATED_REGION}
-    subnets: [${Object.values(SIMULATED_SUBNETS).join(', ')}]
-    securityGroups: [${SIMULATED_SECURITY_GROUP}]
-    image: { x86_64: ${SIMULATED_IMAGES.x86_64} }
-    instances: { cpu: 4..4, families: [c] }
-    market: { spot: 0% }
-    limits: { min: 0, max: 100, launchesPerHour: 1000, maxScaleUp: 50 }
-    budget: { hourly: 1000 }
-  join:
-    ssh: { user: ubuntu, port: ${sshPort}, identity: { file: ${identityFile} } }
-`;
 }

@@ -14,6 +14,7 @@ import {
   SIMULATED_SECURITY_GROUP,
   SIMULATED_SUBNETS,
 } from '../../src/simulator/world.ts';
+import { countFreshAgents, enrolAgent } from './agents.ts';
 import { Child } from './processes.ts';
 import { renderPolicy, SCENARIO } from './scenario.ts';
 
@@ -147,27 +148,18 @@ export class Stack {
   async startAgents(): Promise<void> {
     for (let number = 1; number <= SCENARIO.agents; number += 1) {
       const name = `rack1-${number}`;
-      const enrolment = await this.client.post<{ token: string; agentUrl: string }>('Enrolment', '/v1/enrolments', {
-        labels: { pool: SCENARIO.workload },
-        ttlMs: 10 * 60_000,
-      });
-      const settings = [
-        `SPILLWAY_URL=${enrolment.agentUrl}`,
-        `SPILLWAY_ENROL_TOKEN=${enrolment.token}`,
-        `SPILLWAY_NAME=${name}`,
-        `SPILLWAY_STATE_DIR=${join(this.folder, name)}`,
-        `SPILLWAY_CPUS=${SCENARIO.agentCpus}`,
-        `SPILLWAY_MEMORY_MIB=${SCENARIO.agentMemoryMib}`,
-        'SPILLWAY_USED=tasks',
-      ];
-      const file = join(this.folder, `${name}.env`);
-      await writeFile(file, `${settings.join('\n')}\n`, { mode: 0o600 });
-      this.spawn(name, 'sh', [join(ROOT, 'src/agent/spillway-agent.sh'), file]);
+      const agent = {
+        name,
+        pool: SCENARIO.workload,
+        cpus: SCENARIO.agentCpus,
+        memoryMib: SCENARIO.agentMemoryMib,
+      };
+      this.spawn(name, 'sh', await enrolAgent(this.client, agent, this.folder));
     }
-    await this.waitUntil('the on-prem agents report', async () => {
-      const { items } = await this.client.list<{ freshness: string }>('AgentList', '/v1/agents', { limit: 100 });
-      return items.filter(({ freshness }) => freshness === 'fresh').length >= SCENARIO.agents;
-    });
+    await this.waitUntil(
+      'the on-prem agents report',
+      async () => (await countFreshAgents(this.client)) >= SCENARIO.agents,
+    );
   }
 
   /** Stops everything that was started, newest first, and removes the folder; `keep` leaves it for reading logs. */

@@ -1,7 +1,5 @@
-import { createHash } from 'node:crypto';
 import type { AgentId, TaskId } from '../model/ids.ts';
 import { FENCE_SHARE } from '../model/task.ts';
-import type { Resources } from '../model/resources.ts';
 import type {
   AgentGateway,
   AgentOrders,
@@ -11,6 +9,7 @@ import type {
   RunOrder,
 } from '../ports/agent-gateway.ts';
 import type { Ids } from '../ports/ids.ts';
+import { type AgentBirth, type RunningTask, sha256, takeEnded, usedBy } from './agent-work.ts';
 import { type AgentNetwork, NO_ANSWER } from './network.ts';
 import type { Sim } from './sim.ts';
 
@@ -31,22 +30,6 @@ export interface AgentWorld {
   onSecret(secret: string): void;
   /** Somebody logs in to a host that answers with another key than it was given. */
   onForeignHost(instanceId: string): void;
-}
-
-export interface AgentBirth {
-  readonly name: string;
-  readonly enrolmentToken: string;
-  readonly capacity: Resources;
-  readonly labels?: Readonly<Record<string, string>>;
-  /** False once the machine under it is gone. */
-  readonly isPowered: () => boolean;
-  /** What the agent before it on this machine left running. */
-  readonly inherited?: ReadonlyMap<TaskId, RunningTask>;
-}
-
-export interface RunningTask {
-  readonly attempt: number;
-  readonly endsAtMs: number;
 }
 
 interface EndedTask {
@@ -195,7 +178,7 @@ export class ChaosAgent {
       bootId: this.bootId,
       seq: this.seq,
       capacity,
-      used: this.lies ? capacity : { cpuMilli: running.length * 1000, memoryMib: running.length * 512 },
+      used: this.lies ? capacity : usedBy(running.length),
       cordon: this.cordon,
       tasks: [...running, ...ended],
       leaving: false,
@@ -232,11 +215,7 @@ export class ChaosAgent {
   }
 
   private endDue(): void {
-    for (const [taskId, { attempt, endsAtMs }] of this.running) {
-      if (endsAtMs > this.world.sim.nowMs) continue;
-      this.running.delete(taskId);
-      this.ended.push({ taskId, attempt });
-    }
+    this.ended.push(...takeEnded(this.running, this.world.sim.nowMs));
   }
 
   /** The goodbye, heard or not. */
@@ -267,8 +246,4 @@ export class ChaosAgent {
     }
     return await this.world.network.ask(this.name, request);
   }
-}
-
-export function sha256(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
 }

@@ -2,6 +2,16 @@ import { AppError, type ErrorCode } from '../model/errors.ts';
 import type { CommandResult, Shell, ShellSession, ShellTarget, UploadFile } from '../ports/shell.ts';
 import type { InstanceView, Region } from '../simulator/region.ts';
 import { type AgentWorld, ChaosAgent } from './agents.ts';
+import {
+  agentCapacity,
+  commandResult,
+  hasHostKey,
+  type HostFiles,
+  instanceAt,
+  isJoin,
+  isPowered,
+  takeEnrolment,
+} from './host-machine.ts';
 import { type FaultRates, performing, type Proc, type Sim } from './sim.ts';
 
 const LATENCY_MS = 300;
@@ -9,7 +19,7 @@ const LATENCY_MS = 300;
 const JOIN_MS = 1_500;
 
 interface Host {
-  readonly files: Map<string, string>;
+  readonly files: HostFiles;
   agent: ChaosAgent | null;
   /** A join that runs; a second one is told to come back. */
   joining: boolean;
@@ -58,7 +68,7 @@ export class ChaosHosts {
         lost: () => sshError('SSH_UNREACHABLE', target.host),
       });
     return {
-      isOpen: async (host) => await call('open', { host }, () => this.instanceAt(host) !== null),
+      isOpen: async (host) => await call('open', { host }, () => instanceAt(this.regions, host) !== null),
       withSession: async (target, _deadlineMs, use) => {
         const instance = await call('connect', target, () => this.logIn(target));
         const session: ShellSession = {
@@ -71,7 +81,7 @@ export class ChaosHosts {
   }
 
   private logIn(target: ShellTarget): InstanceView {
-    const instance = this.instanceAt(target.host);
+    const instance = instanceAt(this.regions, target.host);
     if (instance === null) throw sshError('SSH_UNREACHABLE', target.host);
     const { foreignKey } = this.hostOf(instance.instanceId);
     // Nothing to compare with is as good as any key.
@@ -83,30 +93,28 @@ export class ChaosHosts {
   }
 
   private upload(instance: InstanceView, target: ShellTarget, files: readonly UploadFile[]): void {
-    if (this.instanceAt(target.host)?.instanceId !== instance.instanceId)
+    if (instanceAt(this.regions, target.host)?.instanceId !== instance.instanceId)
       throw sshError('SSH_UNREACHABLE', target.host);
     const host = this.hostOf(instance.instanceId);
     for (const { path, content } of files) host.files.set(path, content);
   }
 
   private run(instance: InstanceView, target: ShellTarget, script: string): CommandResult {
-    if (this.instanceAt(target.host)?.instanceId !== instance.instanceId)
+    if (instanceAt(this.regions, target.host)?.instanceId !== instance.instanceId)
       throw sshError('SSH_UNREACHABLE', target.host);
-    if (!script.includes('agent.pid')) return result(0);
+    if (!isJoin(script)) return commandResult(0);
     return this.join(this.hostOf(instance.instanceId), instance);
   }
 
   private join(host: Host, instance: InstanceView): CommandResult {
-    if (host.joining) return result(75);
-    if (this.sim.strikes('host', 'join-fails', this.rates.joinFails)) return result(1);
-    const token = /^SPILLWAY_ENROL_TOKEN=(.+)$/m.exec(host.files.get('.spillway/agent.settings') ?? '')?.[1];
-    if (token === undefined) return result(66);
+    if (host.joining) return commandResult(75);
+    if (this.sim.strikes('host', 'join-fails', this.rates.joinFails)) return commandResult(1);
+    const token = takeEnrolment(host.files);
+    if (token === null) return commandResult(66);
     this.agents.onSecret(token);
-    // As the script does: the token is read once.
-    host.files.delete('.spillway/agent.settings');
     const inherited = host.agent?.handOver() ?? new Map();
     host.agent = null;
-    if (this.sim.strikes('host', 'agent-mute', this.rates.agentMute)) return result(0);
+    if (this.sim.strikes('host', 'agent-mute', this.rates.agentMute)) return commandResult(0);
     host.joining = true;
     this.sim.at(JOIN_MS, () => {
       host.joining = false;
@@ -114,11 +122,11 @@ export class ChaosHosts {
     host.agent = new ChaosAgent(this.agents, {
       name: `agent-on-${instance.instanceId}`,
       enrolmentToken: token,
-      capacity: { cpuMilli: instance.vcpus * 1000, memoryMib: instance.memoryMib - 512 },
-      isPowered: () => this.stateOf(instance.instanceId) === 'running',
+      capacity: agentCapacity(instance),
+      isPowered: () => isPowered(this.regions, instance.instanceId),
       inherited,
     });
-    return result(0);
+    return commandResult(0);
   }
 
   private hostOf(instanceId: string): Host {
@@ -129,37 +137,6 @@ export class ChaosHosts {
     this.hosts.set(instanceId, host);
     return host;
   }
-
-  private stateOf(instanceId: string): string | undefined {
-    for (const region of this.regions) {
-      const found = region.findInstance(instanceId);
-      if (found !== null) return found.state;
-    }
-    return undefined;
-  }
-
-  private instanceAt(address: string): InstanceView | null {
-    for (const region of this.regions) {
-      const found = region
-        .instances()
-        .find(
-          ({ privateIp, state, bootedAtMs }) => privateIp === address && state === 'running' && bootedAtMs !== null,
-        );
-      if (found !== undefined) return found;
-    }
-    return null;
-  }
-}
-
-/** The key reached the host through user-data, as cloud-init would install it. */
-function hasHostKey({ userData }: InstanceView, hostKey: string): boolean {
-  return Buffer.from(userData ?? '', 'base64')
-    .toString('utf8')
-    .includes(hostKey);
-}
-
-function result(exitCode: number): CommandResult {
-  return { exitCode, signal: null, output: exitCode === 0 ? '' : `exit ${exitCode}`, truncated: false };
 }
 
 function sshError(code: Extract<ErrorCode, `SSH_${string}`>, host: string): AppError {

@@ -1,7 +1,7 @@
 import { AppError } from '../model/errors.ts';
-import type { TaskId } from '../model/ids.ts';
-import type { TaskLease, TaskQueues, WakeHandler, WakeJob, WakeOutcome, WakeQueue } from '../ports/queue.ts';
+import type { TaskQueues, WakeHandler, WakeJob, WakeOutcome, WakeQueue } from '../ports/queue.ts';
 import { type FaultRates, performing, type Proc, type Sim } from './sim.ts';
+import { TaskJobs } from './task-jobs.ts';
 import { runInside } from './tripwire.ts';
 
 const LATENCY_MS = 4;
@@ -117,24 +117,18 @@ async function handle({ handler }: Consumer, job: WakeJob): Promise<WakeOutcome>
   }
 }
 
-interface TaskJob {
-  readonly taskId: TaskId;
-  token: string | null;
-  lockedUntilMs: number;
-}
-
 /** The engine's queues, shared by all processes. */
 export class ChaosTaskQueues {
   private readonly sim: Sim;
-  private readonly queues = new Map<string, TaskJob[]>();
-  private tokens = 0;
+  private readonly jobs: TaskJobs;
 
   constructor(sim: Sim) {
     this.sim = sim;
+    this.jobs = new TaskJobs(() => sim.nowMs);
   }
 
   empty(): void {
-    this.queues.clear();
+    this.jobs.empty();
   }
 
   of(proc: Proc, rates: FaultRates): TaskQueues {
@@ -147,68 +141,14 @@ export class ChaosTaskQueues {
         lost: queueAway,
       });
     return {
-      add: async (queue, taskIds) => await call('add', () => this.add(queue, taskIds)),
-      take: async (queue, count, leaseMs) => await call('take', () => this.take(queue, count, leaseMs)),
-      renew: async (leases, leaseMs) => await call('renew', () => this.renew(leases, leaseMs)),
-      complete: async (lease) =>
-        await call('complete', () => this.end(lease, (jobs, job) => jobs.splice(jobs.indexOf(job), 1))),
-      release: async (lease) =>
-        await call('release', () =>
-          this.end(lease, (_jobs, job) => {
-            job.token = null;
-          }),
-        ),
-      recoverStalled: async () => await call('stalled', () => this.recoverStalled()),
+      add: async (queue, taskIds) => await call('add', () => this.jobs.add(queue, taskIds)),
+      take: async (queue, count, leaseMs) => await call('take', () => this.jobs.take(queue, count, leaseMs)),
+      renew: async (leases, leaseMs) => await call('renew', () => this.jobs.renew(leases, leaseMs)),
+      complete: async (lease) => await call('complete', () => this.jobs.complete(lease)),
+      release: async (lease) => await call('release', () => this.jobs.release(lease)),
+      recoverStalled: async () => await call('stalled', () => this.jobs.recoverStalled()),
       close: async () => undefined,
     };
-  }
-
-  private add(queue: string, taskIds: readonly TaskId[]): void {
-    const jobs = this.jobsOf(queue);
-    for (const taskId of taskIds) {
-      if (!jobs.some((job) => job.taskId === taskId)) jobs.push({ taskId, token: null, lockedUntilMs: 0 });
-    }
-  }
-
-  private take(queue: string, count: number, leaseMs: number): readonly TaskLease[] {
-    const free = this.jobsOf(queue).filter(({ token }) => token === null);
-    return free.slice(0, count).map((job) => {
-      this.tokens += 1;
-      job.token = `lock-${this.tokens}`;
-      job.lockedUntilMs = this.sim.nowMs + leaseMs;
-      return { queue, taskId: job.taskId, token: job.token };
-    });
-  }
-
-  private renew(leases: readonly TaskLease[], leaseMs: number): readonly TaskId[] {
-    const lost = leases.filter(
-      (lease) =>
-        !this.end(lease, (_jobs, job) => {
-          job.lockedUntilMs = this.sim.nowMs + leaseMs;
-        }),
-    );
-    return lost.map(({ taskId }) => taskId);
-  }
-
-  private recoverStalled(): void {
-    for (const job of [...this.queues.values()].flat()) {
-      if (job.lockedUntilMs <= this.sim.nowMs) job.token = null;
-    }
-  }
-
-  private jobsOf(queue: string): TaskJob[] {
-    const jobs = this.queues.get(queue) ?? [];
-    this.queues.set(queue, jobs);
-    return jobs;
-  }
-
-  /** Does something with a job as its holder; false when the lease is not held any more. */
-  private end({ queue, taskId, token }: TaskLease, act: (jobs: TaskJob[], job: TaskJob) => void): boolean {
-    const jobs = this.jobsOf(queue);
-    const job = jobs.find((one) => one.taskId === taskId && one.token === token);
-    if (job === undefined) return false;
-    act(jobs, job);
-    return true;
   }
 }
 

@@ -66,9 +66,10 @@ function guardDate(): () => void {
       if (parameters.length === 0) refuse('new Date()');
       return Reflect.construct(target, parameters, newTarget) as object;
     },
-    apply(target, self, parameters) {
+    // Called as a function it looks at nothing that it is given.
+    apply(target) {
       refuse('Date()');
-      return Reflect.apply(target as unknown as Callable, self, parameters as never[]);
+      return target();
     },
   });
   return () => {

@@ -18,6 +18,7 @@ export interface SchemaNode {
 
 /** Draft 7, because that is what the YAML extensions of editors speak. A new object on every call. */
 export function policySchema(): SchemaNode {
+  // zod's type is of every draft at once; one was asked for, and only its plain objects are walked.
   const made = z.toJSONSchema(documentSchema, {
     io: 'input',
     target: 'draft-07',

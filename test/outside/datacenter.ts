@@ -1,11 +1,12 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { readdirSync, readlinkSync } from 'node:fs';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { countFreshAgents, enrolAgent } from '../../examples/demo/agents.ts';
 import { Child } from '../../examples/demo/processes.ts';
 import { deriveHostKey } from '../../src/cloud/host-key.ts';
 import { ServiceClient } from '../../src/commands/service-client.ts';
@@ -15,12 +16,11 @@ import { startRedis, type TestRedis } from '../support/redis.ts';
 import { freePort } from '../support/server-program.ts';
 import { until } from '../support/wait.ts';
 import { Balancer } from './balancer.ts';
-import { AGENT, renderPolicy, WORKLOAD } from './policy.ts';
+import { AGENT, MACHINES_MAX, renderPolicy, WORKLOAD } from './policy.ts';
 import { PostgresServer } from './postgres-server.ts';
 import { Supervised } from './supervised.ts';
 
-const ROOT = fileURLToPath(new URL('../../', import.meta.url));
-const SPILLWAY = join(ROOT, 'bin/spillway');
+const SPILLWAY = fileURLToPath(new URL('../../bin/spillway', import.meta.url));
 const OWNER = 'outside';
 const START_MS = 60_000;
 const STOP_MS = 15_000;
@@ -47,6 +47,8 @@ export class Datacenter {
   private redis: TestRedis | null = null;
   private balancer: Balancer | null = null;
   private endpoint = '';
+  private sshPort = 0;
+  private reloads = 0;
   private readonly lastResort = (): void => endStragglers(this.folder);
 
   private constructor(folder: string, postgres: PostgresServer) {
@@ -125,6 +127,24 @@ export class Datacenter {
     return leader < 0 ? null : leader;
   }
 
+  /** As an operator does it: the policy's file, and SIGHUP. Told of by each service before this resolves. */
+  async limitMachines(machinesMax: number): Promise<void> {
+    await this.writePolicy(machinesMax);
+    for (const { process } of this.replicas) process.signal('SIGHUP');
+    const reloads = this.reloads + 1;
+    await until(
+      'the services have read the policy again',
+      async () => {
+        const logs = await Promise.all(
+          this.replicas.map(async ({ process }) => readFile(process.program.logFile, 'utf8')),
+        );
+        return logs.every((log) => log.split('"policies reloaded"').length > reloads);
+      },
+      { deadlineMs: START_MS, everyMs: 25 },
+    );
+    this.reloads = reloads;
+  }
+
   async emptyRedis(): Promise<void> {
     const { port } = this.requireRedis();
     await this.requireRedis().stop();
@@ -162,23 +182,30 @@ export class Datacenter {
     await mkdir(this.traces);
     await mkdir(join(this.folder, 'policies'));
     this.redis = await startRedis();
-    const sshPort = await freePort();
+    this.sshPort = await freePort();
     // With --owner the region enforces infra/iam-policy.json for it.
-    const regionArgs = `simulate region --port 0 --ssh-port ${sshPort} --boot 2s --owner ${OWNER} --data-dir`.split(
-      ' ',
-    );
+    const regionArgs =
+      `simulate region --port 0 --ssh-port ${this.sshPort} --boot 2s --owner ${OWNER} --data-dir`.split(' ');
     const region = this.spawn('region', SPILLWAY, [...regionArgs, join(this.folder, 'hosts')]);
     const [, endpoint = ''] = await region.firstLine(/AWS_ENDPOINT_URL_EC2=(\S+)/, START_MS);
     this.endpoint = endpoint;
-    const identityFile = join(this.folder, 'id_ed25519');
-    await writeFile(identityFile, deriveHostKey(randomBytes(32), 'login key').privateOpenSsh, { mode: 0o600 });
-    await writeFile(join(this.folder, `policies/${WORKLOAD}.yaml`), renderPolicy({ identityFile, sshPort }));
+    await writeFile(this.identityFile(), deriveHostKey(randomBytes(32), 'login key').privateOpenSsh, { mode: 0o600 });
+    await this.writePolicy(MACHINES_MAX);
     await promisify(execFile)(SPILLWAY, ['migrate'], {
       env: { ...this.environment, DATABASE_URL: this.postgres.url },
       timeout: START_MS,
     });
     await this.startReplicas();
     await this.startAgents();
+  }
+
+  private identityFile(): string {
+    return join(this.folder, 'id_ed25519');
+  }
+
+  private async writePolicy(machinesMax: number): Promise<void> {
+    const text = renderPolicy({ identityFile: this.identityFile(), sshPort: this.sshPort, machinesMax });
+    await writeFile(join(this.folder, `policies/${WORKLOAD}.yaml`), text);
   }
 
   private async startReplicas(): Promise<void> {
@@ -227,37 +254,14 @@ export class Datacenter {
 
   private async startAgents(): Promise<void> {
     for (const name of AGENT.names) {
-      const enrolment = await this.ask(
-        async (client) =>
-          await client.post<{ token: string; agentUrl: string }>('Enrolment', '/v1/enrolments', {
-            labels: { pool: WORKLOAD },
-            ttlMs: 10 * 60_000,
-          }),
-      );
-      const settings = [
-        `SPILLWAY_URL=${enrolment.agentUrl}`,
-        `SPILLWAY_ENROL_TOKEN=${enrolment.token}`,
-        `SPILLWAY_NAME=${name}`,
-        `SPILLWAY_STATE_DIR=${join(this.folder, name)}`,
-        `SPILLWAY_CPUS=${AGENT.cpus}`,
-        `SPILLWAY_MEMORY_MIB=${AGENT.memoryMib}`,
-        'SPILLWAY_USED=tasks',
-      ];
-      const file = join(this.folder, `${name}.env`);
-      await writeFile(file, `${settings.join('\n')}\n`, { mode: 0o600 });
-      this.spawn(name, 'sh', [join(ROOT, 'src/agent/spillway-agent.sh'), file]);
+      const agent = { name, pool: WORKLOAD, cpus: AGENT.cpus, memoryMib: AGENT.memoryMib };
+      const args = await this.ask(async (client) => await enrolAgent(client, agent, this.folder));
+      this.spawn(name, 'sh', args);
     }
-    const isFresh = ({ freshness }: { freshness: string }): boolean => freshness === 'fresh';
-    await until(
-      'the agents report',
-      async () => {
-        const { items } = await this.ask(
-          async (client) => await client.list<{ freshness: string }>('AgentList', '/v1/agents', { limit: 100 }),
-        );
-        return items.filter(isFresh).length >= AGENT.names.length;
-      },
-      { deadlineMs: START_MS, everyMs: 100 },
-    );
+    await until('the agents report', async () => (await this.ask(countFreshAgents)) >= AGENT.names.length, {
+      deadlineMs: START_MS,
+      everyMs: 100,
+    });
   }
 
   private spawn(name: string, command: string, args: readonly string[]): Child {

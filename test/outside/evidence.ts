@@ -1,6 +1,7 @@
 import type { Client } from 'pg';
 import { DAY_MS } from '../../src/model/time.ts';
 import { withClient } from '../support/postgres.ts';
+import { until } from '../support/wait.ts';
 import type { Datacenter } from './datacenter.ts';
 import { readRuns, type Run } from './trace.ts';
 
@@ -29,11 +30,18 @@ export interface RegionEvent {
   readonly cause: string | null;
 }
 
+export interface MachineEvent {
+  readonly machineId: string;
+  readonly from: string | null;
+  readonly to: string;
+  readonly reason: string;
+}
+
 export interface Rows {
   readonly launches: readonly { readonly nonce: string; readonly count: number }[];
   /** In the order of their time. */
   readonly planEpochs: readonly number[];
-  readonly machineEvents: readonly { readonly machineId: string; readonly from: string | null; readonly to: string }[];
+  readonly machineEvents: readonly MachineEvent[];
   /** `from>to` */
   readonly legalSteps: ReadonlySet<string>;
   readonly tasks: readonly { readonly id: string; readonly state: string }[];
@@ -58,6 +66,22 @@ export async function gatherEvidence(datacenter: Datacenter): Promise<Evidence> 
   };
 }
 
+const CHARGED_MS = 30_000;
+
+/** Resolves when every machine is gone and charged to its end: an account is written a few seconds after the last is gone. */
+export async function untilCharged(datacenter: Datacenter): Promise<void> {
+  await withClient(datacenter.postgres.url, async (client) => {
+    const isCharged = async (): Promise<boolean> => {
+      const { rows } = await client.query(
+        `select 1 from spillway.machines where state <> 'terminated'
+           or (launch_time is not null and (charged_through is null or charged_through < ended_at)) limit 1`,
+      );
+      return rows.length === 0;
+    };
+    await until('every machine is charged to its end', isCharged, { deadlineMs: CHARGED_MS, everyMs: 250 });
+  });
+}
+
 /** A day on either side: the 60 s minimum of a short life reaches into the future. */
 async function readReport(datacenter: Datacenter): Promise<string> {
   const [from = '', to = ''] = [-DAY_MS, DAY_MS].map((ms) => new Date(Date.now() + ms).toISOString());
@@ -80,7 +104,7 @@ export async function readRows(client: Client): Promise<Rows> {
     launches: await read('select nonce, instance_count as count from spillway.launches order by id'),
     planEpochs: epochs.map(({ epoch }) => Number(epoch)),
     machineEvents: await read(
-      'select machine_id as "machineId", from_state as "from", to_state as "to" from spillway.machine_events order by id',
+      'select machine_id as "machineId", from_state as "from", to_state as "to", reason from spillway.machine_events order by id',
     ),
     legalSteps: new Set(steps.map(({ step }) => step)),
     tasks: await read('select id, state from spillway.tasks order by id'),

@@ -17,9 +17,11 @@ export const MACHINES_MAX = 6;
 export function renderPolicy({
   identityFile,
   sshPort,
+  machinesMax,
 }: {
   readonly identityFile: string;
   readonly sshPort: number;
+  readonly machinesMax: number;
 }): string {
   return `apiVersion: spillway.dev/v1
 kind: WorkloadPolicy
@@ -36,7 +38,7 @@ spec:
     image: { x86_64: ${SIMULATED_IMAGES.x86_64} }
     instances: { cpu: 4..4, families: [c, m] }
     market: { spot: 50%, onDemandBase: 1 }
-    limits: { min: 0, max: ${MACHINES_MAX}, launchesPerHour: 1000, maxScaleUp: ${MACHINES_MAX}, maxScaleDown: ${MACHINES_MAX} }
+    limits: { min: 0, max: ${machinesMax}, launchesPerHour: 1000, maxScaleUp: ${MACHINES_MAX}, maxScaleDown: ${MACHINES_MAX} }
     budget: { hourly: 20 }
   join:
     ssh: { user: ubuntu, port: ${sshPort}, identity: { file: ${identityFile} } }

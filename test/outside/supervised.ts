@@ -42,7 +42,7 @@ export class Supervised {
     this.#startNow();
   }
 
-  signal(name: 'SIGSTOP' | 'SIGCONT'): void {
+  signal(name: 'SIGSTOP' | 'SIGCONT' | 'SIGHUP'): void {
     this.#child?.kill(name);
   }
 

@@ -3,7 +3,7 @@ import type { MachineDocument } from '../../src/ports/reports.ts';
 import { until } from '../support/wait.ts';
 import { scheduleBlows, type Blow, type Orders } from './blows.ts';
 import { Datacenter } from './datacenter.ts';
-import { gatherEvidence } from './evidence.ts';
+import { gatherEvidence, untilCharged } from './evidence.ts';
 import { MACHINES_MAX } from './policy.ts';
 import type { Exit } from './supervised.ts';
 import { tracedCommand } from './trace.ts';
@@ -13,7 +13,6 @@ const TASK_S = 3;
 /** Deadlines of what must come about at all; a slow machine needs a fraction of them. */
 const TAKEOVER_MS = 60_000;
 const QUIET_MS = 180_000;
-const LEDGER_MS = 30_000;
 
 export interface Survived {
   readonly seed: number;
@@ -72,7 +71,8 @@ class Trial {
       everyMs: 500,
     });
     const quietAfterS = (performance.now() - lastBlowMs) / 1000;
-    const evidence = await this.settledEvidence();
+    await untilCharged(this.datacenter);
+    const evidence = await gatherEvidence(this.datacenter);
     const violations = [...this.findCrashes(), ...findViolations(evidence, this.terms())];
     return {
       seed: this.orders.seed,
@@ -144,16 +144,6 @@ class Trial {
     ]);
     const { pending = 0, leased = 0, running = 0 } = status.tasks;
     return pending + leased + running === 0 && machines.items.length === 0;
-  }
-
-  /** The last charges are written a few seconds after the last machine is gone. */
-  private async settledEvidence(): Promise<Awaited<ReturnType<typeof gatherEvidence>>> {
-    const untilMs = performance.now() + LEDGER_MS;
-    for (;;) {
-      const evidence = await gatherEvidence(this.datacenter);
-      if (findViolations(evidence, this.terms()).length === 0 || performance.now() > untilMs) return evidence;
-      await sleep(1_000);
-    }
   }
 
   /** A service may be killed, may end itself after it stood still, and may find at its start that the database is away. */

@@ -1,3 +1,4 @@
+import { REBUILT_REASON } from '../../src/model/machine.ts';
 import type { Evidence, RegionEvent } from './evidence.ts';
 import { BEAT_MS, type Run } from './trace.ts';
 
@@ -100,11 +101,11 @@ function wrongMoney({ billUsd, reportUsd, rows }: Evidence): readonly string[] {
 
 function illegalSteps({ rows: { machineEvents, legalSteps } }: Evidence): readonly string[] {
   const states = new Map<string, string>();
-  return machineEvents.flatMap(({ machineId, from, to }) => {
+  return machineEvents.flatMap(({ machineId, from, to, reason }) => {
     const state = states.get(machineId) ?? null;
     states.set(machineId, to);
     if (from === to) return [];
-    const legal = from === null ? to === 'requested' : legalSteps.has(`${from}>${to}`);
+    const legal = from === null ? to === 'requested' || reason === REBUILT_REASON : legalSteps.has(`${from}>${to}`);
     return from === state && legal ? [] : [`machine ${machineId} went from ${state} to ${to} (told as from ${from})`];
   });
 }

@@ -160,6 +160,7 @@ describe('the policy evaluator', () => {
     ['ArnEquals with a wildcard', { ArnEquals: { k: 'arn:aws:*:role/x' } }, { k: ['arn:aws:iam::1:role/x'] }, true],
     ['two keys, one of which fails', { StringEquals: { k: 'a', l: 'b' } }, { k: ['a'], l: ['c'] }, false],
   ] as const)('%s', (_name, condition, context, expected) => {
+    // As the table's rows are typed, each lacks the others' keys.
     expect(allow(condition, context as unknown as Record<string, string[]>)).toBe(expected);
   });
 

@@ -82,6 +82,7 @@ export async function startSshServer(behaviour: Behaviour = {}): Promise<TestSsh
     socket.on('close', () => sockets.delete(socket));
     current = socket;
     socket.setNoDelay(true);
+    // Documented by ssh2, and missing in its types.
     (ssh as unknown as { injectSocket(socket: Socket): void }).injectSocket(socket);
   });
   const parsed = ssh2.utils.parseKey(hostKey);

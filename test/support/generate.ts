@@ -12,6 +12,7 @@ import { renderPolicySchema } from '../../src/policy/json-schema.ts';
 import { dumpSchema } from '../../src/store/dump-schema.ts';
 import { generateTypes } from '../../src/store/generate-types.ts';
 import { errnoOf } from '../../src/store/embedded-cluster.ts';
+import { type ReliabilityReport, withReliabilityTable } from '../simulation/reliability-report.ts';
 import { startTestPostgres, withClient } from './postgres.ts';
 
 interface Sources {
@@ -31,6 +32,7 @@ const GENERATORS: readonly Generator[] = [
   { path: 'docs/policy-schema.json', produce: async () => renderPolicySchema() },
   { path: 'docs/waits.md', produce: async () => renderWaitsDocs() },
   { path: 'docs/cli.md', produce: async () => renderCliDocs() },
+  { path: 'README.md', produce: async () => await renderReadme() },
   { path: '.env.example', produce: async () => renderEnvExample() },
 ];
 
@@ -61,6 +63,14 @@ async function run(sources: Sources): Promise<readonly string[]> {
     process.stderr.write(`wrote ${generator.path}\n`);
   }
   return differing;
+}
+
+/** Only the table between its markers is made; the rest stays as it is written. */
+async function renderReadme(): Promise<string> {
+  const read = async (path: string): Promise<string> =>
+    await readFile(new URL(`../../${path}`, import.meta.url), 'utf8');
+  const report = JSON.parse(await read('docs/reliability.json')) as ReliabilityReport;
+  return withReliabilityTable(await read('README.md'), report);
 }
 
 async function readIfPresent(file: string): Promise<string | null> {

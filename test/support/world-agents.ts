@@ -1,7 +1,6 @@
-import { createHash } from 'node:crypto';
+import { type AgentBirth, type RunningTask, sha256, takeEnded, usedBy } from '../../src/chaos/agent-work.ts';
 import { taskQueueName } from '../../src/engine/queue-name.ts';
 import type { AgentId, TaskId } from '../../src/model/ids.ts';
-import type { Resources } from '../../src/model/resources.ts';
 import type { AgentReport, CordonState, ReportedTask } from '../../src/ports/agent-gateway.ts';
 import type { Ids } from '../../src/ports/ids.ts';
 import type { TaskQueues, WakeQueue } from '../../src/ports/queue.ts';
@@ -21,23 +20,6 @@ export interface AgentSurroundings {
   readonly onStart: (agent: WorldAgent, taskId: TaskId) => void;
 }
 
-export interface AgentBirth {
-  readonly name: string;
-  readonly enrolmentToken: string;
-  readonly capacity: Resources;
-  readonly labels?: Readonly<Record<string, string>>;
-  /** False once the machine under it is gone. */
-  readonly isPowered: () => boolean;
-  /** What the agent before it left running on the same machine. */
-  readonly inherited?: ReadonlyMap<TaskId, Running>;
-}
-
-/** A task and when it will be through. */
-export interface Running {
-  readonly attempt: number;
-  readonly endsAtMs: number;
-}
-
 /**
  * An agent as the `sh` one behaves, at the level of reports: registers, reports, obeys the cordon, runs what it is given for
  * as long as its command says, and ends its work itself when its reports are not accepted for two thirds of a lease.
@@ -50,7 +32,7 @@ export class WorldAgent {
   private readonly world: AgentSurroundings;
   private readonly birth: AgentBirth;
   private readonly bootId: string;
-  private readonly running: Map<TaskId, Running>;
+  private readonly running: Map<TaskId, RunningTask>;
   private ended: (ReportedTask & { readonly state: 'exited' })[] = [];
   private cordon: CordonState = { cordoned: false, generation: 0 };
   private seq = 0;
@@ -83,7 +65,7 @@ export class WorldAgent {
   }
 
   /** SIGUSR2: it goes, and its tasks stay for the next one. */
-  leave(): ReadonlyMap<TaskId, Running> {
+  leave(): ReadonlyMap<TaskId, RunningTask> {
     const left = new Map(this.isAlive() ? this.running : []);
     this.stop();
     return left;
@@ -145,7 +127,7 @@ export class WorldAgent {
       bootId: this.bootId,
       seq: this.seq,
       capacity: this.birth.capacity,
-      used: { cpuMilli: running.length * 1000, memoryMib: running.length * 512 },
+      used: usedBy(running.length),
       cordon: this.cordon,
       tasks: [...running, ...this.ended],
       leaving: false,
@@ -185,10 +167,8 @@ export class WorldAgent {
   }
 
   private endDue(): void {
-    for (const [taskId, { attempt, endsAtMs }] of this.running) {
-      if (endsAtMs > this.world.time.nowMs()) continue;
-      this.running.delete(taskId);
-      this.ended.push({ taskId, attempt, state: 'exited', exitCode: 0, progressBase64: null });
+    for (const task of takeEnded(this.running, this.world.time.nowMs())) {
+      this.ended.push({ ...task, state: 'exited', exitCode: 0, progressBase64: null });
     }
   }
 
@@ -199,8 +179,4 @@ export class WorldAgent {
 
 function leaseOf(task: HeldTask): { queue: string; taskId: TaskId; token: string } {
   return { queue: taskQueueName(task.workload, task.shape), taskId: task.id, token: task.leaseToken };
-}
-
-export function sha256(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
 }

@@ -1,3 +1,13 @@
+import {
+  agentCapacity,
+  commandResult,
+  hasHostKey,
+  type HostFiles,
+  instanceAt,
+  isJoin,
+  isPowered,
+  takeEnrolment,
+} from '../../src/chaos/host-machine.ts';
 import { AppError } from '../../src/model/errors.ts';
 import type { CommandResult, Shell, ShellSession, ShellTarget, UploadFile } from '../../src/ports/shell.ts';
 import type { InstanceView, Region } from '../../src/simulator/region.ts';
@@ -21,7 +31,7 @@ export interface HostManners {
 }
 
 interface Host {
-  readonly files: Map<string, string>;
+  readonly files: HostFiles;
   /** Commands run on it, joins as `(join)`. */
   readonly commands: string[];
   agent: WorldAgent | null;
@@ -49,7 +59,7 @@ export class WorldHosts implements Shell {
   }
 
   async isOpen(address: string): Promise<boolean> {
-    return !this.manners.closed && this.instanceAt(address) !== null;
+    return !this.manners.closed && instanceAt(this.regions.values(), address) !== null;
   }
 
   async withSession<T>(
@@ -57,7 +67,7 @@ export class WorldHosts implements Shell {
     _deadlineMs: number,
     use: (session: ShellSession) => Promise<T>,
   ): Promise<T> {
-    const instance = this.instanceAt(target.host);
+    const instance = instanceAt(this.regions.values(), target.host);
     const { closed, loginFails, foreignKey } = this.manners;
     if (instance === null || closed) throw sshError('SSH_UNREACHABLE', target);
     if (foreignKey || !hasHostKey(instance, target.hostKey)) throw sshError('SSH_HOST_KEY', target);
@@ -88,28 +98,26 @@ export class WorldHosts implements Shell {
   }
 
   private run(host: Host, instance: InstanceView, script: string): CommandResult {
-    if (!script.includes('agent.pid')) {
+    if (!isJoin(script)) {
       const command = script.trim();
       host.commands.push(command);
-      return result(this.manners.exits.get(command) ?? 0);
+      return commandResult(this.manners.exits.get(command) ?? 0);
     }
     host.commands.push('(join)');
-    if (this.manners.joinExit !== 0) return result(this.manners.joinExit);
+    if (this.manners.joinExit !== 0) return commandResult(this.manners.joinExit);
     const inherited = host.agent?.leave();
     host.agent = null;
-    const token = /^SPILLWAY_ENROL_TOKEN=(.+)$/m.exec(host.files.get('.spillway/agent.settings') ?? '')?.[1];
-    if (token === undefined) return result(66);
-    // As the script does: the token is read once.
-    host.files.delete('.spillway/agent.settings');
-    if (this.manners.agentMute) return result(0);
+    const token = takeEnrolment(host.files);
+    if (token === null) return commandResult(66);
+    if (this.manners.agentMute) return commandResult(0);
     host.agent = new WorldAgent(this.surroundings, {
       name: `agent-on-${instance.instanceId}`,
       enrolmentToken: token,
-      capacity: { cpuMilli: instance.vcpus * 1000, memoryMib: instance.memoryMib - 512 },
-      isPowered: () => this.stateOf(instance.instanceId) === 'running',
+      capacity: agentCapacity(instance),
+      isPowered: () => isPowered(this.regions.values(), instance.instanceId),
       ...(inherited === undefined ? {} : { inherited }),
     });
-    return result(0);
+    return commandResult(0);
   }
 
   private hostOf(instanceId: string): Host {
@@ -117,43 +125,10 @@ export class WorldHosts implements Shell {
     this.hosts.set(instanceId, host);
     return host;
   }
-
-  private stateOf(instanceId: string): string | undefined {
-    for (const region of this.regions.values()) {
-      const found = region.findInstance(instanceId);
-      if (found !== null) return found.state;
-    }
-    return undefined;
-  }
-
-  private instanceAt(address: string): InstanceView | null {
-    return this.find(
-      ({ privateIp, state, bootedAtMs }) => privateIp === address && state === 'running' && bootedAtMs !== null,
-    );
-  }
-
-  private find(test: (instance: InstanceView) => boolean): InstanceView | null {
-    for (const region of this.regions.values()) {
-      const found = region.instances().find(test);
-      if (found !== undefined) return found;
-    }
-    return null;
-  }
 }
 
 function upload(host: Host, files: readonly UploadFile[]): void {
   for (const { path, content } of files) host.files.set(path, content);
-}
-
-/** The key reached the host through user-data, as cloud-init would install it. */
-function hasHostKey({ userData }: InstanceView, hostKey: string): boolean {
-  return Buffer.from(userData ?? '', 'base64')
-    .toString('utf8')
-    .includes(hostKey);
-}
-
-function result(exitCode: number): CommandResult {
-  return { exitCode, signal: null, output: exitCode === 0 ? '' : `exit ${exitCode}`, truncated: false };
 }
 
 function sshError(code: 'SSH_UNREACHABLE' | 'SSH_HOST_KEY' | 'SSH_AUTH', { host }: ShellTarget): AppError {

@@ -1,3 +1,4 @@
+import { TaskJobs } from '../../src/chaos/task-jobs.ts';
 import type { TaskId } from '../../src/model/ids.ts';
 import type { TaskLease, TaskQueues, WakeHandler, WakeJob, WakeQueue } from '../../src/ports/queue.ts';
 import type { WorldTime } from './world-time.ts';
@@ -60,80 +61,39 @@ export class WorldWakeQueue implements WakeQueue {
   }
 }
 
-interface TaskJob {
-  readonly taskId: TaskId;
-  token: string | null;
-  lockedUntilMs: number;
-}
-
 /** The engine's queues in memory. */
 export class WorldTaskQueues implements TaskQueues {
-  private readonly time: WorldTime;
-  private readonly queues = new Map<string, TaskJob[]>();
-  private tokens = 0;
+  private readonly jobs: TaskJobs;
 
   constructor(time: WorldTime) {
-    this.time = time;
+    this.jobs = new TaskJobs(() => time.nowMs());
   }
 
   async add(queue: string, taskIds: readonly TaskId[]): Promise<void> {
-    const jobs = this.jobsOf(queue);
-    for (const taskId of taskIds) {
-      if (!jobs.some((job) => job.taskId === taskId)) jobs.push({ taskId, token: null, lockedUntilMs: 0 });
-    }
+    this.jobs.add(queue, taskIds);
   }
 
   async take(queue: string, count: number, leaseMs: number): Promise<readonly TaskLease[]> {
-    const free = this.jobsOf(queue).filter(({ token }) => token === null);
-    return free.slice(0, count).map((job) => {
-      this.tokens += 1;
-      job.token = `lock-${this.tokens}`;
-      job.lockedUntilMs = this.time.nowMs() + leaseMs;
-      return { queue, taskId: job.taskId, token: job.token };
-    });
+    return this.jobs.take(queue, count, leaseMs);
   }
 
   async renew(leases: readonly TaskLease[], leaseMs: number): Promise<readonly TaskId[]> {
-    return leases.flatMap((lease) => {
-      const job = this.find(lease);
-      if (job === undefined) return [lease.taskId];
-      job.lockedUntilMs = this.time.nowMs() + leaseMs;
-      return [];
-    });
+    return this.jobs.renew(leases, leaseMs);
   }
 
   async complete(lease: TaskLease): Promise<boolean> {
-    const job = this.find(lease);
-    if (job === undefined) return false;
-    const jobs = this.jobsOf(lease.queue);
-    jobs.splice(jobs.indexOf(job), 1);
-    return true;
+    return this.jobs.complete(lease);
   }
 
   async release(lease: TaskLease): Promise<boolean> {
-    const job = this.find(lease);
-    if (job === undefined) return false;
-    job.token = null;
-    return true;
+    return this.jobs.release(lease);
   }
 
   async recoverStalled(): Promise<void> {
-    for (const job of [...this.queues.values()].flat()) {
-      if (job.lockedUntilMs <= this.time.nowMs()) job.token = null;
-    }
+    this.jobs.recoverStalled();
   }
 
   async close(): Promise<void> {
-    this.queues.clear();
-  }
-
-  private jobsOf(queue: string): TaskJob[] {
-    const jobs = this.queues.get(queue) ?? [];
-    this.queues.set(queue, jobs);
-    return jobs;
-  }
-
-  private find({ queue, taskId, token }: TaskLease): TaskJob | undefined {
-    return this.jobsOf(queue).find((job) => job.taskId === taskId && job.token === token);
+    this.jobs.empty();
   }
 }

@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { sha256 } from '../../src/chaos/agent-work.ts';
 import { assignTasks, recoverTasks } from '../../src/engine/assign.ts';
 import { AgentBell } from '../../src/engine/bell.ts';
 import { submitTasks } from '../../src/engine/intake.ts';
@@ -23,7 +24,7 @@ import { createDatabase, type Db } from '../../src/store/database.ts';
 import { buildStores, type Stores } from '../../src/wiring/stores.ts';
 import { SeededIds } from '../simulator/support.ts';
 import { recordingLog } from './log.ts';
-import { sha256, WorldAgent } from './world-agents.ts';
+import { WorldAgent } from './world-agents.ts';
 import { createRegionCloud } from '../../src/chaos/region-cloud.ts';
 import { InjectedCrash, Injector } from './world-faults.ts';
 import { WorldHosts } from './world-hosts.ts';

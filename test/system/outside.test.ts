@@ -39,8 +39,8 @@ const GOOD: Evidence = {
     launches: [{ nonce: 'aaaa', count: 1 }],
     planEpochs: [1, 1, 2],
     machineEvents: [
-      { machineId: 'mc-1', from: null, to: 'requested' },
-      { machineId: 'mc-1', from: 'requested', to: 'launching' },
+      { machineId: 'mc-1', from: null, to: 'requested', reason: 'plan' },
+      { machineId: 'mc-1', from: 'requested', to: 'launching', reason: 'call' },
     ],
     legalSteps: new Set(['requested>launching']),
     tasks: [{ id: 'tk-1', state: 'done' }],
@@ -56,6 +56,12 @@ const judge = (evidence: Partial<Evidence>, rows: Partial<Evidence['rows']> = {}
 describe('the verdict', () => {
   test('finds nothing where nothing is', () => {
     expect(judge({})).toEqual([]);
+  });
+
+  test('lets a machine begin in the middle of its life whose row was lost and rebuilt', () => {
+    expect(judge({}, { machineEvents: [{ machineId: 'mc-1', from: null, to: 'booting', reason: 'rebuilt' }] })).toEqual(
+      [],
+    );
   });
 
   test.each<[string, Partial<Evidence>, Partial<Evidence['rows']>, RegExp]>([
@@ -91,6 +97,12 @@ describe('the verdict', () => {
     ['money that is not the bill', { reportUsd: '0.123156789' }, {}, /bills 0\.123456789 USD/],
     ['a cent too many, whatever is in doubt', { reportUsd: '0.129' }, { doubtUsd: 1 }, /bills 0\.123456789 USD/],
     ['a step that no machine may take', {}, { legalSteps: new Set() }, /from requested to launching/],
+    [
+      'a machine that begins in the middle of its life',
+      {},
+      { machineEvents: [{ machineId: 'mc-1', from: null, to: 'booting', reason: 'plan' }] },
+      /from null to booting/,
+    ],
     ['an epoch that goes back', {}, { planEpochs: [1, 2, 1] }, /epoch 1 came after one of epoch 2/],
   ])('sees %s', (_, evidence, rows, sentence) => {
     expect(judge(evidence, rows).join('\n')).toMatch(sentence);

@@ -65,6 +65,7 @@ describe('signals', () => {
     ['SIGTERM', 'SIGINT'],
     ['SIGINT', 'SIGTERM'],
   ] as const)('%s asks to stop, and %s after it says that nobody waits', async (one, two) => {
+    // Of a process only its events are looked at; a real one would stop the test.
     const process = new EventEmitter() as unknown as NodeJS.Process;
     const stop = watchStopSignals(process);
     process.emit(one, one);

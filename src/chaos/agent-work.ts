@@ -1,0 +1,40 @@
+import { createHash } from 'node:crypto';
+import type { TaskId } from '../model/ids.ts';
+import type { Resources } from '../model/resources.ts';
+
+/** How an agent comes into the world. */
+export interface AgentBirth {
+  readonly name: string;
+  readonly enrolmentToken: string;
+  readonly capacity: Resources;
+  readonly labels?: Readonly<Record<string, string>>;
+  /** False once the machine under it is gone. */
+  readonly isPowered: () => boolean;
+  /** What the agent before it on this machine left running. */
+  readonly inherited?: ReadonlyMap<TaskId, RunningTask>;
+}
+
+/** A task and when it will be through. */
+export interface RunningTask {
+  readonly attempt: number;
+  readonly endsAtMs: number;
+}
+
+/** Takes out of `running` what is through by now. */
+export function takeEnded(
+  running: Map<TaskId, RunningTask>,
+  nowMs: number,
+): readonly { readonly taskId: TaskId; readonly attempt: number }[] {
+  const ended = [...running].filter(([, { endsAtMs }]) => endsAtMs <= nowMs);
+  for (const [taskId] of ended) running.delete(taskId);
+  return ended.map(([taskId, { attempt }]) => ({ taskId, attempt }));
+}
+
+/** What an agent says it uses: a core and half a gibibyte for each task. */
+export function usedBy(tasks: number): Resources {
+  return { cpuMilli: tasks * 1000, memoryMib: tasks * 512 };
+}
+
+export function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}
