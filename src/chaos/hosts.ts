@@ -110,7 +110,7 @@ export class ChaosHosts {
     host.agent = new ChaosAgent(this.agents, {
       name: `agent-on-${instance.instanceId}`,
       enrolmentToken: token,
-      capacity: { cpuMilli: instance.vcpus * 1000, memoryMib: instance.memoryMib - 512 },
+      capacity: { cpuMilli: instance.vcpus * 1000, memoryMib: instance.memoryMib - 512, gpus: instance.gpus },
       isPowered: () => this.stateOf(instance.instanceId) === 'running',
       inherited,
     });

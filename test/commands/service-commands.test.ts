@@ -35,7 +35,7 @@ describe('task', () => {
       {
         workload: 'transcode',
         command: ['sh', '-c', 'echo "a b"; exit 3', '--count'],
-        shape: { cpuMilli: 2000, memoryMib: 4096 },
+        shape: { cpuMilli: 2000, memoryMib: 4096, gpus: 0 },
         count: 2,
       },
     ]);

@@ -198,7 +198,7 @@ export class WorldAgent {
 }
 
 function leaseOf(task: HeldTask): { queue: string; taskId: TaskId; token: string } {
-  return { queue: taskQueueName(task.workload, task.shape), taskId: task.id, token: task.leaseToken };
+  return { queue: taskQueueName(task), taskId: task.id, token: task.leaseToken };
 }
 
 export function sha256(text: string): string {

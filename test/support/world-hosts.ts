@@ -105,7 +105,7 @@ export class WorldHosts implements Shell {
     host.agent = new WorldAgent(this.surroundings, {
       name: `agent-on-${instance.instanceId}`,
       enrolmentToken: token,
-      capacity: { cpuMilli: instance.vcpus * 1000, memoryMib: instance.memoryMib - 512 },
+      capacity: { cpuMilli: instance.vcpus * 1000, memoryMib: instance.memoryMib - 512, gpus: instance.gpus },
       isPowered: () => this.stateOf(instance.instanceId) === 'running',
       ...(inherited === undefined ? {} : { inherited }),
     });
