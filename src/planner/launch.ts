@@ -30,6 +30,8 @@ interface Tally {
   readonly zones: Map<string, number>;
   /** Holds that a machine of this plan tries already. */
   readonly probed: Set<string>;
+  /** Types for what tasks ask for: looked up for each machine, listed once. */
+  readonly types: Map<NodeNeeds, Record<Market, readonly PricedType[]>>;
 }
 
 /** Turns groups into machines one by one, in the order given, until a limit on their number stops it. */
@@ -52,11 +54,17 @@ function openTally({ planning, draft, room }: LaunchContext): Tally {
   const zones = new Map<string, number>();
   for (const { zone } of planning.fleet.machines) countZone(zones, zone);
   for (const { offering } of draft.launched) countZone(zones, offering.zone);
-  return { room, market: countStaying(planning.fleet, draft), zones, probed: new Set(probedBy(draft.launched)) };
+  return {
+    room,
+    market: countStaying(planning.fleet, draft),
+    zones,
+    probed: new Set(probedBy(draft.launched)),
+    types: new Map(),
+  };
 }
 
 function launchOne(context: LaunchContext, tally: Tally, { used, needs }: Wanted): NewMachine | null {
-  const { planning, catalogue, bounds } = context;
+  const { planning, bounds } = context;
   const wanted = needs.spotOk ? nextMarket(planning.workload.policy, tally.market) : 'on-demand';
   let tooMuch: PricedType | null = null;
   // A machine that should be on-demand never becomes a spot one: the base is there to outlive the spot market.
@@ -64,7 +72,7 @@ function launchOne(context: LaunchContext, tally: Tally, { used, needs }: Wanted
     const picked = pickFrom(context, tally, { market, used, needs });
     if (picked === 'spent') return null;
     if (picked !== null) return picked;
-    tooMuch ??= cheapestHolding(typesFor(catalogue.markets[market].types, needs), used);
+    tooMuch ??= cheapestHolding(listTypes(context, tally, needs)[market], used);
   }
   if (tooMuch === null) {
     noteBound(bounds, 'no-offering-fits', `no ${wanted} offering holds ${needText(used, needs.arch)}`);
@@ -80,14 +88,15 @@ type Wanted = Pick<WantedGroup, 'used' | 'needs'>;
 
 /** `spent`: this round's one probe had it. The next round chooses sizes anew, without such types. */
 function pickFrom(
-  { catalogue, draft, bounds }: LaunchContext,
+  context: LaunchContext,
   tally: Tally,
   { market, used, needs }: Wanted & { readonly market: Market },
 ): NewMachine | 'spent' | null {
-  const { types, cheapest } = catalogue.markets[market];
+  const { catalogue, draft, bounds } = context;
+  const { cheapest } = catalogue.markets[market];
   const before = probedBy(draft.launched);
   // Not simply the cheapest: under a limit on vCPUs a dearer type with fewer of them may be the one that is left.
-  for (const type of typesFor(types, needs)) {
+  for (const type of listTypes(context, tally, needs)[market]) {
     const list = (cheapest.get(type.name) ?? []).filter((offering) => !isSpent(offering, before));
     if (list.length === 0 || !fits(used, type.capacity) || !isAffordable(type, tally.room)) continue;
     const offering = leastUsedZone(list, tally);
@@ -99,6 +108,21 @@ function pickFrom(
     return 'spent';
   }
   return null;
+}
+
+function listTypes(
+  { catalogue: { markets } }: LaunchContext,
+  { types }: Tally,
+  needs: NodeNeeds,
+): Record<Market, readonly PricedType[]> {
+  const known = types.get(needs);
+  if (known !== undefined) return known;
+  const listed = {
+    'on-demand': typesFor(markets['on-demand'].types, needs),
+    spot: typesFor(markets.spot.types, needs),
+  };
+  types.set(needs, listed);
+  return listed;
 }
 
 function takeRoom(tally: Tally, type: PricedType, offering: Offering): void {
