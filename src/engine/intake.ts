@@ -44,7 +44,7 @@ function kindOf(request: TaskSubmission, { demand }: WorkloadPolicy): TaskKind {
   const { workload, shape, gpus, arch = null, localOnly = false, spotOk = true } = request;
   return {
     workload,
-    shape: { ...(shape ?? usual), gpus: gpus ?? usual.gpus },
+    shape: { ...(shape ?? usual), gpus: gpus ?? shape?.gpus ?? usual.gpus },
     constraints: { arch, localOnly, spotOk },
   };
 }

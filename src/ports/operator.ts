@@ -1,6 +1,6 @@
 import type { TaskId } from '../model/ids.ts';
 import type { Architecture } from '../model/offering.ts';
-import type { Resources } from '../model/resources.ts';
+import type { MeasuredUse, Resources } from '../model/resources.ts';
 import type { PlanOutcome } from '../planner/types.ts';
 
 /** What an operator may ask the running service to do; the HTTP layer validates, these act. */
@@ -22,8 +22,8 @@ export interface TaskSubmission {
   readonly workload: string;
   /** argv, at least one word. */
   readonly command: readonly string[];
-  readonly shape: Pick<Resources, 'cpuMilli' | 'memoryMib'> | null;
-  /** Absent or null = as many as the policy's default task shape has. */
+  readonly shape: (MeasuredUse & Partial<Resources>) | null;
+  /** Absent or null = as many as `shape` says, else as the policy's default task shape has. */
   readonly gpus?: number | null;
   /** Absent or null = any. */
   readonly arch?: Architecture | null;
