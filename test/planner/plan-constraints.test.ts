@@ -70,11 +70,12 @@ describe('work that asks for GPUs', () => {
   });
 
   it('goes before work without GPU need where only machines with GPUs have room', () => {
-    const local = agent(1, { capacity: { ...cores(4, 16), gpus: 1 } });
-    const work = [pending(cores(4, 8), 1), pending(ONE_GPU, 1)];
+    const local = agent(1, { capacity: { ...cores(16, 32), gpus: 1 } });
+    // Larger in all else, and first by any other measure.
+    const work = [pending(cores(16, 16), 1), pending(ONE_GPU, 1)];
     const result = plan({ workload: { offerings: EVERYTHING, pending: work }, agents: [local] });
 
-    expect(short(result.actions)).toEqual(['launch 1 m6a.xlarge on-demand']);
+    expect(short(result.actions)).toEqual(['launch 1 c6a.4xlarge on-demand']);
   });
 });
 
@@ -111,10 +112,15 @@ describe('a machine with GPUs', () => {
   });
 
   it('stays without other work while another has room', () => {
-    const plain = readyMachine(2);
-    const result = plan({ workload: { pending: [pending(cores(2), 1)] }, pairs: [gpuPair, plain] });
+    // At work it would come before an idle machine, did it not have GPUs.
+    const atWork = readyMachine(1, {
+      machine: { instanceType: 'g5.1', resources: { ...cores(8, 32), gpus: 1 }, idleSinceMs: null },
+      agent: { capacity: { ...cores(8, 30), gpus: 1 }, allocated: { ...cores(4, 16), gpus: 1 }, runningTasks: 1 },
+    });
+    const work = [pending(cores(2), 1)];
 
-    expect(short(result.actions)).toEqual(['drain 1']);
+    expect(plan({ workload: { pending: work }, pairs: [atWork, readyMachine(2)] }).actions).toEqual([]);
+    expect(short(plan({ workload: {}, pairs: [atWork, readyMachine(2)] }).actions)).toEqual(['drain 2']);
   });
 
   it('takes other work when no other has room', () => {
