@@ -178,7 +178,7 @@ class Reporter {
     const report: AgentReport = {
       bootId: '00000000-0000-4000-8000-000000000001',
       seq: this.#seq,
-      capacity: { cpuMilli: 16_000, memoryMib: 65_536 },
+      capacity: { cpuMilli: 16_000, memoryMib: 65_536, gpus: 0 },
       used: { cpuMilli: (this.#seq * 997) % 16_000, memoryMib: 8192 },
       cordon: { cordoned: false, generation: 0 },
       tasks: this.#agent.tasks.map((taskId) => ({ taskId, attempt: 1, state: 'running', progressBase64: null })),

@@ -1,4 +1,5 @@
 /** How long one decision pass takes for a large datacenter, and how that grows. Pure computation; nothing is started. */
+import { ANYWHERE } from '../src/model/constraints.ts';
 import type { InstanceType, Offering } from '../src/model/offering.ts';
 import type { WorkloadPolicy } from '../src/model/policy.ts';
 import type { Resources } from '../src/model/resources.ts';
@@ -60,10 +61,16 @@ function makeInput({ agents, tasks }: Size): PlannerInput {
   const random = makeRandom(20_261_122);
   const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)]!;
   const pending: PendingShape[] = Array.from({ length: SHAPES }, (_, index) => ({
-    shape: { cpuMilli: 250 * (1 + Math.floor(random() * 32)), memoryMib: 256 * (1 + Math.floor(random() * 64)) },
+    shape: {
+      cpuMilli: 250 * (1 + Math.floor(random() * 32)),
+      memoryMib: 256 * (1 + Math.floor(random() * 64)),
+      gpus: 0,
+    },
     count: tasks / SHAPES,
     overdue: tasks / SHAPES,
     oldestPendingSinceMs: NOW_MS - index * 1000,
+    ...ANYWHERE,
+    runTimeS: null,
   }));
   return {
     nowMs: NOW_MS,
@@ -101,7 +108,7 @@ function makeAgent(index: number, cpus: number, random: () => number): AgentView
 }
 
 function resources(cpus: number, memoryMib: number): Resources {
-  return { cpuMilli: cpus * 1000, memoryMib };
+  return { cpuMilli: cpus * 1000, memoryMib, gpus: 0 };
 }
 
 /** Some 400 types in three zones: families of three ratios with the usual sizes, at plausible prices. */
@@ -136,7 +143,6 @@ function makeType(family: string, cpus: number, memoryMib: number): InstanceType
     name: `${family}.${cpus}`,
     family,
     resources: resources(cpus, memoryMib),
-    gpus: 0,
     architecture: 'x86_64',
     burstable: false,
   };

@@ -51,9 +51,10 @@ begin
     return new;
   end if;
   insert into spillway.launch_attempts
-    (launch_id, attempt, token, body, zone, cpu_milli, memory_mib, price_usd_per_hour, epoch, began_at)
+    (launch_id, attempt, token, body, zone, cpu_milli, memory_mib, gpus, arch, price_usd_per_hour, epoch, began_at)
   values
-    (new.id, new.attempt, new.token, new.body, new.zone, new.cpu_milli, new.memory_mib, new.price_usd_per_hour, new.epoch, spillway.now());
+    (new.id, new.attempt, new.token, new.body, new.zone, new.cpu_milli, new.memory_mib, new.gpus, new.arch, new.price_usd_per_hour,
+     new.epoch, spillway.now());
   return new;
 end $function$;
 
@@ -185,9 +186,13 @@ create table spillway.agents (
   last_seen_at timestamp with time zone,
   left_at timestamp with time zone,
   removed_at timestamp with time zone,
+  capacity_gpus integer default 0 not null,
+  arch text,
   constraint agents_pkey PRIMARY KEY (id),
   constraint agents_token_hash_key UNIQUE (token_hash),
+  constraint agents_arch_check CHECK ((arch = ANY (ARRAY['x86_64'::text, 'arm64'::text]))),
   constraint agents_capacity_cpu_milli_check CHECK ((capacity_cpu_milli >= 0)),
+  constraint agents_capacity_gpus_check CHECK ((capacity_gpus >= 0)),
   constraint agents_capacity_memory_mib_check CHECK ((capacity_memory_mib >= 0)),
   constraint agents_id_check CHECK ((id ~ '^ag-[0-9a-z]{12}$'::text)),
   constraint agents_machine_only_on_aws CHECK (((site = 'aws'::text) = (machine_id IS NOT NULL))),
@@ -292,10 +297,14 @@ create table spillway.launch_attempts (
   error_class text,
   error_code text,
   error_detail text,
+  gpus integer default 0 not null,
+  arch text,
   constraint launch_attempts_pkey PRIMARY KEY (launch_id, attempt),
   constraint launch_attempts_token_key UNIQUE (token),
+  constraint launch_attempts_arch_check CHECK ((arch = ANY (ARRAY['x86_64'::text, 'arm64'::text]))),
   constraint launch_attempts_attempt_check CHECK ((attempt >= 1)),
   constraint launch_attempts_ended CHECK (((ended_at IS NULL) = (outcome IS NULL))),
+  constraint launch_attempts_gpus_check CHECK ((gpus >= 0)),
   constraint launch_attempts_outcome_check CHECK ((outcome = ANY (ARRAY['fulfilled'::text, 'partial'::text, 'refused'::text, 'expired'::text]))),
   constraint launch_attempts_price_usd_per_hour_check CHECK ((price_usd_per_hour >= (0)::numeric)),
   constraint launch_attempts_token_check CHECK ((length(token) <= 64))
@@ -363,10 +372,14 @@ create table spillway.launches (
   step_failures integer default 0 not null,
   step_error text,
   trace_id text default ''::text not null,
+  gpus integer default 0 not null,
+  arch text,
   constraint launches_pkey PRIMARY KEY (id),
   constraint launches_nonce_key UNIQUE (nonce),
   constraint launches_token_key UNIQUE (token),
+  constraint launches_arch_check CHECK ((arch = ANY (ARRAY['x86_64'::text, 'arm64'::text]))),
   constraint launches_attempt_check CHECK ((attempt >= 1)),
+  constraint launches_gpus_check CHECK ((gpus >= 0)),
   constraint launches_id_check CHECK ((id ~ '^ln-[0-9a-z]{12}$'::text)),
   constraint launches_instance_count_check CHECK (((instance_count >= 1) AND (instance_count <= 100))),
   constraint launches_nonce_check CHECK ((nonce ~ '^[0-9a-f]{32}$'::text)),
@@ -453,8 +466,12 @@ create table spillway.machines (
   step_failures integer default 0 not null,
   step_error text,
   trace_id text default ''::text not null,
+  gpus integer default 0 not null,
+  arch text,
   constraint machines_pkey PRIMARY KEY (id),
   constraint machines_instance_id_key UNIQUE (instance_id),
+  constraint machines_arch_check CHECK ((arch = ANY (ARRAY['x86_64'::text, 'arm64'::text]))),
+  constraint machines_gpus_check CHECK ((gpus >= 0)),
   constraint machines_id_check CHECK ((id ~ '^mc-[0-9a-z]{12}$'::text)),
   constraint machines_market_check CHECK ((market = ANY (ARRAY['on-demand'::text, 'spot'::text]))),
   constraint machines_state_check CHECK ((state = ANY (ARRAY['requested'::text, 'launching'::text, 'booting'::text, 'joining'::text, 'ready'::text, 'draining'::text, 'leaving'::text, 'terminating'::text, 'terminated'::text]))),
@@ -495,7 +512,9 @@ create table spillway.samples (
   allocated_cpu_milli integer not null,
   allocated_memory_mib integer not null,
   running_tasks integer not null,
-  constraint samples_pkey PRIMARY KEY (agent_id, at)
+  allocated_gpus integer default 0 not null,
+  constraint samples_pkey PRIMARY KEY (agent_id, at),
+  constraint samples_allocated_gpus_check CHECK ((allocated_gpus >= 0))
 );
 
 create table spillway.spot_prices (
@@ -548,13 +567,21 @@ create table spillway.tasks (
   finished_at timestamp with time zone,
   exit_code integer,
   progress_base64 text,
+  gpus integer default 0 not null,
+  arch text,
+  local_only boolean default false not null,
+  spot_ok boolean default true not null,
+  run_time_s integer,
   interruptions integer default 0 not null,
   constraint tasks_pkey PRIMARY KEY (id),
+  constraint tasks_arch_check CHECK ((arch = ANY (ARRAY['x86_64'::text, 'arm64'::text]))),
   constraint tasks_cpu_milli_check CHECK ((cpu_milli > 0)),
+  constraint tasks_gpus_check CHECK ((gpus >= 0)),
   constraint tasks_id_check CHECK ((id ~ '^tk-[0-9a-z]{12}$'::text)),
   constraint tasks_interruptions_check CHECK ((interruptions >= 0)),
   constraint tasks_memory_mib_check CHECK ((memory_mib >= 0)),
   constraint tasks_progress_base64_check CHECK ((octet_length(progress_base64) <= 4096)),
+  constraint tasks_run_time_s_check CHECK ((run_time_s > 0)),
   constraint tasks_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'leased'::text, 'running'::text, 'done'::text, 'failed'::text, 'cancelled'::text])))
 );
 
@@ -577,7 +604,7 @@ CREATE UNIQUE INDEX policies_one_active ON spillway.policies USING btree (worklo
 CREATE INDEX samples_at ON spillway.samples USING brin (at);
 CREATE INDEX sweep_kills_at ON spillway.sweep_kills USING btree (at);
 CREATE INDEX tasks_held ON spillway.tasks USING btree (agent_id) WHERE (state = ANY (ARRAY['leased'::text, 'running'::text]));
-CREATE INDEX tasks_pending ON spillway.tasks USING btree (workload, cpu_milli, memory_mib, submitted_at) WHERE (state = 'pending'::text);
+CREATE INDEX tasks_pending ON spillway.tasks USING btree (workload, cpu_milli, memory_mib, gpus, submitted_at) WHERE (state = 'pending'::text);
 CREATE INDEX tasks_recent ON spillway.tasks USING btree (submitted_at);
 
 alter table spillway.agents add constraint agents_machine FOREIGN KEY (machine_id) REFERENCES machines(id);

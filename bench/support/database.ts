@@ -67,7 +67,7 @@ export async function openBenchDatabase(): Promise<BenchDatabase> {
   };
 }
 
-export const TASK_SHAPE = { cpuMilli: 1000, memoryMib: 2048 };
+export const TASK_SHAPE = { cpuMilli: 1000, memoryMib: 2048, gpus: 0 };
 
 export interface SeededAgent {
   readonly id: AgentId;

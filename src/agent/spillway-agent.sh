@@ -7,7 +7,7 @@
 #     SPILLWAY_STATE_DIR     absolute path; keeps the identity and the tasks over a restart
 #     SPILLWAY_ENROL_TOKEN   needed once, until the agent has a token of its own
 #     SPILLWAY_NAME          default: the host name       SPILLWAY_LABELS   pool=media,rack=a1
-#     SPILLWAY_CPUS, SPILLWAY_MEMORY_MIB   offer this instead of what the machine has
+#     SPILLWAY_CPUS, SPILLWAY_MEMORY_MIB, SPILLWAY_GPUS, SPILLWAY_ARCH   offer this instead of what the machine has
 #     SPILLWAY_USED          host (default) | tasks: report the shapes of the running tasks as use (simulated hosts)
 #     SPILLWAY_HOLD          1 (default): long-poll; 0: report once per interval and sleep, which needs less memory
 #     SPILLWAY_CA_FILE       the one CA that may vouch for the service
@@ -58,7 +58,7 @@ proc_start() {
 # --- settings ---------------------------------------------------------------------------------------------------------
 if [ $# -ne 1 ] || [ ! -r "$1" ]; then die 2 'usage: spillway-agent.sh ENV_FILE (a readable file)'; fi
 SPILLWAY_URL='' SPILLWAY_STATE_DIR='' SPILLWAY_ENROL_TOKEN='' SPILLWAY_NAME='' SPILLWAY_LABELS='' SPILLWAY_CPUS=''
-SPILLWAY_MEMORY_MIB='' SPILLWAY_USED=host SPILLWAY_HOLD=1 SPILLWAY_CA_FILE='' SPILLWAY_ALLOW_HTTP=0
+SPILLWAY_MEMORY_MIB='' SPILLWAY_GPUS='' SPILLWAY_ARCH='' SPILLWAY_USED=host SPILLWAY_HOLD=1 SPILLWAY_CA_FILE='' SPILLWAY_ALLOW_HTTP=0
 # Parsed, not sourced: a value can never become a command.
 while IFS= read -r line || [ -n "$line" ]; do
   value=${line#*=}
@@ -72,6 +72,8 @@ while IFS= read -r line || [ -n "$line" ]; do
     SPILLWAY_LABELS=*) SPILLWAY_LABELS=$value ;;
     SPILLWAY_CPUS=*) SPILLWAY_CPUS=$value ;;
     SPILLWAY_MEMORY_MIB=*) SPILLWAY_MEMORY_MIB=$value ;;
+    SPILLWAY_GPUS=*) SPILLWAY_GPUS=$value ;;
+    SPILLWAY_ARCH=*) SPILLWAY_ARCH=$value ;;
     SPILLWAY_USED=*) SPILLWAY_USED=$value ;;
     SPILLWAY_HOLD=*) SPILLWAY_HOLD=$value ;;
     SPILLWAY_CA_FILE=*) SPILLWAY_CA_FILE=$value ;;
@@ -94,6 +96,12 @@ for value in "$SPILLWAY_CPUS" "$SPILLWAY_MEMORY_MIB"; do
   case $value in '' | [1-9]*) ;; *) die 2 'SPILLWAY_CPUS and SPILLWAY_MEMORY_MIB must be whole numbers above 0' ;; esac
   [ -z "$value" ] || is_number "$value" || die 2 'SPILLWAY_CPUS and SPILLWAY_MEMORY_MIB must be whole numbers above 0'
 done
+case $SPILLWAY_GPUS in
+  '' | 0) ;;
+  [1-9] | [1-9][0-9] | [1-9][0-9][0-9]) ;;
+  *) die 2 'SPILLWAY_GPUS must be a whole number from 0 to 999' ;;
+esac
+case $SPILLWAY_ARCH in '' | x86_64 | arm64) ;; *) die 2 'SPILLWAY_ARCH must be x86_64 or arm64' ;; esac
 enrol_token=$SPILLWAY_ENROL_TOKEN
 # What the environment brought along must not reach the tasks.
 unset SPILLWAY_ENROL_TOKEN
@@ -236,6 +244,24 @@ measure_capacity() {
   cpu_milli=$((${SPILLWAY_CPUS:-$host_cpus} * 1000))
   memory_mib=${SPILLWAY_MEMORY_MIB:-$host_mib}
   busy_before=0 total_before=0
+  arch=$SPILLWAY_ARCH
+  # The only fork of this part, once. Where it says something else, or there is no uname, nothing is said.
+  [ -n "$arch" ] || case $(uname -m 2>/dev/null) in
+    x86_64 | amd64) arch=x86_64 ;;
+    aarch64 | arm64) arch=arm64 ;;
+  esac
+  count_gpus
+}
+# At each report, because a driver may come up after the agent. CUDA numbers devices from 0 without gaps, whatever their names.
+count_gpus() {
+  gpus=$SPILLWAY_GPUS
+  if [ -z "$gpus" ]; then
+    gpus=0
+    for device in /dev/nvidia[0-9]*; do [ ! -e "$device" ] || gpus=$((gpus + 1)); done
+  fi
+  hardware=
+  [ "$gpus" -eq 0 ] || hardware="gpus $gpus$nl"
+  [ -z "$arch" ] || hardware="${hardware}arch $arch$nl"
 }
 # Sets $used_cpu and $used_memory; what the host uses is scaled to the share that is offered.
 measure_use() {
@@ -258,7 +284,7 @@ measure_use() {
 }
 
 # --- tasks ------------------------------------------------------------------------------------------------------------
-# tasks/ID.ATTEMPT/ holds: script, work/ (working directory), log, progress, shape (cpu, memory, born_cs);
+# tasks/ID.ATTEMPT/ holds: script, work/ (working directory), log, progress, shape (cpu, memory, born_cs); devices (its GPUs);
 #   pid (pid and start time), code (exit code), both written by the wrapper below; drop = not ours any more, never
 #   reported; acked = the service has the exit; offset, mark, drained, full = how far the log is uploaded.
 # The wrapper leads a session of its own. It writes pid before it looks for drop, and whoever drops a task writes drop
@@ -266,6 +292,7 @@ measure_use() {
 # shellcheck disable=SC2016 # expanded by the wrapper, not here
 wrapper='cd "$1" || exit 125
 agent_file=$2
+[ -z "$3" ] || export CUDA_VISIBLE_DEVICES="$3"
 read -r stat_line </proc/$$/stat
 set -- ${stat_line##*) }
 shift 19
@@ -423,19 +450,39 @@ decode() {
 $1
 EOF
 }
-# run ID ATTEMPT CPU_MILLI MEMORY_MIB SCRIPT_BASE64 [PROGRESS_BASE64]
+# Sets $devices to so many GPUs, as CUDA numbers them, that no task here has; false when fewer are free. A task has its own until
+# its wrapper is gone: one that was told to end may use them to its last moment.
+take_devices() {
+  devices='' taken=,
+  for other in "$state"/tasks/tk-*; do
+    [ -s "$other/devices" ] || continue
+    if [ -e "$other/code" ] || [ -e "$other/drop" ]; then is_alive "$other" || continue; fi
+    read -r held <"$other/devices"
+    taken=$taken$held,
+  done
+  index=0 missing=$1
+  while [ "$missing" -gt 0 ] && [ $index -lt "$gpus" ]; do
+    case $taken in *,$index,*) ;; *) devices=${devices:+$devices,}$index missing=$((missing - 1)) ;; esac
+    index=$((index + 1))
+  done
+  [ "$missing" -eq 0 ]
+}
+# run ID ATTEMPT CPU_MILLI MEMORY_MIB SCRIPT_BASE64 [PROGRESS_BASE64 [GPUS]]; `-` = no progress
 run() {
-  is_task "$1" "$2" && is_number "$3" && is_number "$4" || return 0
+  is_task "$1" "$2" && is_number "$3" && is_number "$4" && is_number "${7:-0}" || return 0
   dir=$state/tasks/$1.$2
   if [ -n "$cordoned$leaving" ] || [ -e "$dir" ]; then return 0; fi
   for older in "$state/tasks/$1".*; do
     [ ! -d "$older" ] || [ -e "$older/drop" ] || drop "$older" 0
   done
+  # Without enough free GPUs it is not started; the order comes again with the next answer.
+  take_devices "${7:-0}" || return 0
   mkdir -p "$dir/work" || return 0
   now
+  [ -z "$devices" ] || echo "$devices" >"$dir/devices"
   echo "$3 $4 $now_cs" >"$dir/shape"
   : >"$dir/progress"
-  [ -z "$6" ] || decode "$6" "$dir/progress"
+  case $6 in '' | -) ;; *) decode "$6" "$dir/progress" ;; esac
   changed=1
   if ! decode "$5" "$dir/script"; then
     echo 'spillway-agent: the script could not be written' >"$dir/log"
@@ -443,7 +490,7 @@ run() {
     return
   fi
   SPILLWAY_TASK_ID=$1 SPILLWAY_TASK_ATTEMPT=$2 SPILLWAY_PROGRESS_FILE=$dir/progress \
-    setsid sh -c "$wrapper" spillway-task "$dir" "$state/pid" </dev/null >>"$dir/log" 2>&1 &
+    setsid sh -c "$wrapper" spillway-task "$dir" "$state/pid" "$devices" </dev/null >>"$dir/log" 2>&1 &
   # bash would announce each wrapper's end, which is always a kill, on our standard error.
   # shellcheck disable=SC3044
   [ -z "${BASH_VERSION:-}" ] || disown "$!"
@@ -551,7 +598,7 @@ register() {
   [ -n "$enrol_token" ] || die 3 'no credentials: the service does not know this agent and there is no SPILLWAY_ENROL_TOKEN'
   write_credential "$state/enrol.credential" "$enrol_token" 'text/plain; charset=utf-8'
   {
-    printf 'protocol 1\nname %s\nboot %s\ncapacity %s %s\n' "$SPILLWAY_NAME" "$boot" "$cpu_milli" "$memory_mib"
+    printf 'protocol 1\nname %s\nboot %s\ncapacity %s %s\n%s' "$SPILLWAY_NAME" "$boot" "$cpu_milli" "$memory_mib" "$hardware"
     labels=$SPILLWAY_LABELS,
     while [ -n "$labels" ]; do
       label=${labels%%,*} labels=${labels#*,}
@@ -600,8 +647,9 @@ use_credentials() {
 beat() {
   seq=$((seq + 1))
   measure_use
-  printf 'boot %s\nseq %s\ncapacity %s %s\nused %s %s\n%scordon %s\nwait %s\n%s%s' "$boot" $seq $cpu_milli $memory_mib \
-    $used_cpu $used_memory "$cordon_prefix" "$cordon" "$1" "$report_tasks" "${2:+$2$nl}" >"$state/report"
+  count_gpus
+  printf 'boot %s\nseq %s\ncapacity %s %s\n%sused %s %s\n%scordon %s\nwait %s\n%s%s' "$boot" $seq $cpu_milli $memory_mib \
+    "$hardware" $used_cpu $used_memory "$cordon_prefix" "$cordon" "$1" "$report_tasks" "${2:+$2$nl}" >"$state/report"
   clear_answer "$state/answer"
   now
   sent_cs=$now_cs
@@ -617,7 +665,7 @@ beat() {
   read_status "$state/answer"
 }
 obey() {
-  while read -r word a b c d e f _; do
+  while read -r word a b c d e f g _; do
     case $word in
       interval | lease) bounded "$word" "$a" ;;
       cordon | uncordon)
@@ -626,7 +674,7 @@ obey() {
         cordon=$a
         if [ "$word" = cordon ]; then cordoned=1 cordon_prefix=; else cordoned='' cordon_prefix=un; fi
         ;;
-      run) run "$a" "$b" "$c" "$d" "$e" "$f" ;;
+      run) run "$a" "$b" "$c" "$d" "$e" "$f" "$g" ;;
       stop)
         dir=$state/tasks/$a.$b
         if is_task "$a" "$b" && [ -d "$dir" ] && [ ! -e "$dir/drop" ]; then drop "$dir" 5 && changed=1; fi

@@ -32,7 +32,7 @@ export function takeEnded(
 
 /** What an agent says it uses: a core and half a gibibyte for each task. */
 export function usedBy(tasks: number): Resources {
-  return { cpuMilli: tasks * 1000, memoryMib: tasks * 512 };
+  return { cpuMilli: tasks * 1000, memoryMib: tasks * 512, gpus: 0 };
 }
 
 export function sha256(text: string): string {

@@ -46,8 +46,8 @@ export function takeEnrolment(files: HostFiles): string | null {
 }
 
 /** What the agent of an instance offers: some of the memory is the system's. */
-export function agentCapacity({ vcpus, memoryMib }: InstanceView): Resources {
-  return { cpuMilli: vcpus * 1000, memoryMib: memoryMib - 512 };
+export function agentCapacity({ vcpus, memoryMib, gpus }: InstanceView): Resources {
+  return { cpuMilli: vcpus * 1000, memoryMib: memoryMib - 512, gpus };
 }
 
 export function commandResult(exitCode: number): CommandResult {

@@ -127,7 +127,7 @@ function choosePolicy(chance: Chance, name: string): WorkloadPolicy {
       utilization: null,
       queue: {
         source: 'bullmq',
-        task: { cpuMilli: 1000, memoryMib: 1024 },
+        task: { cpuMilli: 1000, memoryMib: 1024, gpus: 0 },
         maxWaitMs: between('wait', 0, 60) * SECOND_MS,
       },
       headroom: chance.roll(`knob:${name}:headroom`).value < 0.2 ? { tasks: 1 } : null,

@@ -276,7 +276,7 @@ class SeedRun {
        values ($1, 'on-prem', '{"pool":"local"}', spillway.now() + interval '1 hour')`,
       [sha256(token)],
     );
-    const capacity = { cpuMilli: cpus * 1000, memoryMib: cpus * 4096 };
+    const capacity = { cpuMilli: cpus * 1000, memoryMib: cpus * 4096, gpus: 0 };
     const birth = { name: `local-${index}`, enrolmentToken: token, capacity, isPowered: () => true };
     this.locals.push(new ChaosAgent(this.agents, birth));
   }

@@ -92,8 +92,7 @@ export function toInstanceType(info: InstanceTypeInfo): InstanceType | null {
   return {
     name,
     family: name.slice(0, name.indexOf('.')),
-    resources: { cpuMilli: vcpus * 1000, memoryMib },
-    gpus: countGpus(info),
+    resources: { cpuMilli: vcpus * 1000, memoryMib, gpus: countGpus(info) },
     architecture,
     burstable: info.BurstablePerformanceSupported ?? false,
   };

@@ -1,6 +1,6 @@
 import type { ServiceHealth } from '../ports/operator.ts';
 import type { LayerStatus, StatusDocument } from '../ports/reports.ts';
-import { cores, gib, humanAge, humanSeconds, humanUsd } from './output/format.ts';
+import { cores, gib, humanAge, humanSeconds, humanUsd, shape } from './output/format.ts';
 import type { Output } from './output/output.ts';
 import type { Column } from './output/table.ts';
 import { terminalSafe } from './output/terminal-text.ts';
@@ -19,6 +19,12 @@ const LAYER_COLUMNS: readonly Column<LayerStatus>[] = [
   { header: 'FREE', align: 'right', raw: (row) => cores(row.free.cpuMilli) },
   { header: 'GIB', align: 'right', raw: (row) => gib(row.capacity.memoryMib) },
   { header: '$/H', align: 'right', raw: (row) => (row.usdPerHour === null ? null : humanUsd(row.usdPerHour, 3)) },
+];
+
+/** Only where there are any. */
+const GPU_COLUMNS: readonly Column<LayerStatus>[] = [
+  { header: 'GPUS', align: 'right', raw: (row) => row.capacity.gpus },
+  { header: 'FREE GPUS', align: 'right', raw: (row) => row.free.gpus },
 ];
 
 export const status: CommandSpec = {
@@ -54,7 +60,8 @@ function describeStatus(document: Status, output: Output, nowMs: number): void {
       `Memory: ${terminalSafe(document.amnesia.detail)}; since ${humanAge(document.amnesia.since, nowMs)} ago`,
     );
   }
-  output.block(LAYER_COLUMNS, document.layers);
+  const hasGpus = document.layers.some(({ capacity }) => capacity.gpus > 0);
+  output.block(hasGpus ? [...LAYER_COLUMNS, ...GPU_COLUMNS] : LAYER_COLUMNS, document.layers);
   output.line(`Waiting: ${waitingSentence(document)}`);
   output.line(`Machines: ${machinesSentence(document)}`);
   output.line(
@@ -66,8 +73,7 @@ function waitingSentence({ waiting }: Status): string {
   if (waiting.length === 0) return 'nothing';
   return waiting
     .map(({ workload, tasks, resources, oldestWaitS }) => {
-      const shape = `${cores(resources.cpuMilli)} cores, ${gib(resources.memoryMib)} GiB`;
-      return `${tasks} ${tasks === 1 ? 'task' : 'tasks'} of ${terminalSafe(workload)} (${shape}; oldest ${humanSeconds(oldestWaitS)})`;
+      return `${tasks} ${tasks === 1 ? 'task' : 'tasks'} of ${terminalSafe(workload)} (${shape(resources)}; oldest ${humanSeconds(oldestWaitS)})`;
     })
     .join('; ');
 }

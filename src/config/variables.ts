@@ -179,9 +179,11 @@ export type VariableName = (typeof VARIABLES)[number]['name'];
  */
 export const FOREIGN_VARIABLES: readonly string[] = [
   'SPILLWAY_ALLOW_HTTP',
+  'SPILLWAY_ARCH',
   'SPILLWAY_CA_FILE',
   'SPILLWAY_CPUS',
   'SPILLWAY_ENROL_TOKEN',
+  'SPILLWAY_GPUS',
   'SPILLWAY_HOLD',
   'SPILLWAY_LABELS',
   'SPILLWAY_MEMORY_MIB',

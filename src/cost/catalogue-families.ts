@@ -41,7 +41,10 @@ t4g  arm64  4096 0.0336   4 | nano:2/512@0.0042 micro:2/1024@0.0084 small:2/2048
 g4dn x86_64 4096 0.1315   4 | xlarge*1 2xlarge*1@0.752 4xlarge*1@1.204 8xlarge*1@2.176 12xlarge*4@3.912 16xlarge*1@4.352 metal:96*8@7.824
 g5   x86_64 4096 0.2515   4 | xlarge*1 2xlarge*1@1.212 4xlarge*1@1.624 8xlarge*1@2.448 16xlarge*1@4.096 12xlarge*4@5.672 24xlarge*4@8.144 48xlarge*8@16.288
 g6   x86_64 4096 0.2012   4 | xlarge*1 2xlarge*1@0.9776 4xlarge*1@1.3232 8xlarge*1@2.0144 16xlarge*1@3.3968 12xlarge*4@4.6016 24xlarge*4@6.6752 48xlarge*8@13.3504
+g6e  x86_64 8192 0.46525 5 | xlarge*1 2xlarge*1@2.24208 4xlarge*1@3.00424 8xlarge*1@4.52856 16xlarge*1@7.57719 12xlarge*4@10.49264 24xlarge*4@15.06559 48xlarge*8@30.13118
 p3   x86_64 7808 0.3825   4 | 2xlarge*1 8xlarge*4 16xlarge*8
+p4d  x86_64 12288 0.228725 6 | 24xlarge*8@21.957642
+p5   x86_64 16384 0.43   2 | 4xlarge*1 48xlarge/2097152*8@55.04
 `;
 
 /** The steps that `a..b` in {@link FAMILY_TABLE} walks. */

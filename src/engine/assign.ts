@@ -1,5 +1,5 @@
 import { SECOND_MS } from '../model/time.ts';
-import type { PendingGroup } from '../ports/tasks.ts';
+import type { TaskKind } from '../ports/tasks.ts';
 import { matchTasks, type Match } from './match.ts';
 import type { EnginePorts } from './ports.ts';
 import { taskQueueName } from './queue-name.ts';
@@ -31,7 +31,7 @@ export async function assignTasks(ports: EnginePorts): Promise<boolean> {
 }
 
 async function giveOut(ports: EnginePorts, match: Match): Promise<number> {
-  const queue = taskQueueName(match.workload, match.shape);
+  const queue = taskQueueName(match);
   const leaseMs = ports.timing.leaseS * SECOND_MS;
   let leases = await ports.queues.take(queue, Math.min(match.count, TAKE_MAX), leaseMs);
   if (leases.length === 0) {
@@ -47,13 +47,9 @@ async function giveOut(ports: EnginePorts, match: Match): Promise<number> {
   return won.size;
 }
 
-async function refill(
-  ports: EnginePorts,
-  group: Pick<PendingGroup, 'workload' | 'shape'>,
-  limit = BATCH_MAX,
-): Promise<void> {
-  const ids = await ports.tasks.listPendingIds(group.workload, group.shape, limit);
-  await ports.queues.add(taskQueueName(group.workload, group.shape), ids);
+async function refill(ports: EnginePorts, kind: TaskKind, limit = BATCH_MAX): Promise<void> {
+  const ids = await ports.tasks.listPendingIds(kind, limit);
+  await ports.queues.add(taskQueueName(kind), ids);
 }
 
 /**
@@ -63,7 +59,7 @@ async function refill(
 export async function recoverTasks(ports: EnginePorts): Promise<number> {
   const expired = await ports.tasks.expireLeases(BATCH_MAX);
   for (const task of expired) {
-    const queue = taskQueueName(task.workload, task.shape);
+    const queue = taskQueueName(task);
     // The lock is given back by whoever knows its token; where that fails, the queue's own stalled check does it.
     const released =
       task.leaseToken === null ? false : await ports.queues.release({ queue, taskId: task.id, token: task.leaseToken });

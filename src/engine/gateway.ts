@@ -133,5 +133,5 @@ async function ringFor(ports: EnginePorts, id: MachineId): Promise<void> {
 }
 
 function leaseOf(task: HeldTask): TaskLease {
-  return { queue: taskQueueName(task.workload, task.shape), taskId: task.id, token: task.leaseToken };
+  return { queue: taskQueueName(task), taskId: task.id, token: task.leaseToken };
 }

@@ -1,6 +1,8 @@
-import { shapeKey, type Resources } from '../model/resources.ts';
+import { constraintsKey } from '../model/constraints.ts';
+import { shapeKey } from '../model/resources.ts';
+import type { TaskKind } from '../ports/tasks.ts';
 
-/** One queue per workload and task shape: the head of a queue that does not fit never blocks other shapes. */
-export function taskQueueName(workload: string, shape: Resources): string {
-  return `task-${workload}-${shapeKey(shape)}`;
+/** One queue per workload, task shape and constraints: the head of a queue that does not fit never blocks other tasks. */
+export function taskQueueName({ workload, shape, constraints }: TaskKind): string {
+  return `task-${workload}-${shapeKey(shape)}${constraintsKey(constraints)}`;
 }

@@ -51,6 +51,7 @@ fi
   # A simulated host cannot show its hardware in /proc; it tells it in its environment.
   if [ -n "\${SPILLWAY_SIMULATED_INSTANCE-}" ]; then
     printf 'SPILLWAY_CPUS=%s\nSPILLWAY_MEMORY_MIB=%s\nSPILLWAY_USED=tasks\n' "$SPILLWAY_CPUS" "$SPILLWAY_MEMORY_MIB"
+    printf 'SPILLWAY_GPUS=%s\nSPILLWAY_ARCH=%s\n' "$SPILLWAY_GPUS" "$SPILLWAY_ARCH"
   fi
 } >agent.env
 rm -f agent.settings

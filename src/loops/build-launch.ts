@@ -61,6 +61,7 @@ export async function buildLaunch(
     zone: first.zone,
     priceUsdPerHour: first.priceUsdPerHour,
     resources: first.resources,
+    arch: first.arch,
     machineIds: Array.from({ length: action.count }, () => ports.ids.next('mc')),
     deadlineMs: LAUNCH_DEADLINE_MS,
     ladder,
@@ -79,6 +80,7 @@ async function toRung(
   return {
     instanceType: offering.instanceType.name,
     resources: offering.instanceType.resources,
+    arch: offering.instanceType.architecture,
     zone: offering.zone,
     subnetId: offering.subnetId,
     market: offering.market,

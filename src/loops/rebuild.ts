@@ -1,7 +1,8 @@
 import { isId, type LaunchId, type PlanId, type TraceId } from '../model/ids.ts';
 import type { LaunchBody } from '../model/launch.ts';
+import type { InstanceType } from '../model/offering.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
-import type { Resources } from '../model/resources.ts';
+import { NO_RESOURCES } from '../model/resources.ts';
 import type { RebuiltLaunch } from '../ports/memory.ts';
 import type { UnboundInstance } from '../ports/sweeping.ts';
 import type { Mandate } from './lead.ts';
@@ -92,13 +93,13 @@ async function rebuild(
   look: Look,
   lost: readonly UnboundInstance[],
 ): Promise<void> {
-  const resources = await readResources(ports, look.region);
+  const types = await readTypes(ports, look.region);
   const planOf = planIds(ports);
   // The newest attempt of a launch first: it is the one that the launch's row shows.
   const newestFirst = [...lost].sort((a, b) => b.attempt - a.attempt);
   const launches: RebuiltLaunch[] = [];
   for (const group of Map.groupBy(newestFirst, ({ instance }) => instance.clientToken).values()) {
-    launches.push({ ...planOf(group), ...(await describeLaunch(ports, look, group, resources)) });
+    launches.push({ ...planOf(group), ...(await describeLaunch(ports, look, group, types)) });
   }
   if (!mandate.holds()) return;
   const made = await ports.memory.rebuild(mandate.lease, launches);
@@ -133,9 +134,9 @@ function planIds(ports: LoopPorts): PlanOfGroup {
   };
 }
 
-async function readResources(ports: LoopPorts, region: string): Promise<ReadonlyMap<string, Resources>> {
+async function readTypes(ports: LoopPorts, region: string): Promise<ReadonlyMap<string, InstanceType>> {
   const types = await ports.cloud.listInstanceTypes(region);
-  return new Map(types.map(({ name, resources }) => [name, resources]));
+  return new Map(types.map((type) => [type.name, type]));
 }
 
 /** One attempt of a launch from what EC2 tells of its instances, our own tags, and the policy for what neither tells. */
@@ -143,7 +144,7 @@ async function describeLaunch(
   ports: LoopPorts,
   { region, listing }: Look,
   group: readonly UnboundInstance[],
-  resources: ReadonlyMap<string, Resources>,
+  types: ReadonlyMap<string, InstanceType>,
 ): Promise<Omit<RebuiltLaunch, 'planId' | 'traceId'>> {
   const [first] = group;
   if (first === undefined) throw new Error('bug: a launch without instances');
@@ -163,11 +164,17 @@ async function describeLaunch(
     body: describeBody(region, { instance, count: group.length }, policy),
     zone: instance.zone,
     priceUsdPerHour: readNumber(tags['spillway:price']) ?? (await guessPrice(ports, first, policy)),
-    // A type that the region tells nothing of any more: its agent's own report counts, as soon as there is one.
-    resources: resources.get(instance.instanceType) ?? { cpuMilli: 0, memoryMib: 0 },
+    ...hardwareOf(types.get(instance.instanceType)),
     machines: group.map((one) => ({ id: ports.ids.next('mc'), instance: one.instance })),
     listedAtMs: listing.startedAtMs,
   };
+}
+
+/** Of a type that the region tells nothing of any more the agent's own report counts, as soon as there is one. */
+function hardwareOf(type: InstanceType | undefined): Pick<RebuiltLaunch, 'resources' | 'arch'> {
+  return type === undefined
+    ? { resources: NO_RESOURCES, arch: null }
+    : { resources: type.resources, arch: type.architecture };
 }
 
 /** No call will be made of it: EC2 has acted upon the launch already. What only a call needs is left empty. */

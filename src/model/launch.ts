@@ -1,5 +1,5 @@
 import type { LaunchId, MachineId, PlanId, TraceId } from './ids.ts';
-import type { Market } from './offering.ts';
+import type { Architecture, Market } from './offering.ts';
 import type { WorkloadPolicy } from './policy.ts';
 import type { Resources } from './resources.ts';
 import type { EpochMs } from './time.ts';
@@ -57,6 +57,8 @@ export interface LaunchBody {
 export interface LadderRung {
   readonly instanceType: string;
   readonly resources: Resources;
+  /** Null = not known. */
+  readonly arch: Architecture | null;
   readonly zone: string;
   readonly subnetId: string;
   readonly market: Market;

@@ -10,7 +10,6 @@ export interface InstanceType {
   /** e.g. `c6a` */
   readonly family: string;
   readonly resources: Resources;
-  readonly gpus: number;
   readonly architecture: Architecture;
   /** `t*` families: the vCPUs are a burst, not a promise. */
   readonly burstable: boolean;

@@ -187,6 +187,7 @@ function createFleetGauges(registry: Registry): (status: StatusDocument | null) 
     'layer',
     'state',
   ]);
+  const gpus = new OptionalGauge(registry, 'spillway_capacity_gpus', 'GPUs of agents that report', ['layer', 'state']);
   const agents = new OptionalGauge(registry, 'spillway_agents', 'Registered agents', ['layer', 'state']);
   const pending = new OptionalGauge(registry, 'spillway_pending_tasks', 'Tasks that wait for a place', ['workload']);
   const hourly = new OptionalGauge<string>(
@@ -209,13 +210,15 @@ function createFleetGauges(registry: Registry): (status: StatusDocument | null) 
   );
   return (status) => {
     // Cleared first: a state that no machine is in any more must not keep its last count.
-    for (const gauge of [machines, capacity, agents, pending, hourly, monthly, amnesia]) gauge.clear();
+    for (const gauge of [machines, capacity, gpus, agents, pending, hourly, monthly, amnesia]) gauge.clear();
     if (status === null) return;
     status.machines.forEach(({ count, workload, state, market }) => machines.set({ workload, state, market }, count));
     status.waiting.forEach(({ workload, tasks }) => pending.set({ workload }, tasks));
     for (const { layer, ready, stale, draining, free, allocated } of status.layers) {
       capacity.set({ layer, state: 'free' }, free.cpuMilli / 1000);
       capacity.set({ layer, state: 'allocated' }, allocated.cpuMilli / 1000);
+      gpus.set({ layer, state: 'free' }, free.gpus);
+      gpus.set({ layer, state: 'allocated' }, allocated.gpus);
       agents.set({ layer, state: 'ready' }, ready);
       agents.set({ layer, state: 'stale' }, stale);
       agents.set({ layer, state: 'draining' }, draining);

@@ -12,7 +12,7 @@ export const SYSTEM_RESERVE: SystemReserve = Object.freeze({ memoryMib: 256, mem
 /** What tasks get of a machine of these resources. */
 export function usableCapacity(resources: Resources, reserve: SystemReserve): Resources {
   const kept = reserve.memoryMib + Math.ceil(resources.memoryMib * reserve.memoryShare);
-  return { cpuMilli: resources.cpuMilli, memoryMib: Math.max(0, resources.memoryMib - kept) };
+  return { ...resources, memoryMib: Math.max(0, resources.memoryMib - kept) };
 }
 
 /** Tells what tasks will get of a machine of this type. */
@@ -35,6 +35,7 @@ export function learnCapacity(
     reported.set(machine.instanceType, {
       cpuMilli: Math.min(known.cpuMilli, capacity.cpuMilli),
       memoryMib: Math.min(known.memoryMib, capacity.memoryMib),
+      gpus: Math.min(known.gpus, capacity.gpus),
     });
   }
   return (instanceType, resources) => reported.get(instanceType) ?? usableCapacity(resources, reserve);

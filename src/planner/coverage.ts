@@ -1,10 +1,11 @@
+import type { Offering } from '../model/offering.ts';
 import type { Resources } from '../model/resources.ts';
 import type { Demand } from './demand.ts';
 import type { Draft } from './draft.ts';
 import type { Fleet } from './fleet.ts';
 import { hostSlots } from './fleet.ts';
-import type { Batch, Slot } from './slots.ts';
-import { countTasks, openTier, placeBatches, sumTasks } from './slots.ts';
+import type { Batch, Slot, SlotPlace } from './slots.ts';
+import { countTasks, openTier, placeBatches, slotPlace, sumTasks } from './slots.ts';
 
 /** What local agents left over; the same for every draft, because they are filled first. */
 export interface AfterLocal {
@@ -32,8 +33,10 @@ export interface Coverage {
 /** Places work in tiers: ready cloud machines, then what is on its way. Work that may not wait is placed first. */
 export function coverDemand(fleet: Fleet, draft: Draft, after: AfterLocal): Coverage {
   const cloudSlots = hostSlots([...fleet.cloud, ...draft.undrained]);
-  const launchedSlots = draft.launched.map(({ capacity }, index) => newSlot(`new-${index}`, capacity));
-  const inFlightSlots = fleet.inFlight.map(({ machine, free }) => newSlot(machine.id, free));
+  const launchedSlots = draft.launched.map(({ capacity, offering }, index) =>
+    newSlot(`new-${index}`, capacity, placeOfOffering(offering)),
+  );
+  const inFlightSlots = fleet.inFlight.map(({ machine, free, place }) => newSlot(machine.id, free, place));
   const all = [...after.urgent, ...after.patient, ...after.headroom];
   const cloud = openTier(cloudSlots, all);
   const coming = openTier([...inFlightSlots, ...launchedSlots], all);
@@ -63,8 +66,12 @@ export function placePendingLocally(slots: readonly Slot[], demand: Demand): Omi
   return { onLocal: before - countTasks(urgent) - countTasks(patient), urgent, patient };
 }
 
-function newSlot(id: string, free: Resources): Slot {
-  return { id, rank: 0, free, taken: 0 };
+function newSlot(id: string, free: Resources, place: SlotPlace): Slot {
+  return { id, rank: 0, place, free, taken: 0 };
+}
+
+function placeOfOffering({ instanceType, market }: Offering): SlotPlace {
+  return slotPlace({ site: 'aws', arch: instanceType.architecture, market }, instanceType.resources.gpus > 0);
 }
 
 function taken(slots: readonly Slot[]): number {

@@ -1,10 +1,11 @@
 import type { UtilizationSignal } from '../model/policy.ts';
 import type { Resources } from '../model/resources.ts';
+import { ANYWHERE, constraintsKey } from '../model/constraints.ts';
 import { NO_RESOURCES, shapeKey, subtractResources } from '../model/resources.ts';
 import { MINUTE_MS } from '../model/time.ts';
 import type { Fleet, World } from './fleet.ts';
 import { sumCapacity } from './fleet.ts';
-import { compareResources } from './order.ts';
+import { compareResources, compareText } from './order.ts';
 import type { Batch } from './slots.ts';
 import { percent } from './text.ts';
 import type { MachineView, PendingShape, UtilizationView, WorkloadInput } from './types.ts';
@@ -13,7 +14,7 @@ import type { MachineView, PendingShape, UtilizationView, WorkloadInput } from '
  * Shape of a task nobody has described: one core with 2 GiB, the ratio that batch traces without memory figures are
  * read with, and EC2's compute-optimized (`c`) ratio.
  */
-export const DEFAULT_TASK: Resources = Object.freeze({ cpuMilli: 1000, memoryMib: 2048 });
+export const DEFAULT_TASK: Resources = Object.freeze({ cpuMilli: 1000, memoryMib: 2048, gpus: 0 });
 
 /** What a workload wants, before anybody asks where it could run. */
 export interface Demand {
@@ -50,35 +51,39 @@ export function readDemand(world: World, workload: WorkloadInput, fleet: Fleet):
   return {
     urgent: pending.map((shape) => batchOf(shape, urgentCount(shape))).filter(({ count }) => count > 0),
     patient: pending.map((shape) => batchOf(shape, shape.count - urgentCount(shape))).filter(({ count }) => count > 0),
-    headroom: headroomTasks > 0 ? [{ shape: taskShape, count: headroomTasks, oldestMs: Infinity }] : [],
+    headroom:
+      headroomTasks > 0 ? [{ shape: taskShape, constraints: ANYWHERE, count: headroomTasks, oldestMs: Infinity }] : [],
     taskShape,
     utilization: readUtilization(world, workload, fleet),
   };
 }
 
-function batchOf({ shape, oldestPendingSinceMs }: PendingShape, count: number): Batch {
-  return { shape, count, oldestMs: oldestPendingSinceMs };
+function batchOf(pending: PendingShape, count: number): Batch {
+  const { shape, arch, localOnly, spotOk, oldestPendingSinceMs } = pending;
+  return { shape, constraints: { arch, localOnly, spotOk }, count, oldestMs: oldestPendingSinceMs };
 }
 
 function mergeShapes(pending: readonly PendingShape[]): PendingShape[] {
   const merged = new Map<string, PendingShape>();
   for (const shape of pending) {
     if (shape.count <= 0) continue;
-    const key = shapeKey(shape.shape);
+    const key = `${shapeKey(shape.shape)}${constraintsKey(shape)}`;
     const known = merged.get(key);
     merged.set(
       key,
       known === undefined
         ? shape
         : {
-            shape: shape.shape,
+            ...known,
             count: known.count + shape.count,
             overdue: known.overdue + shape.overdue,
             oldestPendingSinceMs: Math.min(known.oldestPendingSinceMs, shape.oldestPendingSinceMs),
           },
     );
   }
-  return [...merged.values()].sort((a, b) => compareResources(a.shape, b.shape));
+  return [...merged.values()].sort(
+    (a, b) => compareResources(a.shape, b.shape) || compareText(constraintsKey(a), constraintsKey(b)),
+  );
 }
 
 /**
@@ -119,6 +124,7 @@ function wantedTotal({ metric, target }: UtilizationSignal, shares: UtilizationV
   return {
     cpuMilli: metric === 'memory' ? 0 : scale(measured.cpuMilli, shares.cpu),
     memoryMib: metric === 'cpu' ? 0 : scale(measured.memoryMib, shares.memory),
+    gpus: 0,
   };
 }
 
@@ -132,11 +138,11 @@ export function asTasks(missing: Resources, shape: Resources): Batch[] {
   const byCpu = shape.cpuMilli === 0 ? 0 : Math.ceil(missing.cpuMilli / shape.cpuMilli);
   const byMemory = shape.memoryMib === 0 ? 0 : Math.ceil(missing.memoryMib / shape.memoryMib);
   const count = Math.max(byCpu, byMemory);
-  return count === 0 ? [] : [{ shape, count, oldestMs: Infinity }];
+  return count === 0 ? [] : [{ shape, constraints: ANYWHERE, count, oldestMs: Infinity }];
 }
 
 export function isAnything(resources: Resources): boolean {
-  return resources.cpuMilli > 0 || resources.memoryMib > 0;
+  return resources.cpuMilli > 0 || resources.memoryMib > 0 || resources.gpus > 0;
 }
 
 /** The utilization signal in figures. */

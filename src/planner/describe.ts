@@ -10,6 +10,7 @@ const REASON_TEXTS: Readonly<Record<ReasonCode, string>> = {
   'utilization-above-target': 'utilization is above its target',
   'headroom-missing': 'headroom is missing',
   'local-first': 'local agents take pending work first',
+  'local-only': 'work that may not go to the cloud waits for local agents',
   'in-flight-covers': 'machines on their way cover the rest',
   'waiting-within-max-wait': 'work may still wait for room',
   'drain-cancelled': 'a drain is called off instead of a launch',
@@ -110,8 +111,9 @@ function machineText(machine: ActionMachine | undefined): string {
   return machine === undefined ? '' : ` ${machine.instanceType} ${machine.market} ${machine.zone}`;
 }
 
-function scaled({ cpuMilli, memoryMib }: Resources, count: number, sign: '+' | '-'): string {
-  return `${sign}${(cpuMilli * count) / 1000} vCPU ${sign}${(memoryMib * count) / 1024} GiB`;
+function scaled({ cpuMilli, memoryMib, gpus }: Resources, count: number, sign: '+' | '-'): string {
+  const devices = gpus === 0 ? '' : ` ${sign}${countOf(gpus * count, 'GPU')}`;
+  return `${sign}${(cpuMilli * count) / 1000} vCPU ${sign}${(memoryMib * count) / 1024} GiB${devices}`;
 }
 
 function signedPrice(usdPerHour: number): string {

@@ -2,6 +2,7 @@ import type { Market, Offering } from '../model/offering.ts';
 import type { Resources } from '../model/resources.ts';
 import type { Fleet, Host, World } from './fleet.ts';
 import { holdReason, wideHold, wideProbes } from './holds.ts';
+import type { NodeNeeds } from './offerings.ts';
 import { nanoOf, usdOf } from './order.ts';
 import type { ReasonCode, WorkloadInput } from './types.ts';
 import { countOf } from './text.ts';
@@ -12,6 +13,8 @@ export interface NewMachine {
   readonly capacity: Resources;
   /** Sum of the tasks it is launched for: another machine in its place must hold as much. */
   readonly used: Resources;
+  /** What these tasks ask of it: another machine in its place must be like that, too. */
+  readonly needs: NodeNeeds;
 }
 
 /** A plan for one workload while it grows. */

@@ -4,7 +4,8 @@ import type { EpochMs } from '../model/time.ts';
 import { SYSTEM_RESERVE, learnCapacity } from './capacity.ts';
 import type { CapacityOf } from './capacity.ts';
 import { compareText } from './order.ts';
-import type { Slot } from './slots.ts';
+import type { Slot, SlotPlace } from './slots.ts';
+import { slotPlace } from './slots.ts';
 import type { AgentView, MachineView, PlannerInput, WorkloadInput } from './types.ts';
 
 /** On their way to `ready`. */
@@ -27,6 +28,7 @@ export interface World {
 /** A cloud machine as a place for tasks. */
 export interface Host {
   readonly machine: MachineView;
+  readonly place: SlotPlace;
   readonly capacity: Resources;
   readonly free: Resources;
   readonly runningTasks: number;
@@ -75,7 +77,13 @@ export function openWorld(input: PlannerInput): World {
     localSlots: new Map(
       onPremAgents.map((agent) => [
         agent.id,
-        { id: agent.id, rank: 0, free: subtractResources(agent.capacity, agent.allocated), taken: 0 },
+        {
+          id: agent.id,
+          rank: 0,
+          place: placeOfLocal(agent),
+          free: subtractResources(agent.capacity, agent.allocated),
+          taken: 0,
+        },
       ]),
     ),
   };
@@ -141,10 +149,19 @@ function hostOf(machine: MachineView, agent: AgentView | null, capacityOf: Capac
   const capacity = agent?.capacity ?? capacityOf(machine.instanceType, machine.resources);
   return {
     machine,
+    place: slotPlace(
+      { site: 'aws', arch: agent?.arch ?? machine.arch ?? null, market: machine.market },
+      Math.max(capacity.gpus, machine.resources.gpus) > 0,
+    ),
     capacity,
     free: subtractResources(capacity, agent?.allocated ?? NO_RESOURCES),
     runningTasks: agent?.runningTasks ?? 0,
   };
+}
+
+/** Where an on-prem agent is. */
+export function placeOfLocal({ arch, capacity }: AgentView): SlotPlace {
+  return slotPlace({ site: 'on-prem', arch: arch ?? null, market: null }, capacity.gpus > 0);
 }
 
 /** Slots of the workload's on-prem agents that are fresh and not cordoned: the shared ones, as earlier workloads left them. */
@@ -168,6 +185,7 @@ export function hostSlots(hosts: readonly Host[]): Slot[] {
   return hosts.map((host, index) => ({
     id: host.machine.id,
     rank: ranks.get(keys[index] ?? -1) ?? 0,
+    place: host.place,
     free: host.free,
     taken: 0,
   }));
@@ -178,7 +196,8 @@ export function isAtWork(host: Host): boolean {
   return (
     host.runningTasks > 0 ||
     host.free.cpuMilli < host.capacity.cpuMilli ||
-    host.free.memoryMib < host.capacity.memoryMib
+    host.free.memoryMib < host.capacity.memoryMib ||
+    host.free.gpus < host.capacity.gpus
   );
 }
 

@@ -1,8 +1,8 @@
 import type { Market, Offering } from '../model/offering.ts';
-import type { Resources } from '../model/resources.ts';
 import { fits } from '../model/resources.ts';
+import type { NewMachine } from './draft.ts';
 import type { Catalogue } from './offerings.ts';
-import { cheapestHolding } from './offerings.ts';
+import { cheapestHolding, typesFor } from './offerings.ts';
 import { compareText } from './order.ts';
 
 /**
@@ -20,20 +20,23 @@ const PER_TYPE_MAX = 3;
  */
 const DEARER_MAX = 2;
 
+/** What a machine is launched for. */
+type MachineTasks = Pick<NewMachine, 'used' | 'needs'>;
+
 /**
  * What else could serve the tasks of a machine, the next to be tried first: other zones and types of its market by price,
  * then, for spot, on-demand. A machine that is to be on-demand never becomes spot. Offerings that are to be probed are left
  * out: one launch of one machine does that.
  */
-export function buildLadder(catalogue: Catalogue, first: Offering, used: Resources): Offering[] {
-  const own = rungsOf(catalogue, first.market, used).filter((offering) => !isSame(offering, first));
+export function buildLadder(catalogue: Catalogue, first: Offering, tasks: MachineTasks): Offering[] {
+  const own = rungsOf(catalogue, first.market, tasks).filter((offering) => !isSame(offering, first));
   if (first.market === 'on-demand') return own.slice(0, LADDER_MAX);
-  const onDemand = rungsOf(catalogue, 'on-demand', used).slice(0, ON_DEMAND_PLACES);
+  const onDemand = rungsOf(catalogue, 'on-demand', tasks).slice(0, ON_DEMAND_PLACES);
   return [...own.slice(0, LADDER_MAX - onDemand.length), ...onDemand];
 }
 
-function rungsOf({ markets, allowed }: Catalogue, market: Market, used: Resources): Offering[] {
-  const { types } = markets[market];
+function rungsOf({ markets, allowed }: Catalogue, market: Market, { used, needs }: MachineTasks): Offering[] {
+  const types = typesFor(markets[market].types, needs);
   const cheapest = cheapestHolding(types, used);
   if (cheapest === null) return [];
   const holding = new Set(types.filter(({ capacity }) => fits(used, capacity)).map(({ name }) => name));

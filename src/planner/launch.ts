@@ -1,14 +1,19 @@
 import type { Market, Offering } from '../model/offering.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
-import type { Resources } from '../model/resources.ts';
 import { fits } from '../model/resources.ts';
 import type { Bounds, Draft, NewMachine, Planning, Room } from './draft.ts';
 import { countStaying, isAffordable, noteBound, noteBudgetBound, noteCountBounds, noteVcpuBound } from './draft.ts';
 import { isSpent, probedBy, probingDetail } from './holds.ts';
-import type { Catalogue, PricedType } from './offerings.ts';
-import { cheapestHolding } from './offerings.ts';
+import type { Catalogue, NodeNeeds, PricedType } from './offerings.ts';
+import { cheapestHolding, typesFor } from './offerings.ts';
 import { nanoOf } from './order.ts';
 import type { NodeGroup } from './pack.ts';
+import { needText } from './text.ts';
+
+/** Machines of one packing, with what their tasks ask of them. */
+export interface WantedGroup extends NodeGroup {
+  readonly needs: NodeNeeds;
+}
 
 export interface LaunchContext {
   readonly planning: Planning;
@@ -25,16 +30,18 @@ interface Tally {
   readonly zones: Map<string, number>;
   /** Holds that a machine of this plan tries already. */
   readonly probed: Set<string>;
+  /** Types for what tasks ask for: looked up for each machine, listed once. */
+  readonly types: Map<NodeNeeds, Record<Market, readonly PricedType[]>>;
 }
 
 /** Turns groups into machines one by one, in the order given, until a limit on their number stops it. */
-export function launchGroups(context: LaunchContext, groups: readonly NodeGroup[]): NewMachine[] {
+export function launchGroups(context: LaunchContext, groups: readonly WantedGroup[]): NewMachine[] {
   const machines: NewMachine[] = [];
   const tally = openTally(context);
   for (const group of groups) {
     for (let made = 0; made < group.count; made += 1) {
       if (noteCountBounds(context.planning, tally.room, context.bounds)) return machines;
-      const machine = launchOne(context, tally, group.used);
+      const machine = launchOne(context, tally, group);
       // What one machine of a group cannot have, the next one cannot either; a smaller group still may.
       if (machine === null) break;
       machines.push(machine);
@@ -47,23 +54,28 @@ function openTally({ planning, draft, room }: LaunchContext): Tally {
   const zones = new Map<string, number>();
   for (const { zone } of planning.fleet.machines) countZone(zones, zone);
   for (const { offering } of draft.launched) countZone(zones, offering.zone);
-  return { room, market: countStaying(planning.fleet, draft), zones, probed: new Set(probedBy(draft.launched)) };
+  return {
+    room,
+    market: countStaying(planning.fleet, draft),
+    zones,
+    probed: new Set(probedBy(draft.launched)),
+    types: new Map(),
+  };
 }
 
-function launchOne(context: LaunchContext, tally: Tally, used: Resources): NewMachine | null {
-  const { planning, catalogue, bounds } = context;
-  const wanted = nextMarket(planning.workload.policy, tally.market);
+function launchOne(context: LaunchContext, tally: Tally, { used, needs }: Wanted): NewMachine | null {
+  const { planning, bounds } = context;
+  const wanted = needs.spotOk ? nextMarket(planning.workload.policy, tally.market) : 'on-demand';
   let tooMuch: PricedType | null = null;
   // A machine that should be on-demand never becomes a spot one: the base is there to outlive the spot market.
   for (const market of wanted === 'spot' ? (['spot', 'on-demand'] as const) : (['on-demand'] as const)) {
-    const picked = pickFrom(context, tally, { market, used });
+    const picked = pickFrom(context, tally, { market, used, needs });
     if (picked === 'spent') return null;
     if (picked !== null) return picked;
-    tooMuch ??= cheapestHolding(catalogue.markets[market].types, used);
+    tooMuch ??= cheapestHolding(listTypes(context, tally, needs)[market], used);
   }
   if (tooMuch === null) {
-    const need = `${used.cpuMilli / 1000} vCPU with ${used.memoryMib} MiB`;
-    noteBound(bounds, 'no-offering-fits', `no ${wanted} offering holds ${need}`);
+    noteBound(bounds, 'no-offering-fits', `no ${wanted} offering holds ${needText(used, needs.arch)}`);
   } else if (tooMuch.vcpus > tally.room.vcpus) {
     noteVcpuBound(planning, tally.room, bounds);
   } else {
@@ -72,27 +84,45 @@ function launchOne(context: LaunchContext, tally: Tally, used: Resources): NewMa
   return null;
 }
 
+type Wanted = Pick<WantedGroup, 'used' | 'needs'>;
+
 /** `spent`: this round's one probe had it. The next round chooses sizes anew, without such types. */
 function pickFrom(
-  { catalogue, draft, bounds }: LaunchContext,
+  context: LaunchContext,
   tally: Tally,
-  { market, used }: { readonly market: Market; readonly used: Resources },
+  { market, used, needs }: Wanted & { readonly market: Market },
 ): NewMachine | 'spent' | null {
-  const { types, cheapest } = catalogue.markets[market];
+  const { catalogue, draft, bounds } = context;
+  const { cheapest } = catalogue.markets[market];
   const before = probedBy(draft.launched);
   // Not simply the cheapest: under a limit on vCPUs a dearer type with fewer of them may be the one that is left.
-  for (const type of types) {
+  for (const type of listTypes(context, tally, needs)[market]) {
     const list = (cheapest.get(type.name) ?? []).filter((offering) => !isSpent(offering, before));
     if (list.length === 0 || !fits(used, type.capacity) || !isAffordable(type, tally.room)) continue;
     const offering = leastUsedZone(list, tally);
     if (offering !== null) {
       takeRoom(tally, type, offering);
-      return { offering, capacity: type.capacity, used };
+      return { offering, capacity: type.capacity, used, needs };
     }
     noteBound(bounds, 'probing', probingDetail(tally.probed));
     return 'spent';
   }
   return null;
+}
+
+function listTypes(
+  { catalogue: { markets } }: LaunchContext,
+  { types }: Tally,
+  needs: NodeNeeds,
+): Record<Market, readonly PricedType[]> {
+  const known = types.get(needs);
+  if (known !== undefined) return known;
+  const listed = {
+    'on-demand': typesFor(markets['on-demand'].types, needs),
+    spot: typesFor(markets.spot.types, needs),
+  };
+  types.set(needs, listed);
+  return listed;
 }
 
 function takeRoom(tally: Tally, type: PricedType, offering: Offering): void {

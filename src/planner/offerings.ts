@@ -1,9 +1,10 @@
-import type { Market, Offering } from '../model/offering.ts';
+import type { Architecture, Market, Offering } from '../model/offering.ts';
 import type { InstanceRequirements, NumberRange, WorkloadPolicy } from '../model/policy.ts';
 import type { Resources } from '../model/resources.ts';
 import { fits } from '../model/resources.ts';
 import type { CapacityOf } from './capacity.ts';
 import { compareText } from './order.ts';
+import type { Batch } from './slots.ts';
 import type { WorkloadInput } from './types.ts';
 
 /** An instance type with what tasks get of it and what it costs in its cheapest zone. */
@@ -11,7 +12,34 @@ export interface PricedType {
   readonly name: string;
   readonly capacity: Resources;
   readonly vcpus: number;
+  readonly arch: Architecture;
+  /** Its hardware has GPUs, whatever agents on it reported. */
+  readonly hasGpus: boolean;
   readonly priceUsdPerHour: number;
+}
+
+/** What tasks ask of a machine that is bought for them, beside their size. */
+export interface NodeNeeds {
+  /** True: a type with GPUs. False: one without, because a machine with GPUs is not bought for work that needs none. */
+  readonly gpus: boolean;
+  /** Null = any. */
+  readonly arch: Architecture | null;
+  readonly spotOk: boolean;
+}
+
+/** The types of which machines may be bought for such tasks, in the order given. */
+export function typesFor(types: readonly PricedType[], needs: NodeNeeds): readonly PricedType[] {
+  return types.filter(({ arch, hasGpus }) => hasGpus === needs.gpus && (needs.arch === null || arch === needs.arch));
+}
+
+/** What tasks of a batch ask of the machine that is bought for them. */
+export function needsOf({ shape, constraints }: Pick<Batch, 'shape' | 'constraints'>): NodeNeeds {
+  return { gpus: shape.gpus > 0, arch: constraints.arch, spotOk: constraints.spotOk };
+}
+
+/** What tasks of both kinds ask of a machine that serves both already. */
+export function mergeNeeds(a: NodeNeeds, b: NodeNeeds): NodeNeeds {
+  return { gpus: a.gpus || b.gpus, arch: a.arch ?? b.arch, spotOk: a.spotOk && b.spotOk };
 }
 
 /** Why an offering is left out; the first that applies is counted. */
@@ -136,11 +164,13 @@ function listMarket(offerings: readonly Offering[], capacityOf: CapacityOf): Mar
     cheapest.set(name, list);
     const [first] = list;
     if (first === undefined) continue;
-    const { resources } = first.instanceType;
+    const { resources, architecture } = first.instanceType;
     types.push({
       name,
       capacity: capacityOf(name, resources),
       vcpus: resources.cpuMilli / 1000,
+      arch: architecture,
+      hasGpus: resources.gpus > 0,
       priceUsdPerHour,
     });
   }
@@ -151,6 +181,7 @@ function listMarket(offerings: readonly Offering[], capacityOf: CapacityOf): Mar
 function compareTypes(a: PricedType, b: PricedType): number {
   return (
     a.priceUsdPerHour - b.priceUsdPerHour ||
+    b.capacity.gpus - a.capacity.gpus ||
     b.capacity.cpuMilli - a.capacity.cpuMilli ||
     b.capacity.memoryMib - a.capacity.memoryMib ||
     compareText(a.name, b.name)
@@ -159,12 +190,13 @@ function compareTypes(a: PricedType, b: PricedType): number {
 
 /**
  * Leaves out every type for which another holds as much of everything and costs no more: of 1,367 types some fifty
- * remain, and no plan gets dearer by it. The result is ordered by price.
+ * remain, and no plan gets dearer by it. Types with GPUs never stand in for those without. The result is ordered by price.
  */
 export function keepUndominated(types: readonly PricedType[]): PricedType[] {
   const kept: PricedType[] = [];
   for (const type of [...types].sort(compareTypes)) {
-    if (!kept.some((better) => fits(type.capacity, better.capacity))) kept.push(type);
+    const isBeaten = kept.some((better) => better.hasGpus === type.hasGpus && fits(type.capacity, better.capacity));
+    if (!isBeaten) kept.push(type);
   }
   return kept;
 }
@@ -190,8 +222,11 @@ export function copyOffering(offering: Offering): Offering {
     instanceType: {
       name: type.name,
       family: type.family,
-      resources: { cpuMilli: type.resources.cpuMilli, memoryMib: type.resources.memoryMib },
-      gpus: type.gpus,
+      resources: {
+        cpuMilli: type.resources.cpuMilli,
+        memoryMib: type.resources.memoryMib,
+        gpus: type.resources.gpus,
+      },
       architecture: type.architecture,
       burstable: type.burstable,
     },

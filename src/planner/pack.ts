@@ -71,7 +71,7 @@ export function packWithin(batches: readonly Batch[], types: readonly PricedType
   // Doubling from the cheapest type: at most some 14 tries between a nano and the largest metal type.
   for (
     let growTo = 2 * Math.max(types[0]?.priceUsdPerHour ?? 0, dearest / 10_000);
-    countNodes(packing) > nodesMax && growTo < 2 * dearest;
+    countNodes(packing.groups) > nodesMax && growTo < 2 * dearest;
     growTo *= 2
   ) {
     packing = packNodes(batches, types, growTo);
@@ -79,7 +79,7 @@ export function packWithin(batches: readonly Batch[], types: readonly PricedType
   return packing;
 }
 
-export function countNodes({ groups }: Packing): number {
+export function countNodes(groups: readonly NodeGroup[]): number {
   return groups.reduce((sum, group) => sum + group.count, 0);
 }
 

@@ -1,11 +1,14 @@
-import type { Resources } from '../model/resources.ts';
+import { mayRunAt } from '../model/constraints.ts';
 import { fits } from '../model/resources.ts';
 import type { AfterLocal } from './coverage.ts';
 import type { Demand } from './demand.ts';
 import type { Planning } from './draft.ts';
+import { placeOfLocal } from './fleet.ts';
 import type { Catalogue } from './offerings.ts';
+import { needsOf, typesFor } from './offerings.ts';
 import { holdsShape } from './pack.ts';
 import type { ScaleUp } from './scale-up.ts';
+import type { Batch } from './slots.ts';
 import { countTasks } from './slots.ts';
 import type { WorkloadReport } from './types.ts';
 
@@ -22,8 +25,8 @@ export function placePending(facts: PlacementFacts): Required<WorkloadReport['pl
   const { demand, after, up } = facts;
   const { coverage } = up;
   const left = { waiting: 0, unserved: 0, impossible: 0 };
-  for (const { shape, count } of coverage.urgent) left[fateOf(facts, shape, 'unserved')] += count;
-  for (const { shape, count } of coverage.patient) left[fateOf(facts, shape, 'waiting')] += count;
+  for (const batch of coverage.urgent) left[fateOf(facts, batch, 'unserved')] += batch.count;
+  for (const batch of coverage.patient) left[fateOf(facts, batch, 'waiting')] += batch.count;
   return {
     pendingTasks: countTasks(demand.urgent) + countTasks(demand.patient),
     onLocal: after.onLocal,
@@ -34,18 +37,26 @@ export function placePending(facts: PlacementFacts): Required<WorkloadReport['pl
   };
 }
 
-function fateOf(facts: PlacementFacts, shape: Resources, otherwise: Fate): Fate {
-  const { workload } = facts.planning;
-  const types = Object.values(facts.catalogue.markets).flatMap((market) => market.types);
-  if (workload.offerings === null || workload.unavailableOfferings > 0 || holdsShape(types, shape)) return otherwise;
+function fateOf(facts: PlacementFacts, batch: Batch, otherwise: Fate): Fate {
+  if (mayBeBoughtFor(facts, batch)) return otherwise;
   // No machine can be bought for it, but one that is here could hold it once it has room.
-  return isHeldBySomeAgent(facts, shape) ? otherwise : 'impossible';
+  return isHeldBySomeAgent(facts, batch) ? otherwise : 'impossible';
+}
+
+function mayBeBoughtFor({ planning: { workload }, catalogue }: PlacementFacts, batch: Batch): boolean {
+  if (batch.constraints.localOnly) return false;
+  if (workload.offerings === null || workload.unavailableOfferings > 0) return true;
+  const { 'on-demand': onDemand, spot } = catalogue.markets;
+  const types = [...onDemand.types, ...(batch.constraints.spotOk ? spot.types : [])];
+  return holdsShape(typesFor(types, needsOf(batch)), batch.shape);
 }
 
 type Fate = 'waiting' | 'unserved' | 'impossible';
 
-function isHeldBySomeAgent({ planning }: PlacementFacts, shape: Resources): boolean {
+function isHeldBySomeAgent({ planning }: PlacementFacts, { shape, constraints }: Batch): boolean {
   const { localAgents, cloud, inFlight, returnable } = planning.fleet;
-  const capacities = [...localAgents, ...cloud, ...inFlight, ...returnable];
-  return capacities.some(({ capacity }) => fits(shape, capacity));
+  const locals = localAgents.map((agent) => ({ capacity: agent.capacity, place: placeOfLocal(agent) }));
+  return [...locals, ...cloud, ...inFlight, ...returnable].some(
+    ({ capacity, place }) => fits(shape, capacity) && mayRunAt(constraints, place),
+  );
 }

@@ -9,7 +9,7 @@ import type { ScaleUp, Want } from './scale-up.ts';
 import { isAboveTarget } from './scale-up.ts';
 import { countTasks, sumTasks } from './slots.ts';
 import type { PlanReason, ReasonCode, WorkloadReport } from './types.ts';
-import { countOf } from './text.ts';
+import { countOf, needText } from './text.ts';
 
 export interface ReasonFacts {
   readonly planning: Planning;
@@ -66,12 +66,12 @@ function wantDetail(want: Want, { planning, demand, placement, up }: ReasonFacts
   const { limits } = planning.workload.policy.burst;
   switch (want) {
     case 'work': {
-      const unplaced = placement.planned + countTasks(up.coverage.urgent);
+      const unplaced =
+        placement.planned + countTasks(up.coverage.urgent.filter(({ constraints }) => !constraints.localOnly));
       return `${unplaced} of ${countOf(placement.pendingTasks, 'pending task')} without room on agents and machines on their way`;
     }
     case 'headroom': {
-      const { cpuMilli, memoryMib } = sumTasks(demand.headroom);
-      return `room for ${countOf(countTasks(demand.headroom), 'task')} wanted, ${cpuMilli / 1000} vCPU and ${memoryMib} MiB`;
+      return `room for ${countOf(countTasks(demand.headroom), 'task')} wanted, ${needText(sumTasks(demand.headroom), null)}`;
     }
     case 'min':
       return `at least ${countOf(limits.min, 'machine')} wanted`;
@@ -96,6 +96,7 @@ function placementReasons({ planning, demand, placement, up }: ReasonFacts): Pla
   }
   if (onLocal > 0)
     reasons.push({ code: 'local-first', detail: `${countOf(onLocal, 'pending task')} for local agents` });
+  reasons.push(...localOnlyReasons(up));
   if (waiting > 0) {
     const maxWaitMs = planning.workload.policy.demand.queue?.maxWaitMs ?? 0;
     reasons.push({
@@ -111,6 +112,12 @@ function placementReasons({ planning, demand, placement, up }: ReasonFacts): Pla
   }
   if (onCloud > 0) reasons.push({ code: 'satisfied', detail: `${countOf(onCloud, 'pending task')} for cloud agents` });
   return reasons;
+}
+
+function localOnlyReasons({ coverage }: ScaleUp): PlanReason[] {
+  const left = [...coverage.urgent, ...coverage.patient].filter(({ constraints }) => constraints.localOnly);
+  if (left.length === 0) return [];
+  return [{ code: 'local-only', detail: `${countOf(countTasks(left), 'task')} without room on local agents` }];
 }
 
 function contentReason({ planning, placement }: ReasonFacts): PlanReason {

@@ -9,8 +9,8 @@ import type { Fleet, Host } from './fleet.ts';
 import { sumCapacity, sumFree } from './fleet.ts';
 import { wideProbes } from './holds.ts';
 import { buildLadder } from './ladder.ts';
-import type { Catalogue } from './offerings.ts';
-import { copyOffering } from './offerings.ts';
+import type { Catalogue, NodeNeeds } from './offerings.ts';
+import { copyOffering, mergeNeeds } from './offerings.ts';
 import { nanoOf, usdOf } from './order.ts';
 import { placePending } from './placement.ts';
 import { listReasons } from './reasons.ts';
@@ -78,18 +78,19 @@ interface HostReference {
 }
 
 function launchActions({ planning: { workload }, up, catalogue }: Findings): PlanAction[] {
-  const groups = new Map<string, { machine: NewMachine; used: Resources; count: number }>();
+  const groups = new Map<string, { machine: NewMachine; used: Resources; needs: NodeNeeds; count: number }>();
   for (const machine of up.draft.launched) {
     const key = `${offeringKey(machine.offering)}/${machine.offering.subnetId}`;
-    const group = groups.get(key) ?? { machine, used: machine.used, count: 0 };
-    groups.set(key, { machine, used: largerOf(group.used, machine.used), count: group.count + 1 });
+    const group = groups.get(key) ?? { machine, used: machine.used, needs: machine.needs, count: 0 };
+    const tasks = { used: largerOf(group.used, machine.used), needs: mergeNeeds(group.needs, machine.needs) };
+    groups.set(key, { machine, ...tasks, count: group.count + 1 });
   }
   const wide = wideProbes(workload);
   const actions: PlanAction[] = [];
-  for (const { machine, used, count } of groups.values()) {
+  for (const { machine, used, needs, count } of groups.values()) {
     const [choice] = choicesOf(workload, [machine.offering]);
     if (choice === undefined) continue;
-    const ladder = choicesOf(workload, buildLadder(catalogue, machine.offering, used));
+    const ladder = choicesOf(workload, buildLadder(catalogue, machine.offering, { used, needs }));
     const probes = [...wide, ...(machine.offering.probes ?? [])];
     for (let left = count; left > 0; left -= LAUNCH_COUNT_MAX) {
       actions.push({ kind: 'launch', ...choice, count: Math.min(left, LAUNCH_COUNT_MAX), ladder, probes });
@@ -107,7 +108,11 @@ function choicesOf({ policy }: WorkloadInput, offerings: readonly Offering[]): L
 }
 
 function largerOf(a: Resources, b: Resources): Resources {
-  return { cpuMilli: Math.max(a.cpuMilli, b.cpuMilli), memoryMib: Math.max(a.memoryMib, b.memoryMib) };
+  return {
+    cpuMilli: Math.max(a.cpuMilli, b.cpuMilli),
+    memoryMib: Math.max(a.memoryMib, b.memoryMib),
+    gpus: Math.max(a.gpus, b.gpus),
+  };
 }
 
 function writeReport(findings: Findings): WorkloadReport {
@@ -170,6 +175,6 @@ function utilizationSignal({ utilization }: Demand, fleet: Fleet): SignalReport 
   return { wanted: missingForTarget(utilization, readyCapacity(fleet)), detail: utilizationDetail(utilization) };
 }
 
-function copyResources({ cpuMilli, memoryMib }: Resources): Resources {
-  return { cpuMilli, memoryMib };
+function copyResources({ cpuMilli, memoryMib, gpus }: Resources): Resources {
+  return { cpuMilli, memoryMib, gpus };
 }

@@ -94,7 +94,8 @@ interface NamedWish {
 function readWishes(input: ScaleUpInput, draft: Draft, coverage: Coverage): NamedWish[] {
   const wishes: NamedWish[] = [];
   const { demand, fleet, workload } = input;
-  if (coverage.urgent.length > 0) wishes.push(tasksWish('work', coverage.urgent));
+  const urgent = coverage.urgent.filter(({ constraints }) => !constraints.localOnly);
+  if (urgent.length > 0) wishes.push(tasksWish('work', urgent));
   if (coverage.headroom.length > 0) wishes.push(tasksWish('headroom', coverage.headroom));
   const staying = countStaying(fleet, draft);
   const missing = workload.policy.burst.limits.min - staying['on-demand'] - staying.spot;
@@ -132,10 +133,15 @@ function takeBack({ fleet, world }: ScaleUpInput, draft: Draft, wish: Wish): Hos
   const taken = new Set(draft.undrained.map(({ machine }) => machine.id));
   const candidates = fleet.returnable.filter(({ machine }) => !taken.has(machine.id));
   if (candidates.length === 0) return [];
-  if (wish.bare !== null) return candidates.slice(0, wish.bare.count);
+  const fitFor = (shape: Resources) => candidates.filter(({ place }) => place.hasGpus === shape.gpus > 0);
+  if (wish.bare !== null) return fitFor(wish.bare.shape).slice(0, wish.bare.count);
   // Machines at work would come first among ready ones; here the price decides, because each one taken back is kept.
   const slots = hostSlots(candidates.map((host) => ({ ...host, runningTasks: 0, capacity: host.free })));
-  placeBatches(openTier(slots, wish.batches), wish.batches);
+  // A machine with GPUs is no more kept than bought for work that needs none.
+  for (const [hasGpus, batches] of Map.groupBy(wish.batches, ({ shape }) => shape.gpus > 0)) {
+    const fitting = slots.filter(({ place }) => place.hasGpus === hasGpus);
+    placeBatches(openTier(fitting, batches), batches);
+  }
   const helping = new Set(slots.filter((slot) => slot.taken > 0).map(({ id }) => id));
   return candidates.filter(({ machine }) => helping.has(machine.id));
 }

@@ -1,7 +1,8 @@
 import type { AgentId, MachineId } from '../model/ids.ts';
+import type { Constraints } from '../model/constraints.ts';
 import type { EndReason, MachineState } from '../model/machine.ts';
 import type { HoldClass, HoldState } from '../model/holds.ts';
-import type { Market, Offering } from '../model/offering.ts';
+import type { Architecture, Market, Offering } from '../model/offering.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import type { Resources } from '../model/resources.ts';
 import type { Site } from '../model/agent.ts';
@@ -28,7 +29,7 @@ export interface SystemReserve {
 
 export interface WorkloadInput {
   readonly policy: WorkloadPolicy;
-  /** Pending tasks grouped by shape. Order of the list carries no meaning. */
+  /** Pending tasks grouped by shape and constraints. Order of the list carries no meaning. */
   readonly pending: readonly PendingShape[];
   /** Mean utilization of the agents the policy selects over its window; null = no sample in the window. */
   readonly utilization: UtilizationView | null;
@@ -59,12 +60,14 @@ export interface HoldView {
   readonly untilMs: EpochMs | null;
 }
 
-export interface PendingShape {
+export interface PendingShape extends Constraints {
   readonly shape: Resources;
   readonly count: number;
   /** How many of them have waited longer than `queue.maxWait`. */
   readonly overdue: number;
   readonly oldestPendingSinceMs: EpochMs;
+  /** How long those that say it are expected to run; null = none says it. */
+  readonly runTimeS: { readonly p50: number; readonly p95: number } | null;
 }
 
 export interface UtilizationView {
@@ -87,6 +90,8 @@ export interface AgentView {
   readonly labels: Readonly<Record<string, string>>;
   readonly capacity: Resources;
   readonly allocated: Resources;
+  /** Absent or null: not known. */
+  readonly arch?: Architecture | null;
   readonly runningTasks: number;
   readonly cordoned: boolean;
   readonly lastSeenAtMs: EpochMs | null;
@@ -101,6 +106,8 @@ export interface MachineView {
   readonly revision: number;
   readonly instanceType: string;
   readonly resources: Resources;
+  /** Absent or null: not known. */
+  readonly arch?: Architecture | null;
   readonly zone: string;
   readonly market: Market;
   readonly priceUsdPerHour: number;
@@ -224,6 +231,7 @@ export type ReasonCode =
   | 'utilization-above-target'
   | 'headroom-missing'
   | 'local-first'
+  | 'local-only'
   | 'in-flight-covers'
   | 'waiting-within-max-wait'
   | 'drain-cancelled'

@@ -35,7 +35,7 @@ function demandOf(demand: DemandDocument): WorkloadPolicy['demand'] {
         ? null
         : {
             source: queue.source,
-            task: { cpuMilli: queue.task.cpu, memoryMib: queue.task.memory },
+            task: { cpuMilli: queue.task.cpu, memoryMib: queue.task.memory, gpus: queue.task.gpus },
             maxWaitMs: queue.maxWait,
           },
     headroom,

@@ -45,6 +45,10 @@ const MEMORY = { min: 1, max: 64 * 1024 * 1024 };
 const taskSchema = z.strictObject({
   cpu: cpu({ description: 'Cores of one task: 2, 0.5 or 500m.', examples: [2] }).prefault(1),
   memory: size(MEMORY, { description: 'Memory of one task.', examples: ['4GiB'] }).prefault('1GiB'),
+  gpus: count(
+    { min: 0, max: 1024 },
+    { description: 'GPUs of one task, which it has to itself.', examples: [1] },
+  ).prefault(0),
 });
 
 const demandSchema = z.strictObject({

@@ -1,5 +1,6 @@
 import type { AgentId, TaskId } from '../model/ids.ts';
-import type { Resources } from '../model/resources.ts';
+import type { Architecture } from '../model/offering.ts';
+import type { MeasuredUse, Resources } from '../model/resources.ts';
 
 /** What a machine says about itself when it asks to become an agent. */
 export interface AgentRegistration {
@@ -7,6 +8,8 @@ export interface AgentRegistration {
   /** Made anew each time the agent process starts. */
   readonly bootId: string;
   readonly capacity: Resources;
+  /** Absent or null = not said. */
+  readonly arch?: Architecture | null;
   readonly labels: Readonly<Record<string, string>>;
 }
 
@@ -42,7 +45,9 @@ export interface AgentReport {
   /** Counts up from 1 within one boot; gaps are normal. */
   readonly seq: number;
   readonly capacity: Resources;
-  readonly used: Resources | null;
+  /** Absent or null = not said, as agents of earlier versions do: what was known stays. */
+  readonly arch?: Architecture | null;
+  readonly used: MeasuredUse | null;
   /** What the agent obeys: with `cordoned` and the newest generation, the cordon is acknowledged. */
   readonly cordon: CordonState;
   readonly tasks: readonly ReportedTask[];

@@ -1,6 +1,7 @@
 import type { Amnesia, AmnesiaFinding, MemoryFacts } from '../model/amnesia.ts';
 import type { LaunchId, MachineId, PlanId, TraceId } from '../model/ids.ts';
 import type { LaunchBody } from '../model/launch.ts';
+import type { Architecture } from '../model/offering.ts';
 import type { Resources } from '../model/resources.ts';
 import type { EpochMs } from '../model/time.ts';
 import type { CloudInstance } from './cloud.ts';
@@ -46,6 +47,8 @@ export interface RebuiltLaunch {
   readonly zone: string;
   readonly priceUsdPerHour: number;
   readonly resources: Resources;
+  /** Null = not known. */
+  readonly arch: Architecture | null;
   readonly machines: readonly { readonly id: MachineId; readonly instance: CloudInstance }[];
   /** When the listing that showed them was asked for. */
   readonly listedAtMs: EpochMs;

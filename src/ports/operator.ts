@@ -1,5 +1,6 @@
 import type { TaskId } from '../model/ids.ts';
-import type { Resources } from '../model/resources.ts';
+import type { Architecture } from '../model/offering.ts';
+import type { MeasuredUse, Resources } from '../model/resources.ts';
 import type { PlanOutcome } from '../planner/types.ts';
 
 /** What an operator may ask the running service to do; the HTTP layer validates, these act. */
@@ -21,7 +22,17 @@ export interface TaskSubmission {
   readonly workload: string;
   /** argv, at least one word. */
   readonly command: readonly string[];
-  readonly shape: Resources | null;
+  readonly shape: (MeasuredUse & Partial<Resources>) | null;
+  /** Absent or null = as many as `shape` says, else as the policy's default task shape has. */
+  readonly gpus?: number | null;
+  /** Absent or null = any. */
+  readonly arch?: Architecture | null;
+  /** True = never in the cloud. Absent = false. */
+  readonly localOnly?: boolean;
+  /** False = on no spot machine. Absent = true. */
+  readonly spotOk?: boolean;
+  /** How long one is expected to run; absent or null = not said. */
+  readonly runTimeS?: number | null;
   /** 1..10,000 */
   readonly count: number;
 }

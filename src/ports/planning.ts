@@ -2,6 +2,7 @@ import type { LaunchId, MachineId, PlanId, TraceId } from '../model/ids.ts';
 import type { Hold } from '../model/holds.ts';
 import type { LadderRung, LaunchBody, LaunchLimits } from '../model/launch.ts';
 import type { EndReason } from '../model/machine.ts';
+import type { Architecture } from '../model/offering.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import type { Resources } from '../model/resources.ts';
 import type { EpochMs } from '../model/time.ts';
@@ -39,6 +40,8 @@ export interface NewLaunch {
   readonly zone: string;
   readonly priceUsdPerHour: number;
   readonly resources: Resources;
+  /** Null = not known. */
+  readonly arch: Architecture | null;
   readonly machineIds: readonly MachineId[];
   readonly deadlineMs: number;
   /** What the same job tries next when EC2 refuses. */

@@ -1,9 +1,10 @@
 import type { CostGrouping } from '../cost/report.ts';
 import type { AmnesiaReason } from '../model/amnesia.ts';
+import type { Constraints } from '../model/constraints.ts';
 import type { AgentId, MachineId, PlanId, TaskId, TraceId } from '../model/ids.ts';
 import type { MachineState } from '../model/machine.ts';
-import type { Market } from '../model/offering.ts';
-import type { Resources } from '../model/resources.ts';
+import type { Architecture, Market } from '../model/offering.ts';
+import type { MeasuredUse, Resources } from '../model/resources.ts';
 import type { Site } from '../model/agent.ts';
 import type { TaskState } from '../model/task.ts';
 import type { EpochMs } from '../model/time.ts';
@@ -104,10 +105,12 @@ export interface AgentDocument {
   readonly name: string;
   readonly site: Site;
   readonly labels: Readonly<Record<string, string>>;
+  /** Null = the agent does not say. */
+  readonly arch: Architecture | null;
   readonly capacity: Resources;
   readonly allocated: Resources;
   /** Null before the first measurement. */
-  readonly used: Resources | null;
+  readonly used: MeasuredUse | null;
   readonly runningTasks: number;
   readonly cordoned: boolean;
   readonly cordonAcknowledged: boolean;
@@ -125,6 +128,9 @@ export interface TaskDocument {
   readonly state: TaskState;
   readonly command: readonly string[];
   readonly shape: Resources;
+  readonly constraints: Constraints;
+  /** How long it was said to run; null = not said. */
+  readonly runTimeS: number | null;
   readonly attempt: number;
   readonly agentId: AgentId | null;
   readonly agentName: string | null;

@@ -1,34 +1,39 @@
 import type { AgentId, MachineId, TaskId } from '../model/ids.ts';
+import type { Constraints, Place } from '../model/constraints.ts';
+import type { Architecture } from '../model/offering.ts';
 import type { Resources } from '../model/resources.ts';
 import type { EpochMs } from '../model/time.ts';
-import type { Site } from '../model/agent.ts';
 import type { AgentReport, LogOutcome, LogPart } from './agent-gateway.ts';
 
-/** Pending tasks of one workload and shape: one queue. */
-export interface PendingGroup {
+/** Tasks that are alike for whoever places them share one queue. */
+export interface TaskKind {
   readonly workload: string;
   readonly shape: Resources;
+  readonly constraints: Constraints;
+}
+
+/** Pending tasks of one kind. */
+export interface PendingGroup extends TaskKind {
   readonly count: number;
   readonly oldestPendingSinceMs: EpochMs;
 }
 
 /** An agent that may be given work now, with what it has free. */
-export interface FreeAgent {
+export interface FreeAgent extends Place {
   readonly id: AgentId;
-  readonly site: Site;
   readonly labels: Readonly<Record<string, string>>;
   /** The workload an `aws` agent was launched for; null on-prem. */
   readonly workload: string | null;
   readonly free: Resources;
+  /** It has GPUs, free or not: work that needs none goes elsewhere while it can. */
+  readonly hasGpus: boolean;
 }
 
 /** A task that an agent holds: leased, or running there. */
-export interface HeldTask {
+export interface HeldTask extends TaskKind {
   readonly id: TaskId;
-  readonly workload: string;
   readonly attempt: number;
   readonly state: 'leased' | 'running';
-  readonly shape: Resources;
   readonly command: readonly string[];
   readonly progressBase64: string | null;
   readonly leaseToken: string;
@@ -42,6 +47,10 @@ export interface NewTasks {
   readonly workload: string;
   readonly command: readonly string[];
   readonly shape: Resources;
+  /** Absent = anywhere. */
+  readonly constraints?: Constraints;
+  /** How long one is expected to run; absent = not said. */
+  readonly runTimeS?: number | null;
 }
 
 /**
@@ -52,10 +61,10 @@ export interface TaskStore {
   insert(tasks: NewTasks): Promise<void>;
   listPending(): Promise<readonly PendingGroup[]>;
   /** Oldest first; for filling a queue that was emptied. */
-  listPendingIds(workload: string, shape: Resources, limit: number): Promise<readonly TaskId[]>;
+  listPendingIds(kind: TaskKind, limit: number): Promise<readonly TaskId[]>;
   /** Agents heard of within `silentAfterMs`, not cordoned, with what tasks leave free. */
   listFreeAgents(silentAfterMs: number): Promise<readonly FreeAgent[]>;
-  /** pending -> leased with a new attempt, if the agent still has room; returns the ids that were won. */
+  /** pending -> leased with a new attempt, if the agent still has room and is where they may run; returns the ids that were won. */
   lease(
     agentId: AgentId,
     leases: readonly { readonly taskId: TaskId; readonly token: string }[],
@@ -64,14 +73,9 @@ export interface TaskStore {
   /** What an agent holds and is asked to do now, without a report; null = removed. */
   listOrders(agentId: AgentId): Promise<Pick<ReportResult, 'cordoned' | 'cordonGeneration' | 'leave' | 'held'> | null>;
   /** Back to pending whatever was leased or running past its lease; returns what came back. */
-  expireLeases(limit: number): Promise<
-    readonly {
-      readonly id: TaskId;
-      readonly workload: string;
-      readonly shape: Resources;
-      readonly leaseToken: string | null;
-    }[]
-  >;
+  expireLeases(
+    limit: number,
+  ): Promise<readonly (TaskKind & { readonly id: TaskId; readonly leaseToken: string | null })[]>;
   /** Adds what follows the kept end of an attempt's log; a part that begins beyond the end is not kept. */
   appendLog(agentId: AgentId, part: LogPart): Promise<LogOutcome>;
 }
@@ -108,6 +112,7 @@ export interface NewAgent {
   readonly tokenHash: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly capacity: Resources;
+  readonly arch?: Architecture | null;
   readonly bootId: string;
 }
 

@@ -23,7 +23,7 @@ import { DEFAULT_SETTINGS, listImages, listSubnets } from './world.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Ids } from '../ports/ids.ts';
 import type { EpochMs } from '../model/time.ts';
-import type { Market } from '../model/offering.ts';
+import type { Architecture, Market } from '../model/offering.ts';
 
 const PAGED = ['Filters', 'MaxResults', 'NextToken'];
 
@@ -99,6 +99,8 @@ export interface InstanceView {
   readonly instanceType: string;
   readonly vcpus: number;
   readonly memoryMib: number;
+  readonly gpus: number;
+  readonly arch: Architecture;
   readonly zone: string;
   readonly market: Market;
   readonly state: InstanceState;
@@ -269,6 +271,8 @@ function viewOf(instance: SimulatedInstance, nowMs: EpochMs): InstanceView {
     instanceType: instance.type.name,
     vcpus: instance.type.vcpus,
     memoryMib: instance.type.memoryMib,
+    gpus: instance.type.gpus,
+    arch: instance.type.arch,
     zone: instance.subnet.zone,
     market: instance.market,
     state: stateAt(instance, nowMs),

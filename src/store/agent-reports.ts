@@ -94,10 +94,11 @@ async function updateAgents(tx: Tx, reports: readonly ReportOf[]): Promise<Reado
       select * from unnest(
         ${reports.map((r) => r.agentId)}::text[], ${said.map((r) => r.bootId)}::text[], ${said.map((r) => r.seq)}::bigint[],
         ${said.map((r) => r.capacity.cpuMilli)}::int[], ${said.map((r) => r.capacity.memoryMib)}::int[],
+        ${said.map((r) => r.capacity.gpus)}::int[], ${said.map((r) => r.arch ?? null)}::text[],
         ${said.map((r) => r.used?.cpuMilli ?? null)}::int[], ${said.map((r) => r.used?.memoryMib ?? null)}::int[],
         ${said.map((r) => (r.cordon.cordoned ? r.cordon.generation : 0))}::bigint[], ${said.map((r) => runningCount(r))}::int[],
         ${said.map((r) => r.leaving)}::bool[]
-      ) as t(id, boot_id, seq, cpu, memory, used_cpu, used_memory, acked, running, leaving)
+      ) as t(id, boot_id, seq, cpu, memory, gpus, arch, used_cpu, used_memory, acked, running, leaving)
     ), locked as (
       -- In one order for every writer, so that two batches with the same agents wait instead of deadlocking.
       select a.id from spillway.agents a join report on report.id = a.id
@@ -111,6 +112,7 @@ async function updateAgents(tx: Tx, reports: readonly ReportOf[]): Promise<Reado
       seq = report.seq,
       last_seen_at = spillway.now(), left_at = case when report.leaving then spillway.now() end,
       capacity_cpu_milli = report.cpu, capacity_memory_mib = report.memory,
+      capacity_gpus = report.gpus, arch = coalesce(report.arch, a.arch),
       used_cpu_milli = report.used_cpu, used_memory_mib = report.used_memory,
       running_tasks = report.running,
       cordon_acked_generation = greatest(a.cordon_acked_generation, report.acked),
@@ -216,15 +218,16 @@ async function insertSamples(tx: Tx, reports: readonly ReportOf[]): Promise<void
   if (reports.length === 0) return;
   await sql`
     insert into spillway.samples
-      (agent_id, at, used_cpu_milli, used_memory_mib, allocated_cpu_milli, allocated_memory_mib, running_tasks)
+      (agent_id, at, used_cpu_milli, used_memory_mib, allocated_cpu_milli, allocated_memory_mib, allocated_gpus, running_tasks)
     select s.id, spillway.now(), s.used_cpu, s.used_memory,
-      coalesce(held.cpu, 0), coalesce(held.memory, 0), s.running
+      coalesce(held.cpu, 0), coalesce(held.memory, 0), coalesce(held.gpus, 0), s.running
     from unnest(
       ${reports.map((r) => r.agentId)}::text[], ${reports.map((r) => r.report.used?.cpuMilli ?? null)}::int[],
       ${reports.map((r) => r.report.used?.memoryMib ?? null)}::int[], ${reports.map((r) => runningCount(r.report))}::int[]
     ) as s(id, used_cpu, used_memory, running)
     left join lateral (
-      select sum(t.cpu_milli)::int as cpu, sum(t.memory_mib)::int as memory from spillway.tasks t
+      select sum(t.cpu_milli)::int as cpu, sum(t.memory_mib)::int as memory, sum(t.gpus)::int as gpus
+      from spillway.tasks t
       where t.agent_id = s.id and t.state in ('leased', 'running')
     ) held on true
     on conflict do nothing`.execute(tx);

@@ -79,6 +79,8 @@ async function registerAgent(
       machine_id: enrolment.machine_id,
       capacity_cpu_milli: agent.capacity.cpuMilli,
       capacity_memory_mib: agent.capacity.memoryMib,
+      capacity_gpus: agent.capacity.gpus,
+      arch: agent.arch ?? null,
       boot_id: agent.bootId,
       registered_at: dbNow(),
     })

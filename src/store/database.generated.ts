@@ -35,6 +35,8 @@ export interface AgentsTable {
   last_seen_at: Timestamp | null;
   left_at: Timestamp | null;
   removed_at: Timestamp | null;
+  capacity_gpus: Generated<number>;
+  arch: string | null;
 }
 
 export interface AmnesiaTable {
@@ -110,6 +112,8 @@ export interface LaunchAttemptsTable {
   error_class: string | null;
   error_code: string | null;
   error_detail: string | null;
+  gpus: Generated<number>;
+  arch: string | null;
 }
 
 export interface LaunchCallsTable {
@@ -167,6 +171,8 @@ export interface LaunchesTable {
   step_failures: Generated<number>;
   step_error: string | null;
   trace_id: Generated<string>;
+  gpus: Generated<number>;
+  arch: string | null;
 }
 
 export interface LeasesTable {
@@ -236,6 +242,8 @@ export interface MachinesTable {
   step_failures: Generated<number>;
   step_error: string | null;
   trace_id: Generated<string>;
+  gpus: Generated<number>;
+  arch: string | null;
 }
 
 export interface PlansTable {
@@ -264,6 +272,7 @@ export interface SamplesTable {
   allocated_cpu_milli: number;
   allocated_memory_mib: number;
   running_tasks: number;
+  allocated_gpus: Generated<number>;
 }
 
 export interface SpotPricesTable {
@@ -309,6 +318,11 @@ export interface TasksTable {
   finished_at: Timestamp | null;
   exit_code: number | null;
   progress_base64: string | null;
+  gpus: Generated<number>;
+  arch: string | null;
+  local_only: Generated<boolean>;
+  spot_ok: Generated<boolean>;
+  run_time_s: number | null;
   interruptions: Generated<number>;
 }
 

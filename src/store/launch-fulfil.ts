@@ -70,22 +70,24 @@ interface Asked {
   readonly zone: string;
   /** Null in rows from before ladders: the machines show what was asked for. */
   readonly resources: Resources | null;
+  readonly arch: string | null;
   readonly priceUsdPerHour: string;
 }
 
 async function readAttempt(tx: Tx, id: LaunchId, attempt: number): Promise<Asked | null> {
   const row = await tx
     .selectFrom('launch_attempts')
-    .select(['body', 'zone', 'cpu_milli', 'memory_mib', 'price_usd_per_hour'])
+    .select(['body', 'zone', 'cpu_milli', 'memory_mib', 'gpus', 'arch', 'price_usd_per_hour'])
     .where('launch_id', '=', id)
     .where('attempt', '=', attempt)
     .executeTakeFirst();
   if (row === undefined) return null;
-  const { cpu_milli: cpuMilli, memory_mib: memoryMib } = row;
+  const { cpu_milli: cpuMilli, memory_mib: memoryMib, gpus, arch } = row;
   return {
     body: row.body as LaunchBody,
     zone: row.zone,
-    resources: cpuMilli === null || memoryMib === null ? null : { cpuMilli, memoryMib },
+    resources: cpuMilli === null || memoryMib === null ? null : { cpuMilli, memoryMib, gpus },
+    arch,
     priceUsdPerHour: row.price_usd_per_hour,
   };
 }
@@ -100,9 +102,11 @@ export async function setOffering(tx: Tx, machineIds: readonly string[], asked: 
       market: asked.body.market,
       volume_gib: asked.body.volumeGib,
       price_usd_per_hour: asked.priceUsdPerHour,
+      arch: asked.arch,
       ...(asked.resources !== null && {
         cpu_milli: asked.resources.cpuMilli,
         memory_mib: asked.resources.memoryMib,
+        gpus: asked.resources.gpus,
       }),
     })
     .where('id', 'in', [...machineIds])

@@ -43,6 +43,7 @@ export async function moveOn(
   }
   await endAttempt(tx, { id, attempt }, 'refused', next.refusal);
   const body = { ...bodyOfRung(launch.body, rung), count: waiting.length };
+  const { zone, resources, arch } = rung;
   const priceUsdPerHour = rung.priceUsdPerHour.toFixed(6);
   await tx
     .updateTable('launches')
@@ -50,9 +51,11 @@ export async function moveOn(
       attempt: attempt + 1,
       token: next.token,
       body: JSON.stringify(body),
-      zone: rung.zone,
-      cpu_milli: rung.resources.cpuMilli,
-      memory_mib: rung.resources.memoryMib,
+      zone,
+      cpu_milli: resources.cpuMilli,
+      memory_mib: resources.memoryMib,
+      gpus: resources.gpus,
+      arch,
       price_usd_per_hour: priceUsdPerHour,
       // Rungs above the chosen one were passed over for good: they were held or too dear a moment ago.
       ladder: JSON.stringify(launch.ladder.slice(at + 1)),
@@ -61,7 +64,7 @@ export async function moveOn(
     .where('id', '=', id)
     .execute();
   const ids = waiting.map((row) => row.id);
-  await setOffering(tx, ids, { body, zone: rung.zone, resources: rung.resources, priceUsdPerHour });
+  await setOffering(tx, ids, { body, zone, resources, arch, priceUsdPerHour });
   for (const row of waiting) await tellMove(tx, row, { rung, next, attempt });
   return 'moved';
 }

@@ -8,6 +8,8 @@ import type { PlanningFacts, WorkloadFacts } from '../ports/planning.ts';
 import { readAmnesia } from './amnesia.ts';
 import { dbNow, inTransaction, toMs, type Db, type Tx } from './database.ts';
 import type { AgentId, MachineId } from '../model/ids.ts';
+import type { Architecture } from '../model/offering.ts';
+import { KIND_COLUMNS, toConstraints, toKind } from './task-kinds.ts';
 import { listHolds } from './launch-holds.ts';
 
 /** An agent unheard of for a day, e.g. a machine that was taken out of its rack without a word. Its row stays for reports. */
@@ -49,6 +51,7 @@ async function readAgents(tx: Tx): Promise<readonly AgentView[]> {
             'agent_id',
             sql<number>`sum(cpu_milli)::int`.as('cpu'),
             sql<number>`sum(memory_mib)::int`.as('memory'),
+            sql<number>`sum(gpus)::int`.as('gpus'),
           ])
           .select(sql<number>`count(*)::int`.as('held'))
           .where('state', 'in', ['leased', 'running'])
@@ -57,7 +60,16 @@ async function readAgents(tx: Tx): Promise<readonly AgentView[]> {
       (join) => join.onRef('t.agent_id', '=', 'a.id'),
     )
     .select(['a.id', 'a.site', 'a.labels', 'a.cordoned', 'a.last_seen_at', 'a.machine_id', 'a.running_tasks'])
-    .select(['a.capacity_cpu_milli', 'a.capacity_memory_mib', 't.cpu', 't.memory', 't.held'])
+    .select([
+      'a.capacity_cpu_milli',
+      'a.capacity_memory_mib',
+      'a.capacity_gpus',
+      't.cpu',
+      't.memory',
+      't.gpus',
+      't.held',
+    ])
+    .select('a.arch')
     .where('a.removed_at', 'is', null)
     .where('a.left_at', 'is', null)
     // One that has been silent for so long is not silent but gone: it must not hold scale-in for ever.
@@ -70,8 +82,9 @@ async function readAgents(tx: Tx): Promise<readonly AgentView[]> {
     id: row.id as AgentId,
     site: row.site as AgentView['site'],
     labels: row.labels as Record<string, string>,
-    capacity: { cpuMilli: row.capacity_cpu_milli, memoryMib: row.capacity_memory_mib },
-    allocated: { cpuMilli: row.cpu ?? 0, memoryMib: row.memory ?? 0 },
+    capacity: { cpuMilli: row.capacity_cpu_milli, memoryMib: row.capacity_memory_mib, gpus: row.capacity_gpus },
+    allocated: { cpuMilli: row.cpu ?? 0, memoryMib: row.memory ?? 0, gpus: row.gpus ?? 0 },
+    arch: row.arch as Architecture | null,
     // What the agent says and what was promised to it: the larger is the truth that is safe to act on.
     runningTasks: Math.max(row.running_tasks, row.held ?? 0),
     cordoned: row.cordoned,
@@ -85,6 +98,8 @@ async function readMachines(tx: Tx): Promise<readonly MachineView[]> {
     .selectFrom('machines')
     .select(['id', 'workload', 'state', 'revision', 'instance_type', 'cpu_milli', 'memory_mib', 'zone', 'market'])
     .select([
+      'gpus',
+      'arch',
       'price_usd_per_hour',
       'created_at',
       'idle_since',
@@ -102,7 +117,8 @@ async function readMachines(tx: Tx): Promise<readonly MachineView[]> {
     state: row.state as MachineView['state'],
     revision: row.revision,
     instanceType: row.instance_type,
-    resources: { cpuMilli: row.cpu_milli, memoryMib: row.memory_mib },
+    resources: { cpuMilli: row.cpu_milli, memoryMib: row.memory_mib, gpus: row.gpus },
+    arch: row.arch as Architecture | null,
     zone: row.zone,
     market: row.market as MachineView['market'],
     priceUsdPerHour: Number(row.price_usd_per_hour),
@@ -149,11 +165,13 @@ async function readPending(tx: Tx, policy: WorkloadPolicy): Promise<readonly Pen
   const maxWaitMs = policy.demand.queue?.maxWaitMs ?? 0;
   const rows = await tx
     .selectFrom('tasks')
+    .select(KIND_COLUMNS)
     .select([
-      'cpu_milli',
-      'memory_mib',
       sql<number>`count(*)::int`.as('count'),
       sql<Date>`min(pending_since)`.as('oldest'),
+      // Over those that say how long they run; null when none does.
+      sql<number | null>`percentile_disc(0.5) within group (order by run_time_s)`.as('run_time_p50'),
+      sql<number | null>`percentile_disc(0.95) within group (order by run_time_s)`.as('run_time_p95'),
     ])
     .select(
       sql<number>`count(*) filter (where pending_since <= spillway.now() - ${maxWaitMs} * interval '1 millisecond')::int`.as(
@@ -162,12 +180,19 @@ async function readPending(tx: Tx, policy: WorkloadPolicy): Promise<readonly Pen
     )
     .where('workload', '=', policy.name)
     .where('state', '=', 'pending')
-    .groupBy(['cpu_milli', 'memory_mib'])
+    .groupBy(KIND_COLUMNS)
     .orderBy('cpu_milli')
     .orderBy('memory_mib')
+    .orderBy('gpus')
+    .orderBy('arch')
+    .orderBy('local_only')
+    .orderBy('spot_ok')
     .execute();
   return rows.map((row) => ({
-    shape: { cpuMilli: row.cpu_milli, memoryMib: row.memory_mib },
+    shape: toKind(row).shape,
+    ...toConstraints(row),
+    runTimeS:
+      row.run_time_p50 === null || row.run_time_p95 === null ? null : { p50: row.run_time_p50, p95: row.run_time_p95 },
     count: row.count,
     overdue: row.overdue,
     oldestPendingSinceMs: toMs(row.oldest),
@@ -210,7 +235,7 @@ async function readUtilization(tx: Tx, policy: WorkloadPolicy): Promise<Utilizat
   return {
     cpu: mean.cpu,
     memory: mean.memory,
-    capacity: { cpuMilli: mean.capacityCpuMilli ?? 0, memoryMib: mean.capacityMemoryMib ?? 0 },
+    capacity: { cpuMilli: mean.capacityCpuMilli ?? 0, memoryMib: mean.capacityMemoryMib ?? 0, gpus: 0 },
     oldestSampleAtMs: toMs(mean.oldest),
     // The newest sample of the agent that has been silent longest: one talkative agent must not vouch for the others.
     newestSampleAtMs: toMs(mean.newest),

@@ -105,6 +105,8 @@ function attemptColumns(launch: RebuiltLaunch) {
     zone: launch.zone,
     cpu_milli: launch.resources.cpuMilli,
     memory_mib: launch.resources.memoryMib,
+    gpus: launch.resources.gpus,
+    arch: launch.arch,
     price_usd_per_hour: launch.priceUsdPerHour.toFixed(6),
   };
 }
@@ -183,6 +185,8 @@ async function insertMachine(tx: Tx, { launch, known, id, instance }: MachineToM
       instance_type: instance.instanceType,
       cpu_milli: launch.resources.cpuMilli,
       memory_mib: launch.resources.memoryMib,
+      gpus: launch.resources.gpus,
+      arch: launch.arch,
       zone: instance.zone,
       market: instance.market,
       volume_gib: launch.body.volumeGib,

@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 import type { Site } from '../model/agent.ts';
 import type { AgentId, MachineId } from '../model/ids.ts';
+import type { Architecture } from '../model/offering.ts';
 import type { AgentDocument, AgentFreshness, Page, PageRequest } from '../ports/reports.ts';
 import type { Db } from './database.ts';
 import { lostCursor, toPage, toTimestamp } from './reports-shared.ts';
@@ -12,10 +13,13 @@ interface AgentRow {
   labels: Record<string, string>;
   capacity_cpu_milli: number;
   capacity_memory_mib: number;
+  capacity_gpus: number;
+  arch: string | null;
   used_cpu_milli: number | null;
   used_memory_mib: number | null;
   held_cpu_milli: number;
   held_memory_mib: number;
+  held_gpus: number;
   running_tasks: number;
   cordoned: boolean;
   acknowledged: boolean;
@@ -29,13 +33,15 @@ interface AgentRow {
 export async function listAgents(db: Db, page: PageRequest, freshnessMs: number): Promise<Page<AgentDocument>> {
   const after = await afterAgent(db, page.cursor);
   const { rows } = await sql<AgentRow>`
-    select r.id, r.name, r.site, r.labels, r.capacity_cpu_milli, r.capacity_memory_mib, r.used_cpu_milli, r.used_memory_mib,
+    select r.id, r.name, r.site, r.labels, r.capacity_cpu_milli, r.capacity_memory_mib, r.capacity_gpus,
+      coalesce(r.arch, m.arch) as arch, r.used_cpu_milli, r.used_memory_mib, coalesce(held.gpus, 0) as held_gpus,
       coalesce(held.cpu_milli, 0) as held_cpu_milli, coalesce(held.memory_mib, 0) as held_memory_mib, r.running_tasks,
       r.cordoned, r.cordoned and r.cordon_acked_generation >= r.cordon_generation as acknowledged, r.last_seen_at,
       extract(epoch from spillway.now() - r.last_seen_at)::float8 as age_s, r.registered_at, r.machine_id
     from spillway.agents r
+    left join spillway.machines m on m.id = r.machine_id
     left join lateral (
-      select sum(t.cpu_milli)::int as cpu_milli, sum(t.memory_mib)::int as memory_mib
+      select sum(t.cpu_milli)::int as cpu_milli, sum(t.memory_mib)::int as memory_mib, sum(t.gpus)::int as gpus
       from spillway.tasks t where t.agent_id = r.id and t.state in ('leased', 'running')) held on true
     where r.removed_at is null and ${after}
     order by r.name, r.id limit ${page.limit + 1}`.execute(db);
@@ -61,8 +67,9 @@ function toAgentDocument(row: AgentRow, freshnessMs: number): AgentDocument {
     name: row.name,
     site: row.site as Site,
     labels: row.labels,
-    capacity: { cpuMilli: row.capacity_cpu_milli, memoryMib: row.capacity_memory_mib },
-    allocated: { cpuMilli: row.held_cpu_milli, memoryMib: row.held_memory_mib },
+    arch: row.arch as Architecture | null,
+    capacity: { cpuMilli: row.capacity_cpu_milli, memoryMib: row.capacity_memory_mib, gpus: row.capacity_gpus },
+    allocated: { cpuMilli: row.held_cpu_milli, memoryMib: row.held_memory_mib, gpus: row.held_gpus },
     used: usedCpu === null || usedMemory === null ? null : { cpuMilli: usedCpu, memoryMib: usedMemory },
     runningTasks: row.running_tasks,
     cordoned: row.cordoned,

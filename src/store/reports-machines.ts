@@ -24,6 +24,7 @@ interface MachineRow {
   instance_type: string;
   cpu_milli: number;
   memory_mib: number;
+  gpus: number;
   zone: string;
   market: string;
   instance_id: string | null;
@@ -31,6 +32,7 @@ interface MachineRow {
   agent_id: string | null;
   held_cpu_milli: number | null;
   held_memory_mib: number | null;
+  held_gpus: number | null;
   price_usd_per_hour: string;
   cost_usd: string;
   charged_through: Date | null;
@@ -57,17 +59,18 @@ interface MachineDetailRow extends MachineRow {
 
 /** Columns and joins that every view of a machine has; the row's alias is `r`. */
 const COLUMNS = sql`
-  r.id, r.workload, r.state, r.instance_type, r.cpu_milli, r.memory_mib, r.zone, r.market, r.instance_id,
+  r.id, r.workload, r.state, r.instance_type, r.cpu_milli, r.memory_mib, r.gpus, r.zone, r.market, r.instance_id,
   host(r.private_ip) as private_ip, r.agent_id, r.price_usd_per_hour, r.charged_through, r.created_at, r.state_since,
   r.deadline_at, r.end_reason, r.end_detail,
   case when r.agent_id is null then null else coalesce(held.cpu_milli, 0) end as held_cpu_milli,
   case when r.agent_id is null then null else coalesce(held.memory_mib, 0) end as held_memory_mib,
+  case when r.agent_id is null then null else coalesce(held.gpus, 0) end as held_gpus,
   coalesce(paid.amount_usd, 0)::numeric(18, 9) as cost_usd, newest.reason`;
 
 const JOINS = sql`
   left join lateral (select sum(c.amount_usd) as amount_usd from spillway.charges c where c.machine_id = r.id) paid on true
   left join lateral (
-    select sum(t.cpu_milli)::int as cpu_milli, sum(t.memory_mib)::int as memory_mib
+    select sum(t.cpu_milli)::int as cpu_milli, sum(t.memory_mib)::int as memory_mib, sum(t.gpus)::int as gpus
     from spillway.tasks t where t.agent_id = r.agent_id and t.state in ('leased', 'running')) held on true
   left join lateral (
     select e.reason from spillway.machine_events e where e.machine_id = r.id order by e.id desc limit 1) newest on true`;
@@ -147,19 +150,22 @@ async function readEvents(db: Db, id: MachineId): Promise<MachineEventDocument[]
 }
 
 function toMachineDocument(row: MachineRow): MachineDocument {
-  const { held_cpu_milli: heldCpu, held_memory_mib: heldMemory } = row;
+  const { held_cpu_milli: heldCpu, held_memory_mib: heldMemory, held_gpus: heldGpus } = row;
   return {
     id: row.id as MachineId,
     workload: row.workload,
     state: row.state as MachineState,
     instanceType: row.instance_type,
-    resources: { cpuMilli: row.cpu_milli, memoryMib: row.memory_mib },
+    resources: { cpuMilli: row.cpu_milli, memoryMib: row.memory_mib, gpus: row.gpus },
     zone: row.zone,
     market: row.market as Market,
     instanceId: row.instance_id,
     privateIp: row.private_ip,
     agentId: row.agent_id as AgentId | null,
-    allocated: heldCpu === null || heldMemory === null ? null : { cpuMilli: heldCpu, memoryMib: heldMemory },
+    allocated:
+      heldCpu === null || heldMemory === null || heldGpus === null
+        ? null
+        : { cpuMilli: heldCpu, memoryMib: heldMemory, gpus: heldGpus },
     priceUsdPerHour: row.price_usd_per_hour,
     costUsd: row.cost_usd,
     chargedThrough: toTimestamp(row.charged_through),

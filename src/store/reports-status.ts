@@ -66,10 +66,13 @@ interface LayerRow {
   draining: number;
   cpu_milli: number;
   memory_mib: number;
+  gpus: number;
   held_cpu_milli: number;
   held_memory_mib: number;
+  held_gpus: number;
   free_cpu_milli: number;
   free_memory_mib: number;
+  free_gpus: number;
 }
 
 /** Sums are of agents that report; only those that may take tasks have anything free. */
@@ -77,21 +80,25 @@ async function readLayers(tx: Tx, freshnessMs: number, usdPerHour: string): Prom
   const { rows } = await sql<LayerRow>`
     with live as (
       select a.site, a.cordoned, a.capacity_cpu_milli as cpu, a.capacity_memory_mib as memory,
-        coalesce(held.cpu, 0) as held_cpu, coalesce(held.memory, 0) as held_memory,
+        a.capacity_gpus as gpus,
+        coalesce(held.cpu, 0) as held_cpu, coalesce(held.memory, 0) as held_memory, coalesce(held.gpus, 0) as held_gpus,
         coalesce(a.last_seen_at >= spillway.now() - ${freshnessMs} * interval '1 millisecond', false) as fresh
       from spillway.agents a
       left join (
-        select agent_id, sum(cpu_milli) as cpu, sum(memory_mib) as memory from spillway.tasks
+        select agent_id, sum(cpu_milli) as cpu, sum(memory_mib) as memory, sum(gpus) as gpus from spillway.tasks
         where state in ('leased', 'running') group by agent_id) held on held.agent_id = a.id
       where a.removed_at is null)
     select site, count(*) as agents, count(*) filter (where fresh and not cordoned) as ready,
       count(*) filter (where not fresh) as stale, count(*) filter (where fresh and cordoned) as draining,
       coalesce(sum(cpu) filter (where fresh), 0)::bigint as cpu_milli,
       coalesce(sum(memory) filter (where fresh), 0)::bigint as memory_mib,
+      coalesce(sum(gpus) filter (where fresh), 0)::bigint as gpus,
       coalesce(sum(held_cpu) filter (where fresh), 0)::bigint as held_cpu_milli,
       coalesce(sum(held_memory) filter (where fresh), 0)::bigint as held_memory_mib,
+      coalesce(sum(held_gpus) filter (where fresh), 0)::bigint as held_gpus,
       coalesce(sum(greatest(0, cpu - held_cpu)) filter (where fresh and not cordoned), 0)::bigint as free_cpu_milli,
-      coalesce(sum(greatest(0, memory - held_memory)) filter (where fresh and not cordoned), 0)::bigint as free_memory_mib
+      coalesce(sum(greatest(0, memory - held_memory)) filter (where fresh and not cordoned), 0)::bigint as free_memory_mib,
+      coalesce(sum(greatest(0, gpus - held_gpus)) filter (where fresh and not cordoned), 0)::bigint as free_gpus
     from live group by site`.execute(tx);
   return [
     toLayer('local', rows.find((row) => row.site === 'on-prem') ?? EMPTY_LAYER, null),
@@ -107,10 +114,13 @@ const EMPTY_LAYER: Omit<LayerRow, 'site'> = {
   draining: 0,
   cpu_milli: 0,
   memory_mib: 0,
+  gpus: 0,
   held_cpu_milli: 0,
   held_memory_mib: 0,
+  held_gpus: 0,
   free_cpu_milli: 0,
   free_memory_mib: 0,
+  free_gpus: 0,
 };
 
 function toLayer(layer: LayerStatus['layer'], row: Omit<LayerRow, 'site'>, usdPerHour: string | null): LayerStatus {
@@ -121,9 +131,9 @@ function toLayer(layer: LayerStatus['layer'], row: Omit<LayerRow, 'site'>, usdPe
     ready,
     stale,
     draining,
-    capacity: { cpuMilli: row.cpu_milli, memoryMib: row.memory_mib },
-    allocated: { cpuMilli: row.held_cpu_milli, memoryMib: row.held_memory_mib },
-    free: { cpuMilli: row.free_cpu_milli, memoryMib: row.free_memory_mib },
+    capacity: { cpuMilli: row.cpu_milli, memoryMib: row.memory_mib, gpus: row.gpus },
+    allocated: { cpuMilli: row.held_cpu_milli, memoryMib: row.held_memory_mib, gpus: row.held_gpus },
+    free: { cpuMilli: row.free_cpu_milli, memoryMib: row.free_memory_mib, gpus: row.free_gpus },
     usdPerHour,
   };
 }
@@ -134,15 +144,17 @@ async function readWaiting(tx: Tx): Promise<WaitingStatus[]> {
     tasks: number;
     cpu_milli: number;
     memory_mib: number;
+    gpus: number;
     oldest_s: number;
   }>`
     select workload, count(*) as tasks, sum(cpu_milli)::bigint as cpu_milli, sum(memory_mib)::bigint as memory_mib,
+      sum(gpus)::bigint as gpus,
       greatest(0, extract(epoch from spillway.now() - min(pending_since)))::float8 as oldest_s
     from spillway.tasks where state = 'pending' group by workload order by workload`.execute(tx);
   return rows.map((row) => ({
     workload: row.workload,
     tasks: row.tasks,
-    resources: { cpuMilli: row.cpu_milli, memoryMib: row.memory_mib },
+    resources: { cpuMilli: row.cpu_milli, memoryMib: row.memory_mib, gpus: row.gpus },
     oldestWaitS: Math.round(row.oldest_s * 1000) / 1000,
   }));
 }

@@ -4,15 +4,14 @@ import type { AgentId, MachineId, TaskId } from '../model/ids.ts';
 import type { TaskState } from '../model/task.ts';
 import type { Page, PageRequest, TaskDocument, TaskFilter, TaskLogDocument } from '../ports/reports.ts';
 import type { Db } from './database.ts';
+import { toKind, type KindRow } from './task-kinds.ts';
 import { afterCursor, toPage, toTimestamp } from './reports-shared.ts';
 
-interface TaskRow {
+interface TaskRow extends KindRow {
   id: string;
-  workload: string;
   state: string;
   command: string[];
-  cpu_milli: number;
-  memory_mib: number;
+  run_time_s: number | null;
   attempt: number;
   agent_id: string | null;
   agent_name: string | null;
@@ -30,7 +29,8 @@ interface TaskRow {
 
 /** How long it has waited since it last became pending, or how long it had waited for its first start. */
 const COLUMNS = sql`
-  r.id, r.workload, r.state, r.command, r.cpu_milli, r.memory_mib, r.attempt, r.agent_id, a.name as agent_name, a.site,
+  r.id, r.workload, r.state, r.command, r.cpu_milli, r.memory_mib, r.gpus, r.arch, r.local_only, r.spot_ok, r.run_time_s,
+  r.attempt, r.agent_id, a.name as agent_name, a.site,
   a.machine_id, r.submitted_at, r.pending_since, r.started_at, r.finished_at, r.exit_code, r.progress_base64,
   greatest(0, extract(epoch from
     case when r.state in ('pending', 'leased') then spillway.now() - r.pending_since
@@ -114,10 +114,10 @@ function joinPieces(
 function toTaskDocument(row: TaskRow): TaskDocument {
   return {
     id: row.id as TaskId,
-    workload: row.workload,
+    ...toKind(row),
     state: row.state as TaskState,
     command: row.command,
-    shape: { cpuMilli: row.cpu_milli, memoryMib: row.memory_mib },
+    runTimeS: row.run_time_s,
     attempt: row.attempt,
     agentId: row.agent_id as AgentId | null,
     agentName: row.agent_name,

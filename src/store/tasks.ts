@@ -2,6 +2,8 @@ import { sql } from 'kysely';
 
 import type { AgentId, TaskId } from '../model/ids.ts';
 import type { Site } from '../model/agent.ts';
+import { ANYWHERE, mayRunAt, type Place } from '../model/constraints.ts';
+import type { Architecture, Market } from '../model/offering.ts';
 import type { Resources } from '../model/resources.ts';
 import { fits, subtractResources } from '../model/resources.ts';
 import type { LogOutcome, LogPart } from '../ports/agent-gateway.ts';
@@ -9,48 +11,43 @@ import type { TaskStore } from '../ports/tasks.ts';
 import { dbNow, dbNowPlus, inTransaction, toMs, type Db, type Tx } from './database.ts';
 import { givenBack } from './give-back.ts';
 import { selectHeld, toHeld } from './held-tasks.ts';
+import { isOfKind, KIND_COLUMNS, toKind, type KindRow } from './task-kinds.ts';
 
 /** Tasks as rows. */
 export function createTaskStore(db: Db): TaskStore {
   return {
     async insert(tasks) {
+      const { shape, constraints: { arch, localOnly, spotOk } = ANYWHERE } = tasks;
       // A microsecond apart: whoever asks for the oldest gets the tasks of one batch in the order in which they were submitted.
       await sql`
-        insert into spillway.tasks (id, workload, command, cpu_milli, memory_mib, state, submitted_at, pending_since)
-        select t.id, ${tasks.workload}, ${JSON.stringify(tasks.command)}::jsonb, ${tasks.shape.cpuMilli}::int, ${tasks.shape.memoryMib}::int,
-          'pending', spillway.now() + t.place * interval '1 microsecond', spillway.now()
+        insert into spillway.tasks (id, workload, command, cpu_milli, memory_mib, gpus, arch, local_only, spot_ok, run_time_s, state,
+          submitted_at, pending_since)
+        select t.id, ${tasks.workload}, ${JSON.stringify(tasks.command)}::jsonb, ${shape.cpuMilli}::int, ${shape.memoryMib}::int,
+          ${shape.gpus}::int, ${arch}::text, ${localOnly}::bool, ${spotOk}::bool, ${tasks.runTimeS ?? null}::int, 'pending', spillway.now() + t.place * interval '1 microsecond', spillway.now()
         from unnest(${tasks.ids}::text[]) with ordinality as t(id, place)`.execute(db);
     },
 
     async listPending() {
       const rows = await db
         .selectFrom('tasks')
-        .select([
-          'workload',
-          'cpu_milli',
-          'memory_mib',
-          sql<number>`count(*)::int`.as('count'),
-          sql<Date>`min(pending_since)`.as('oldest'),
-        ])
+        .select(KIND_COLUMNS)
+        .select([sql<number>`count(*)::int`.as('count'), sql<Date>`min(pending_since)`.as('oldest')])
         .where('state', '=', 'pending')
-        .groupBy(['workload', 'cpu_milli', 'memory_mib'])
+        .groupBy(KIND_COLUMNS)
         .orderBy('oldest')
         .execute();
       return rows.map((row) => ({
-        workload: row.workload,
-        shape: { cpuMilli: row.cpu_milli, memoryMib: row.memory_mib },
+        ...toKind(row),
         count: row.count,
         oldestPendingSinceMs: toMs(row.oldest),
       }));
     },
 
-    async listPendingIds(workload, shape, limit) {
+    async listPendingIds(kind, limit) {
       const rows = await db
         .selectFrom('tasks')
         .select('id')
-        .where('workload', '=', workload)
-        .where('cpu_milli', '=', shape.cpuMilli)
-        .where('memory_mib', '=', shape.memoryMib)
+        .where((eb) => isOfKind(eb, kind))
         .where('state', '=', 'pending')
         .orderBy('submitted_at')
         .orderBy('id')
@@ -72,13 +69,7 @@ export function createTaskStore(db: Db): TaskStore {
 }
 
 async function expireLeases(db: Db, limit: number): ReturnType<TaskStore['expireLeases']> {
-  const rows = await sql<{
-    id: string;
-    workload: string;
-    cpu_milli: number;
-    memory_mib: number;
-    lease_token: string | null;
-  }>`
+  const rows = await sql<KindRow & { id: string; lease_token: string | null }>`
       with late as (
         select id, lease_token from spillway.tasks
         where state in ('leased', 'running') and lease_expires_at <= spillway.now()
@@ -86,11 +77,12 @@ async function expireLeases(db: Db, limit: number): ReturnType<TaskStore['expire
       )
       update spillway.tasks t set ${givenBack('t')}
       from late where late.id = t.id
-      returning t.id, t.workload, t.cpu_milli, t.memory_mib, late.lease_token`.execute(db);
+      returning t.id, t.workload, t.cpu_milli, t.memory_mib, t.gpus, t.arch, t.local_only, t.spot_ok, late.lease_token`.execute(
+    db,
+  );
   return rows.rows.map((row) => ({
+    ...toKind(row),
     id: row.id as TaskId,
-    workload: row.workload,
-    shape: { cpuMilli: row.cpu_milli, memoryMib: row.memory_mib },
     leaseToken: row.lease_token,
   }));
 }
@@ -158,6 +150,7 @@ async function listFreeAgents(
             'agent_id',
             sql<number>`sum(cpu_milli)::int`.as('cpu'),
             sql<number>`sum(memory_mib)::int`.as('memory'),
+            sql<number>`sum(gpus)::int`.as('gpus'),
           ])
           .where('state', 'in', ['leased', 'running'])
           .groupBy('agent_id')
@@ -170,10 +163,15 @@ async function listFreeAgents(
       'a.labels',
       'a.capacity_cpu_milli',
       'a.capacity_memory_mib',
+      'a.capacity_gpus',
       'm.workload',
+      'm.market',
+      'm.gpus as machine_gpus',
       't.cpu',
       't.memory',
+      't.gpus',
     ])
+    .select(AGENT_ARCH)
     .where('a.removed_at', 'is', null)
     .where('a.cordoned', '=', false)
     .where('a.left_at', 'is', null)
@@ -198,67 +196,96 @@ async function listFreeAgents(
     site: row.site as Site,
     labels: row.labels as Record<string, string>,
     workload: row.workload,
+    arch: row.arch as Architecture | null,
+    market: row.market as Market | null,
     free: subtractResources(
-      { cpuMilli: row.capacity_cpu_milli, memoryMib: row.capacity_memory_mib },
-      { cpuMilli: row.cpu ?? 0, memoryMib: row.memory ?? 0 },
+      { cpuMilli: row.capacity_cpu_milli, memoryMib: row.capacity_memory_mib, gpus: row.capacity_gpus },
+      { cpuMilli: row.cpu ?? 0, memoryMib: row.memory ?? 0, gpus: row.gpus ?? 0 },
     ),
+    hasGpus: row.capacity_gpus > 0 || (row.machine_gpus ?? 0) > 0,
   }));
 }
 
+/** What an agent says of itself, else what its machine was launched as. */
+const AGENT_ARCH = sql<string | null>`coalesce(a.arch, m.arch)`.as('arch');
+
 /** A machine may have begun to end since its agent was listed as free, and not every end begins with a cordon. */
-async function lockReadyMachine(tx: Tx, machineId: string): Promise<boolean> {
+async function lockReadyMachine(
+  tx: Tx,
+  machineId: string,
+): Promise<{ readonly market: string; readonly arch: string | null } | null> {
   const row = await tx
     .selectFrom('machines')
-    .select('id')
+    .select(['market', 'arch'])
     .where('id', '=', machineId)
     .where('state', '=', 'ready')
     .forNoKeyUpdate()
     .executeTakeFirst();
-  return row !== undefined;
+  return row ?? null;
 }
 
-/** Locks the agent first, so that a cordon and a lease never pass each other unseen. */
+interface Taker {
+  readonly place: Place;
+  readonly room: Resources;
+  readonly machineId: string | null;
+}
+
+/** Locks the agent first, so that a cordon and a lease never pass each other unseen. Null = it takes nothing now. */
+async function lockTaker(tx: Tx, agentId: AgentId): Promise<Taker | null> {
+  const agent = await tx
+    .selectFrom('agents')
+    .select(['capacity_cpu_milli', 'capacity_memory_mib', 'capacity_gpus', 'arch', 'site', 'machine_id'])
+    .where('id', '=', agentId)
+    .where('cordoned', '=', false)
+    .where('removed_at', 'is', null)
+    .forUpdate()
+    .executeTakeFirst();
+  if (agent === undefined) return null;
+  const machine = agent.machine_id === null ? null : await lockReadyMachine(tx, agent.machine_id);
+  if (agent.machine_id !== null && machine === null) return null;
+  const place: Place = {
+    site: agent.site as Site,
+    arch: (agent.arch ?? machine?.arch ?? null) as Architecture | null,
+    market: (machine?.market ?? null) as Market | null,
+  };
+  const held = await tx
+    .selectFrom('tasks')
+    .select([
+      sql<number>`coalesce(sum(cpu_milli), 0)::int`.as('cpu'),
+      sql<number>`coalesce(sum(memory_mib), 0)::int`.as('memory'),
+      sql<number>`coalesce(sum(gpus), 0)::int`.as('gpus'),
+    ])
+    .where('agent_id', '=', agentId)
+    .where('state', 'in', ['leased', 'running'])
+    .executeTakeFirstOrThrow();
+  const room = subtractResources(
+    { cpuMilli: agent.capacity_cpu_milli, memoryMib: agent.capacity_memory_mib, gpus: agent.capacity_gpus },
+    { cpuMilli: held.cpu, memoryMib: held.memory, gpus: held.gpus },
+  );
+  return { place, room, machineId: agent.machine_id };
+}
+
 async function leaseTasks(
   tx: Tx,
   agentId: AgentId,
   leases: readonly { readonly taskId: TaskId; readonly token: string }[],
   leaseMs: number,
 ): Promise<ReadonlySet<TaskId>> {
-  const agent = await tx
-    .selectFrom('agents')
-    .select(['capacity_cpu_milli', 'capacity_memory_mib', 'machine_id'])
-    .where('id', '=', agentId)
-    .where('cordoned', '=', false)
-    .where('removed_at', 'is', null)
-    .forUpdate()
-    .executeTakeFirst();
-  if (agent === undefined || (agent.machine_id !== null && !(await lockReadyMachine(tx, agent.machine_id)))) {
-    return new Set();
-  }
-  const held = await tx
-    .selectFrom('tasks')
-    .select([
-      sql<number>`coalesce(sum(cpu_milli), 0)::int`.as('cpu'),
-      sql<number>`coalesce(sum(memory_mib), 0)::int`.as('memory'),
-    ])
-    .where('agent_id', '=', agentId)
-    .where('state', 'in', ['leased', 'running'])
-    .executeTakeFirstOrThrow();
-  let room: Resources = subtractResources(
-    { cpuMilli: agent.capacity_cpu_milli, memoryMib: agent.capacity_memory_mib },
-    { cpuMilli: held.cpu, memoryMib: held.memory },
-  );
+  const taker = await lockTaker(tx, agentId);
+  if (taker === null) return new Set();
+  let { room } = taker;
   const won = new Set<TaskId>();
   for (const { taskId, token } of leases) {
     const row = await tx
       .selectFrom('tasks')
-      .select(['cpu_milli', 'memory_mib'])
+      .select(KIND_COLUMNS)
       .where('id', '=', taskId)
       .where('state', '=', 'pending')
       .forUpdate()
       .executeTakeFirst();
-    const shape = row === undefined ? null : { cpuMilli: row.cpu_milli, memoryMib: row.memory_mib };
-    if (shape === null || !fits(shape, room)) continue;
+    if (row === undefined) continue;
+    const { shape, constraints } = toKind(row);
+    if (!fits(shape, room) || !mayRunAt(constraints, taker.place)) continue;
     await tx
       .updateTable('tasks')
       .set((eb) => ({
@@ -273,11 +300,11 @@ async function leaseTasks(
     room = subtractResources(room, shape);
     won.add(taskId);
   }
-  if (won.size > 0 && agent.machine_id !== null) {
+  if (won.size > 0 && taker.machineId !== null) {
     await tx
       .updateTable('machines')
       .set({ idle_since: null, wake_at: dbNow() })
-      .where('id', '=', agent.machine_id)
+      .where('id', '=', taker.machineId)
       .execute();
   }
   return won;

@@ -24,7 +24,7 @@ export interface Toolbox {
   readonly client: 'curl' | 'wget';
 }
 
-const TOOLS = ['base64', 'head', 'mkdir', 'rm', 'setsid', 'sleep', 'tail', 'timeout', 'cat', 'mv'];
+const TOOLS = ['base64', 'head', 'mkdir', 'rm', 'setsid', 'sleep', 'tail', 'timeout', 'cat', 'mv', 'uname'];
 
 /** The path of a program; null when this machine has none. */
 export function which(program: string): string | null {

@@ -210,6 +210,8 @@ describe.concurrent.each([...SHELL_BOXES])('on $shell', (toolbox) => {
   test.for<[what: string, settings: Record<string, string>, message: string]>([
     ['a setting it does not know', { SPILLWAY_COLOUR: 'blue' }, 'unknown setting SPILLWAY_COLOUR'],
     ['plain HTTP beyond loopback', { SPILLWAY_URL: 'http://10.0.0.1:7000' }, 'not loopback'],
+    ['a part of a GPU', { SPILLWAY_GPUS: '0.5' }, 'whole number'],
+    ['an architecture of nobody', { SPILLWAY_ARCH: 'mips' }, 'x86_64 or arm64'],
     ['a command in place of a number', { SPILLWAY_CPUS: '1$(id)' }, 'whole numbers'],
     ['a relative folder', { SPILLWAY_STATE_DIR: 'state' }, 'absolute path'],
   ])('says what is wrong with %s', async ([_what, settings, message], { world, expect }) => {

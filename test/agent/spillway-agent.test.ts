@@ -20,7 +20,9 @@ describe.concurrent.each([...listToolboxes()])('on $shell with $client', (toolbo
     world.gateway.timing = { intervalS: 30, leaseS: 90 };
     const { machine, agent } = await world.startMachine(toolbox);
     expect(agent.registration).toMatchObject({
-      capacity: { cpuMilli: 4000, memoryMib: 2048 },
+      capacity: { cpuMilli: 4000, memoryMib: 2048, gpus: 0 },
+      // `uname -m` of where the tests run.
+      arch: process.arch === 'x64' ? 'x86_64' : process.arch,
       labels: { pool: 'media', rack: 'a1' },
     });
     expect(agent.reports[0]).toMatchObject({ seq: 1, tasks: [], cordon: { cordoned: false, generation: 0 } });

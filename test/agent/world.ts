@@ -85,14 +85,19 @@ export class World {
       SPILLWAY_LABELS: 'pool=media,rack=a1',
       SPILLWAY_CPUS: '4',
       SPILLWAY_MEMORY_MIB: '2048',
+      // Whatever the machine that runs the tests has.
+      SPILLWAY_GPUS: '0',
     });
     this.#machines.push(machine);
     return machine;
   }
 
-  async startMachine(toolbox: Toolbox): Promise<{ machine: AgentMachine; agent: MemoryAgent; enrolment: string }> {
+  async startMachine(
+    toolbox: Toolbox,
+    settings: Readonly<Record<string, string>> = {},
+  ): Promise<{ machine: AgentMachine; agent: MemoryAgent; enrolment: string }> {
     const machine = this.machine(toolbox);
-    machine.start();
+    machine.start(settings);
     const agent = await until('the agent has reported', () => {
       const found = this.gateway.agent('host-1');
       return found !== null && found.reports.length > 0 ? found : null;

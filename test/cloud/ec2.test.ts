@@ -197,14 +197,13 @@ describe('facts', () => {
     expect(types.find((type) => type.name === 'c6a.large')).toEqual({
       name: 'c6a.large',
       family: 'c6a',
-      resources: { cpuMilli: 2000, memoryMib: 4096 },
-      gpus: 0,
+      resources: { cpuMilli: 2000, memoryMib: 4096, gpus: 0 },
       architecture: 'x86_64',
       burstable: false,
     });
     expect(types.some((type) => type.architecture === 'arm64')).toBe(true);
     expect(types.filter((type) => type.name.startsWith('t3.')).every((type) => type.burstable)).toBe(true);
-    expect(types.some((type) => type.gpus > 0)).toBe(true);
+    expect(types.some((type) => type.resources.gpus > 0)).toBe(true);
   });
 
   test('subnets come with their zone and room; one that does not exist is AWS_CONFIG', async () => {

@@ -105,8 +105,7 @@ describe('instance types', () => {
     expect(toInstanceType(info)).toEqual({
       name: 'c6a.large',
       family: 'c6a',
-      resources: { cpuMilli: 2000, memoryMib: 4096 },
-      gpus: 0,
+      resources: { cpuMilli: 2000, memoryMib: 4096, gpus: 0 },
       architecture: 'x86_64',
       burstable: false,
     });
@@ -119,7 +118,7 @@ describe('instance types', () => {
       GpuInfo: { Gpus: [{ Count: 4 }, { Count: 1 }] },
       BurstablePerformanceSupported: true,
     });
-    expect(type).toMatchObject({ gpus: 5, architecture: 'arm64', burstable: true });
+    expect(type).toMatchObject({ resources: { gpus: 5 }, architecture: 'arm64', burstable: true });
   });
 
   test('a Mac host or one without figures is no machine for us', () => {

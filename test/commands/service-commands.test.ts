@@ -36,9 +36,33 @@ describe('task', () => {
         workload: 'transcode',
         command: ['sh', '-c', 'echo "a b"; exit 3', '--count'],
         shape: { cpuMilli: 2000, memoryMib: 4096 },
+        gpus: null,
+        arch: null,
+        localOnly: false,
+        spotOk: true,
+        runTimeS: null,
         count: 2,
       },
     ]);
+  });
+
+  test('submit passes on GPUs, constraints and run time, in any unit', async ({ service, expect }) => {
+    const flags = ['--gpus', '2', '--arch', 'arm64', '--local-only', '--no-spot', '--run-time', '1h30m'];
+    expect((await service.run('task', 'submit', '-w', 'transcode', ...flags, '--', 'date')).exitCode).toBe(0);
+    const asked = { gpus: 2, arch: 'arm64', localOnly: true, spotOk: false, runTimeS: 5400 };
+    expect(service.api.submissions).toMatchObject([{ shape: null, ...asked }]);
+  });
+
+  test.for([
+    ['--gpus', '1.5'],
+    ['--gpus', '-1'],
+    ['--arch', 'mips'],
+    ['--run-time', '90'],
+  ])('submit refuses %s %s as a slip of the keyboard', async ([flag, value], { service, expect }) => {
+    const run = await service.run('task', 'submit', '-w', 'transcode', `${flag}=${value}`, '--', 'date');
+    expect(run).toMatchObject({ exitCode: 2, stdout: '' });
+    expect(run.stderr).toContain(flag);
+    expect(service.api.submissions).toEqual([]);
   });
 
   test('submit -q and -o name print ids only, for scripts', async ({ service, expect }) => {

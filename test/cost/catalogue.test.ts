@@ -43,6 +43,15 @@ describe('the catalogue', () => {
     expect(findInstanceType('m5.tiny')).toBeUndefined();
   });
 
+  test('has the families with GPUs, each type with its count', () => {
+    const withGpus = listInstanceTypes().filter(({ gpus }) => gpus > 0);
+    expect([...new Set(withGpus.map(({ family }) => family))]).toEqual(['g4dn', 'g5', 'g6', 'g6e', 'p3', 'p4d', 'p5']);
+    expect(findInstanceType('g6e.12xlarge')).toMatchObject({ vcpus: 48, memoryMib: 393_216, gpus: 4 });
+    expect(findInstanceType('p4d.24xlarge')).toMatchObject({ vcpus: 96, memoryMib: 1_179_648, gpus: 8 });
+    expect(findInstanceType('p5.48xlarge')).toMatchObject({ memoryMib: 2_097_152, gpus: 8, priceUsdPerHour: 55.04 });
+    expect(findInstanceType('p5.4xlarge')).toMatchObject({ vcpus: 16, gpus: 1, priceUsdPerHour: 6.88 });
+  });
+
   test.runIf(hasCsv)('agrees with the public price list in every column of every type', () => {
     const rows = readFileSync(csvPath, 'utf8').trim().split('\n').slice(1);
     const listed = new Map(rows.map((row) => [row.slice(0, row.indexOf(',')), row.split(',').slice(1, 6).join()]));

@@ -29,7 +29,7 @@ describe('a task', () => {
       {
         taskId,
         attempt: 1,
-        shape: { cpuMilli: 1000, memoryMib: 1024 },
+        shape: { cpuMilli: 1000, memoryMib: 1024, gpus: 0 },
         script: String.raw`exec 'printf' '%s' 'it'\''s'` + '\n',
         progressBase64: null,
       },
@@ -206,8 +206,8 @@ describe('an emptied queue', () => {
     databaseUrl,
   }) => {
     await using engine = await startEngine(db, databaseUrl);
-    const agent = engine.agent(await anAgent(db, { capacity: { cpuMilli: 1000, memoryMib: 1024 } }));
-    const capacity = { cpuMilli: 1000, memoryMib: 1024 };
+    const agent = engine.agent(await anAgent(db, { capacity: { cpuMilli: 1000, memoryMib: 1024, gpus: 0 } }));
+    const capacity = { cpuMilli: 1000, memoryMib: 1024, gpus: 0 };
     const [oldest] = await engine.submit(1);
     await engine.emptyQueues();
 
@@ -232,7 +232,7 @@ describe('an emptied queue', () => {
 describe('a job that its agent could not have', () => {
   test('goes back to the queue and is given to another', async ({ db, databaseUrl }) => {
     await using engine = await startEngine(db, databaseUrl);
-    const first = await anAgent(db, { capacity: { cpuMilli: 1000, memoryMib: 1024 } });
+    const first = await anAgent(db, { capacity: { cpuMilli: 1000, memoryMib: 1024, gpus: 0 } });
     const agents = new Set<string>();
     // The agent is cordoned between the look for room and the lease, as a drain does it.
     const { tasks } = engine.ports;

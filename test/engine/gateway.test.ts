@@ -107,7 +107,7 @@ describe('the gateway', () => {
     const registration = {
       name: 'ip-10-0-0-7',
       bootId: OTHER_BOOT,
-      capacity: { cpuMilli: 2000, memoryMib: 4096 },
+      capacity: { cpuMilli: 2000, memoryMib: 4096, gpus: 0 },
       labels: {},
     };
 
@@ -153,7 +153,7 @@ describe('a submission', () => {
     await using engine = await startEngine(db, databaseUrl);
 
     await engine.submit(2);
-    await engine.submit(1, { shape: { cpuMilli: 250, memoryMib: 0 } });
+    await engine.submit(1, { shape: { cpuMilli: 250, memoryMib: 0, gpus: 0 } });
 
     const shapes = await db.selectFrom('tasks').select(['cpu_milli', 'memory_mib']).orderBy('submitted_at').execute();
     expect(shapes).toEqual([

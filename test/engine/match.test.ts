@@ -1,24 +1,31 @@
 import { describe, expect, test } from 'vitest';
 import * as fc from 'fast-check';
+import { taskQueueName } from '../../src/engine/queue-name.ts';
 import { matchTasks, type Match } from '../../src/engine/match.ts';
+import { ANYWHERE, mayRunAt, type Constraints } from '../../src/model/constraints.ts';
 import type { AgentId } from '../../src/model/ids.ts';
 import type { WorkloadPolicy } from '../../src/model/policy.ts';
-import type { Resources } from '../../src/model/resources.ts';
-import type { FreeAgent, PendingGroup } from '../../src/ports/tasks.ts';
+import { fits, type Resources } from '../../src/model/resources.ts';
+import type { FreeAgent, PendingGroup, TaskKind } from '../../src/ports/tasks.ts';
 import { aPolicy } from '../support/builders.ts';
 
-const cores = (count: number, gib = count): Resources => ({ cpuMilli: count * 1000, memoryMib: gib * 1024 });
+const cores = (count: number, gib = count): Resources => ({ cpuMilli: count * 1000, memoryMib: gib * 1024, gpus: 0 });
+
+const LOCAL = { site: 'on-prem', arch: 'x86_64', market: null } as const;
+const CLOUD = { site: 'aws', arch: 'x86_64', market: 'spot' } as const;
+
+const gpu = (count: number, gpus = 1): Resources => ({ ...cores(count), gpus });
 
 function pending(count: number, shape: Resources, workload = 'media'): PendingGroup {
-  return { workload, shape, count, oldestPendingSinceMs: 0 };
+  return { workload, shape, constraints: ANYWHERE, count, oldestPendingSinceMs: 0 };
 }
 
 function local(name: string, free: Resources, labels: Readonly<Record<string, string>> = { pool: 'media' }): FreeAgent {
-  return { id: `ag-${name}`, site: 'on-prem', labels, workload: null, free };
+  return { id: `ag-${name}`, ...LOCAL, labels, workload: null, free, hasGpus: free.gpus > 0 };
 }
 
 function cloud(name: string, free: Resources, workload = 'media'): FreeAgent {
-  return { id: `ag-${name}`, site: 'aws', labels: {}, workload, free };
+  return { id: `ag-${name}`, ...CLOUD, labels: {}, workload, free, hasGpus: free.gpus > 0 };
 }
 
 const POLICIES: ReadonlyMap<string, WorkloadPolicy> = new Map([
@@ -94,6 +101,36 @@ const TABLE: readonly [string, readonly PendingGroup[], readonly FreeAgent[], re
     [local('a', cores(1), {}), cloud('b', cores(1), 'gone')],
     ['1 x 1 to b'],
   ],
+  [
+    'work without GPU need to agents with GPUs only when no other of the site has room',
+    [pending(3, cores(1))],
+    [local('a', gpu(1)), local('b', cores(1)), cloud('c', cores(1))],
+    ['1 x 1 to b', '1 x 1 to a', '1 x 1 to c'],
+  ],
+  [
+    'as many tasks as there are GPUs',
+    [pending(3, gpu(1))],
+    [local('a', cores(9)), cloud('b', gpu(8, 2))],
+    ['2 x 1 to b'],
+  ],
+  [
+    'local-only work to no cloud agent',
+    [{ ...pending(3, cores(1)), constraints: { ...ANYWHERE, localOnly: true } }],
+    [local('a', cores(1)), cloud('b', cores(9))],
+    ['1 x 1 to a'],
+  ],
+  [
+    'work that must not be interrupted to no spot machine',
+    [{ ...pending(3, cores(1)), constraints: { ...ANYWHERE, spotOk: false } }],
+    [cloud('a', cores(9)), { ...cloud('b', cores(1)), market: 'on-demand' }],
+    ['1 x 1 to b'],
+  ],
+  [
+    'work for one architecture to agents that are known to have it',
+    [{ ...pending(3, cores(1)), constraints: { ...ANYWHERE, arch: 'arm64' } }],
+    [local('a', cores(9)), { ...local('b', cores(9)), arch: null }, { ...local('c', cores(1)), arch: 'arm64' }],
+    ['1 x 1 to c'],
+  ],
 ];
 
 describe('matchTasks gives', () => {
@@ -106,10 +143,16 @@ describe('whatever waits and whoever has room', () => {
   const shape = fc.record({
     cpuMilli: fc.integer({ min: 1, max: 5000 }),
     memoryMib: fc.integer({ min: 0, max: 5000 }),
+    gpus: fc.constantFrom(0, 0, 1, 4),
   });
   const group = fc.record({
     workload: fc.constantFrom('media', 'any', 'strict', 'gone'),
     shape,
+    constraints: fc.record<Constraints>({
+      arch: fc.constantFrom(null, null, 'arm64', 'x86_64'),
+      localOnly: fc.boolean(),
+      spotOk: fc.boolean(),
+    }),
     count: fc.integer({ min: 1, max: 20 }),
     oldestPendingSinceMs: fc.constant(0),
   });
@@ -118,11 +161,14 @@ describe('whatever waits and whoever has room', () => {
     labels: fc.constantFrom({}, { pool: 'media' }, { pool: 'media', rack: 'a1' }),
     workload: fc.constantFrom('media', 'any'),
     free: shape,
+    arch: fc.constantFrom<FreeAgent['arch']>(null, 'arm64', 'x86_64'),
+    market: fc.constantFrom<FreeAgent['market']>('spot', 'on-demand'),
   });
   const agents = fc.array(agent, { maxLength: 8 }).map((made) =>
     made.map((one, index): FreeAgent => {
       const id: AgentId = `ag-${index}`;
-      return { ...one, id, workload: one.site === 'aws' ? one.workload : null };
+      const ofCloud = one.site === 'aws' ? {} : { workload: null, market: null };
+      return { ...one, ...ofCloud, id, hasGpus: one.free.gpus > 0 };
     }),
   );
 
@@ -131,25 +177,32 @@ describe('whatever waits and whoever has room', () => {
       fc.property(fc.array(group, { maxLength: 6 }), agents, (groups, free) => {
         const matches = matchTasks(groups, free, POLICIES);
         const left = new Map(free.map(({ id, free: room }) => [id, { ...room }]));
-        for (const { agentId, shape: size, count } of matches) {
+        for (const { agentId, shape: size, constraints, count } of matches) {
           const room = left.get(agentId)!;
+          expect(
+            mayRunAt(
+              constraints,
+              free.find(({ id }) => id === agentId)!,
+            ),
+          ).toBe(true);
           room.cpuMilli -= size.cpuMilli * count;
           room.memoryMib -= size.memoryMib * count;
+          room.gpus -= size.gpus * count;
           expect(room.cpuMilli).toBeGreaterThanOrEqual(0);
           expect(room.memoryMib).toBeGreaterThanOrEqual(0);
+          expect(room.gpus).toBeGreaterThanOrEqual(0);
         }
-        for (const key of new Set(groups.map(({ workload, shape: s }) => `${workload} ${s.cpuMilli} ${s.memoryMib}`))) {
-          const mine = ({ workload, shape: s }: { workload: string; shape: Resources }): boolean =>
-            `${workload} ${s.cpuMilli} ${s.memoryMib}` === key;
+        for (const key of new Set(groups.map(taskQueueName))) {
+          const mine = (kind: TaskKind): boolean => taskQueueName(kind) === key;
           const count = (sum: number, one: { count: number }): number => sum + one.count;
           const asked = groups.filter(mine).reduce(count, 0);
           const given = matches.filter(mine).reduce(count, 0);
           expect(given).toBeLessThanOrEqual(asked);
           const one = groups.find(mine)!;
           const couldTake = free.some(
-            ({ id, site, workload, labels }) =>
-              left.get(id)!.cpuMilli >= one.shape.cpuMilli &&
-              left.get(id)!.memoryMib >= one.shape.memoryMib &&
+            ({ id, site, arch, market, workload, labels }) =>
+              fits(one.shape, left.get(id)!) &&
+              mayRunAt(one.constraints, { site, arch, market }) &&
               (site === 'aws'
                 ? workload === one.workload
                 : Object.entries(POLICIES.get(one.workload)?.agents.selector ?? { never: 'x' }).every(

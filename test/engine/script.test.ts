@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { ANYWHERE } from '../../src/model/constraints.ts';
 import { taskQueueName } from '../../src/engine/queue-name.ts';
 import { renderTaskScript } from '../../src/engine/script.ts';
 
@@ -104,15 +105,22 @@ describe.each(SHELLS.map((shell) => ({ name: shell.join(' '), shell })))('a task
 });
 
 describe('the name of a queue', () => {
-  test('tells workload and shape apart', () => {
+  test('tells workload, shape and constraints apart', () => {
+    const shape = { cpuMilli: 1000, memoryMib: 1024, gpus: 0 };
     const names = [
-      taskQueueName('a', { cpuMilli: 1000, memoryMib: 1024 }),
-      taskQueueName('a', { cpuMilli: 1000, memoryMib: 2048 }),
-      taskQueueName('a-1000c1024m', { cpuMilli: 1000, memoryMib: 1024 }),
-      taskQueueName('b', { cpuMilli: 1000, memoryMib: 1024 }),
+      taskQueueName({ workload: 'a', shape, constraints: ANYWHERE }),
+      taskQueueName({ workload: 'a', shape: { ...shape, memoryMib: 2048 }, constraints: ANYWHERE }),
+      taskQueueName({ workload: 'a', shape: { ...shape, gpus: 1 }, constraints: ANYWHERE }),
+      taskQueueName({ workload: 'a-1000c1024m', shape, constraints: ANYWHERE }),
+      taskQueueName({ workload: 'b', shape, constraints: ANYWHERE }),
+      taskQueueName({ workload: 'a', shape, constraints: { ...ANYWHERE, arch: 'arm64' } }),
+      taskQueueName({ workload: 'a', shape, constraints: { ...ANYWHERE, arch: 'x86_64' } }),
+      taskQueueName({ workload: 'a', shape, constraints: { ...ANYWHERE, localOnly: true } }),
+      taskQueueName({ workload: 'a', shape, constraints: { ...ANYWHERE, spotOk: false } }),
     ];
 
+    // The name of before there were GPUs and constraints: queues that exist go on being used.
     expect(names[0]).toBe('task-a-1000c1024m');
-    expect(new Set(names).size).toBe(4);
+    expect(new Set(names).size).toBe(names.length);
   });
 });

@@ -17,7 +17,7 @@ function record(agent: Partial<MachineAgentFacts> | null, changes: Partial<Machi
       traceId: '0af7651916cd43dd8448eb211c80319c',
       workload: 'render',
       instanceType: 'c5.large',
-      resources: { cpuMilli: 2000, memoryMib: 4096 },
+      resources: { cpuMilli: 2000, memoryMib: 4096, gpus: 0 },
       zone: 'us-east-1a',
       market: 'on-demand',
       priceUsdPerHour: 0.085,

@@ -100,7 +100,7 @@ describe('the ledger', () => {
       world.truth.livingMax = 12;
       await world.turn('prices');
       // Waves of different lengths, so that machines end at any moment of an hour.
-      const shape = { cpuMilli: 8000, memoryMib: 8192 };
+      const shape = { cpuMilli: 8000, memoryMib: 8192, gpus: 0 };
       const endMs = world.time.nowMs() + DAY_MS;
       for (const hours of [1.3, 2.7, 5.1]) {
         await world.submit(8, hours * 3600, shape);

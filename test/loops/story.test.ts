@@ -1,6 +1,8 @@
 import { describe, expect } from 'vitest';
 import { test } from '../support/database.ts';
 import { World } from '../support/world.ts';
+import { worldPolicy } from '../support/world-policy.ts';
+import { submitTasks } from '../../src/engine/intake.ts';
 
 describe('a wave of work', () => {
   test('fills local agents first, bursts, runs everything, and leaves nothing behind', async ({ pool }) => {
@@ -33,5 +35,34 @@ describe('a policy that is removed', () => {
     expect(world.truth.living()).toEqual([]);
     const ends = await world.db.selectFrom('machines').select('end_reason').execute();
     expect(ends).toEqual([{ end_reason: 'policy-removed' }]);
+  });
+});
+
+describe('work with GPUs, and work that stays local', () => {
+  test('gets a machine with a GPU, and no machine at all', async ({ pool }) => {
+    const policy = worldPolicy();
+    const instances = { ...policy.burst.instances, families: ['c5', 'g4dn'] };
+    const policies = [{ ...policy, burst: { ...policy.burst, instances } }];
+    const world = await World.create(pool, { policies, types: ['c5.large', 'g4dn.xlarge', 'g4dn.12xlarge'] });
+    await world.addLocalAgent(2);
+    await world.run(10_000);
+    const asked = { workload: policy.name, command: ['sleep', '60'], shape: null };
+    await submitTasks(world.engine, { ...asked, count: 6, localOnly: true });
+    const withGpu = await submitTasks(world.engine, { ...asked, count: 2, gpus: 1 });
+    await world.runUntil('all is done', async () => (await world.count('tasks', 'done')) === 8, 900_000);
+    await world.runUntil('everything is gone', async () => (await world.liveMachines()) === 0, 600_000);
+
+    const tasks = await world.db
+      .selectFrom('tasks as t')
+      .innerJoin('agents as a', 'a.id', 't.agent_id')
+      .leftJoin('machines as m', 'm.id', 'a.machine_id')
+      .select(['t.id', 'm.instance_type', 'm.gpus'])
+      .execute();
+    const places = Map.groupBy(tasks, ({ id }) => (withGpu.some((taskId) => taskId === id) ? 'gpu' : 'local'));
+    expect(places.get('local')?.map((task) => task.instance_type)).toEqual([null, null, null, null, null, null]);
+    const typeOf = { instance_type: 'g4dn.xlarge', gpus: 1 };
+    expect(places.get('gpu')).toMatchObject([typeOf, typeOf]);
+    const machines = await world.db.selectFrom('machines').select(['instance_type', 'gpus', 'arch']).execute();
+    expect(machines).toEqual([1, 2].map(() => ({ ...typeOf, arch: 'x86_64' })));
   });
 });

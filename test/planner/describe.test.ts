@@ -12,7 +12,7 @@ it('shows what is launched, why, what stood in the way and what it costs', () =>
           pending: [pending(TASK, 9)],
         },
         agents: [agent(1)],
-        pairs: [drainingMachine(1, { agent: { capacity: { cpuMilli: 2000, memoryMib: 7000 } } })],
+        pairs: [drainingMachine(1, { agent: { capacity: { cpuMilli: 2000, memoryMib: 7000, gpus: 0 } } })],
       }),
     ),
   );

@@ -1,4 +1,5 @@
 import type { AgentId, MachineId } from '../../src/model/ids.ts';
+import { ANYWHERE, type Constraints } from '../../src/model/constraints.ts';
 import type { Offering } from '../../src/model/offering.ts';
 import type { BurstLimits, DemandPolicy, InstanceRequirements, WorkloadPolicy } from '../../src/model/policy.ts';
 import type { Resources } from '../../src/model/resources.ts';
@@ -18,10 +19,10 @@ export const NOW = Date.UTC(2026, 10, 22, 12);
 export const GIB = 1024;
 
 /** The policy's queue task: 2 vCPU with 2 GiB, so that a large of any family holds one. */
-export const TASK: Resources = { cpuMilli: 2000, memoryMib: 2 * GIB };
+export const TASK: Resources = { cpuMilli: 2000, memoryMib: 2 * GIB, gpus: 0 };
 
 export function cores(count: number, gib = count): Resources {
-  return { cpuMilli: count * 1000, memoryMib: gib * GIB };
+  return { cpuMilli: count * 1000, memoryMib: gib * GIB, gpus: 0 };
 }
 
 const SIZES: readonly [string, number][] = [
@@ -55,7 +56,6 @@ export function allOfferings(): Offering[] {
               name: `${family.name}.${size}`,
               family: family.name,
               resources: cores(vcpus, vcpus * family.gibPerCpu),
-              gpus: 0,
               architecture: family.arm === true ? 'arm64' : 'x86_64',
               burstable: family.burst === true,
             },
@@ -69,6 +69,27 @@ export function allOfferings(): Offering[] {
     }
   }
   return offerings;
+}
+
+/** Types with GPUs, for those who ask for them: 8 vCPU and 32 GiB for each of 1, 4 or 8. */
+export function gpuOfferings(): Offering[] {
+  return [1, 4, 8].flatMap((gpus) =>
+    ZONES.flatMap((zone) =>
+      (['on-demand', 'spot'] as const).map((market) => ({
+        instanceType: {
+          name: `g5.${gpus}`,
+          family: 'g5',
+          resources: { ...cores(8 * gpus, 32 * gpus), gpus },
+          architecture: 'x86_64' as const,
+          burstable: false,
+        },
+        zone,
+        subnetId: `subnet-${zone}`,
+        market,
+        priceUsdPerHour: gpus * (market === 'spot' ? 0.4 : 1),
+      })),
+    ),
+  );
 }
 
 export interface PolicyOptions {
@@ -137,8 +158,13 @@ export function policy(options: PolicyOptions = {}): WorkloadPolicy {
   };
 }
 
-export function pending(shape: Resources, count: number, overdue = count): PendingShape {
-  return { shape, count, overdue, oldestPendingSinceMs: NOW - 60_000 };
+export function pending(
+  shape: Resources,
+  count: number,
+  overdue = count,
+  constraints: Partial<Constraints> = {},
+): PendingShape {
+  return { shape, ...ANYWHERE, ...constraints, count, overdue, oldestPendingSinceMs: NOW - 60_000, runTimeS: null };
 }
 
 export function workload(options: Partial<WorkloadInput> = {}): WorkloadInput {
@@ -170,7 +196,7 @@ export function agent(number: number, options: Partial<AgentView> = {}): AgentVi
     site: 'on-prem',
     labels: { pool: 'ci' },
     capacity: cores(8),
-    allocated: { cpuMilli: 0, memoryMib: 0 },
+    allocated: { cpuMilli: 0, memoryMib: 0, gpus: 0 },
     runningTasks: 0,
     cordoned: false,
     lastSeenAtMs: NOW - 1000,

@@ -55,7 +55,7 @@ describe('the ladder of a launch', () => {
   });
 
   it('holds only what takes the tasks of the launch’s fullest machine', () => {
-    const big = { cpuMilli: 4000, memoryMib: 12 * 1024 };
+    const big = { cpuMilli: 4000, memoryMib: 12 * 1024, gpus: 0 };
     const [launch] = launches(plan({ workload: { pending: [pending(big, 1)] } }));
     expect(launch!.ladder.length).toBeGreaterThan(0);
     for (const { offering } of launch!.ladder) {

@@ -44,7 +44,7 @@ describe('which machine', () => {
   });
 
   it('keeps room for the system: a task as large as the advertised memory takes the next size', () => {
-    expect(launched({}, { cpuMilli: 2000, memoryMib: 4 * GIB })).toEqual(['launch 1 m6a.large on-demand']);
+    expect(launched({}, { cpuMilli: 2000, memoryMib: 4 * GIB, gpus: 0 })).toEqual(['launch 1 m6a.large on-demand']);
   });
 
   it('learns what a type really has from the agents on it', () => {
@@ -62,14 +62,14 @@ describe('which machine', () => {
   });
 
   it.each([
-    { says: 'less', other: { cpuMilli: 500, memoryMib: 6 * GIB }, actions: ['launch 1 r6a.large on-demand'] },
+    { says: 'less', other: { cpuMilli: 500, memoryMib: 6 * GIB, gpus: 0 }, actions: ['launch 1 r6a.large on-demand'] },
     {
       says: 'no less',
-      other: { cpuMilli: 1900, memoryMib: 3 * GIB },
+      other: { cpuMilli: 1900, memoryMib: 3 * GIB, gpus: 0 },
       actions: Array(2).fill('launch 1 c6a.large on-demand'),
     },
   ])('lets unlike tasks share a machine only when that costs less than two: $says', ({ other, actions }) => {
-    const tasks = [pending({ cpuMilli: 1500, memoryMib: 3 * GIB }, 1), pending(other, 1)];
+    const tasks = [pending({ cpuMilli: 1500, memoryMib: 3 * GIB, gpus: 0 }, 1), pending(other, 1)];
     expect(short(plan({ workload: { pending: tasks } }).actions)).toEqual(actions);
   });
 

@@ -201,7 +201,7 @@ describe('utilization, headroom and minimum', () => {
         workload: {
           policy: policy({ demand: utilizationOnly, instances: { families: ['m6a'] } }),
           utilization: samples(0.5),
-          pending: [pending({ cpuMilli: 16_000, memoryMib: 98 * GIB }, 1)],
+          pending: [pending({ cpuMilli: 16_000, memoryMib: 98 * GIB, gpus: 0 }, 1)],
         },
         agents: [agent(1, { capacity: cores(32, 128), allocated: cores(16, 98), runningTasks: 1 })],
       },

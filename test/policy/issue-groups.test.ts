@@ -20,7 +20,6 @@ describe('keys of a later version', () => {
       'spec.burst.market.allocationStrategy',
     ],
     ['gpus', 'limits:', 'instances: { gpus: 1..4 }\n    limits:', '12:18', 'spec.burst.instances.gpus'],
-    ['task gpus', 'cpu: 2,', 'cpu: 2, gpus: 1,', '7:30', 'spec.demand.queue.task.gpus'],
     ['daily', 'hourly: 40', 'hourly: 40, daily: 300', '13:27', 'spec.burst.budget.daily'],
     ['monthly', 'hourly: 40', 'hourly: 40, monthly: 300', '13:27', 'spec.burst.budget.monthly'],
     ['action', 'hourly: 40', 'hourly: 40, action: freeze', '13:27', 'spec.burst.budget.action'],

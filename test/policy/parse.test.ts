@@ -20,7 +20,7 @@ spec:
   agents: { selector: { pool: media } }            # the on-prem agents that serve it
   demand:                                          # several signals: the largest answer wins
     utilization: { metric: cpu, target: 75%, window: 2m }
-    queue: { source: bullmq, name: transcode, task: { cpu: 2, memory: 4GiB }, maxWait: 90s }
+    queue: { source: bullmq, name: transcode, task: { cpu: 2, memory: 4GiB, gpus: 1 }, maxWait: 90s }
     headroom: { tasks: 2 }
     freshness: 30s
   burst:
@@ -52,7 +52,7 @@ describe('a good policy', () => {
         utilization: { metric: 'cpu', target: 0.75, windowMs: 120_000 },
         queue: {
           source: 'bullmq',
-          task: { cpuMilli: 2000, memoryMib: 4096 },
+          task: { cpuMilli: 2000, memoryMib: 4096, gpus: 1 },
           maxWaitMs: 90_000,
         },
         headroom: { tasks: 2 },
@@ -101,7 +101,7 @@ describe('a good policy', () => {
       agents: { selector: {} },
       demand: {
         utilization: { metric: 'cpu', target: 0.75, windowMs: 120_000 },
-        queue: { source: 'bullmq', task: { cpuMilli: 1000, memoryMib: 1024 }, maxWaitMs: 90_000 },
+        queue: { source: 'bullmq', task: { cpuMilli: 1000, memoryMib: 1024, gpus: 0 }, maxWaitMs: 90_000 },
         headroom: null,
         freshnessMs: 30_000,
       },

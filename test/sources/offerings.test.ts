@@ -9,8 +9,8 @@ import { worldPolicy } from '../support/world-policy.ts';
 import { WorldTime } from '../support/world-time.ts';
 
 function type(name: string, architecture: InstanceType['architecture'] = 'x86_64'): InstanceType {
-  const resources = { cpuMilli: 2000, memoryMib: 4096 };
-  return { name, family: name.split('.')[0] ?? '', resources, gpus: 0, architecture, burstable: false };
+  const resources = { cpuMilli: 2000, memoryMib: 4096, gpus: 0 };
+  return { name, family: name.split('.')[0] ?? '', resources, architecture, burstable: false };
 }
 
 const IMAGE: ImageFacts = { imageId: 'ami-1', architecture: 'x86_64', rootDeviceName: '/dev/sda1', rootVolumeGib: 8 };

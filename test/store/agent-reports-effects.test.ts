@@ -76,7 +76,7 @@ describe('samples', () => {
   test('tell what was used, what was promised and how much ran', async ({ db }) => {
     await stopClock(db);
     const agentId = await anAgent(db);
-    const taskId = await aTask(db, { agentId, state: 'running', shape: { cpuMilli: 700, memoryMib: 300 } });
+    const taskId = await aTask(db, { agentId, state: 'running', shape: { cpuMilli: 700, memoryMib: 300, gpus: 0 } });
     await report(db, agentId, { tasks: [running(taskId)] });
     await passTime(db, 1000);
     await report(db, agentId, { seq: 2, used: null, tasks: [exited(taskId, 0)] });

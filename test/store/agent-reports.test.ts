@@ -46,7 +46,7 @@ describe('which report counts', () => {
 
     const kinds: string[] = [];
     for (const seq of [3, 2, 3, 7]) {
-      kinds.push((await report(db, agentId, { seq, capacity: { cpuMilli: seq, memoryMib: 1 } })).kind);
+      kinds.push((await report(db, agentId, { seq, capacity: { cpuMilli: seq, memoryMib: 1, gpus: 0 } })).kind);
     }
 
     expect(kinds).toEqual(['accepted', 'superseded', 'superseded', 'accepted']);

@@ -26,7 +26,7 @@ function aNewAgent(overrides: Partial<NewAgent> = {}): NewAgent {
     name: 'rack-1',
     tokenHash: someHex(64),
     labels: { pool: 'mine', rack: 'a1' },
-    capacity: { cpuMilli: 4000, memoryMib: 8192 },
+    capacity: { cpuMilli: 4000, memoryMib: 8192, gpus: 0 },
     bootId: BOOT,
     ...overrides,
   };

@@ -31,7 +31,8 @@ const LIMITS: LaunchLimits = { machinesMax: 20, vcpusMax: null, hourlyUsdMax: nu
 function aRung(overrides: Partial<LadderRung> = {}): LadderRung {
   return {
     instanceType: 'm6a.xlarge',
-    resources: { cpuMilli: 4000, memoryMib: 16_384 },
+    resources: { cpuMilli: 4000, memoryMib: 16_384, gpus: 1 },
+    arch: 'arm64',
     zone: 'eu-central-1b',
     subnetId: 'subnet-2',
     market: 'on-demand',
@@ -99,7 +100,8 @@ describe('moving on', () => {
       tags: { ...before.body.tags, 'spillway:price': '0.200000', 'spillway:volume': '30' },
     });
     expect(after.ladder).toEqual([aRung({ zone: 'c' })]);
-    const row = { instance_type: 'm6a.xlarge', zone: 'eu-central-1b', cpu_milli: 4000, memory_mib: 16_384 };
+    const hardware = { cpu_milli: 4000, memory_mib: 16_384, gpus: 1, arch: 'arm64' };
+    const row = { instance_type: 'm6a.xlarge', zone: 'eu-central-1b', ...hardware };
     const rows = await machinesOf(db, launchId);
     expect(rows).toMatchObject(
       [1, 2].map(() => ({ ...row, state: 'launching', volume_gib: 30, price_usd_per_hour: '0.200000' })),
@@ -112,7 +114,7 @@ describe('moving on', () => {
         outcome: 'refused',
         error_code: 'InsufficientInstanceCapacity',
       },
-      { attempt: 2, token: next.token, body: after.body, outcome: null, epoch: 1 },
+      { attempt: 2, token: next.token, body: after.body, outcome: null, epoch: 1, ...hardware },
     ]);
     expect((await eventsSince(db)).map(({ reason }) => reason)).toEqual(['next-offering', 'next-offering']);
   });
@@ -196,7 +198,7 @@ describe('moving on', () => {
 
   test.for([
     ['the budget', { ...LIMITS, hourlyUsdMax: 0.5 }, aRung({ priceUsdPerHour: 0.26 })],
-    ['vCPUs', { ...LIMITS, vcpusMax: 11 }, aRung({ resources: { cpuMilli: 8000, memoryMib: 1 } })],
+    ['vCPUs', { ...LIMITS, vcpusMax: 11 }, aRung({ resources: { cpuMilli: 8000, memoryMib: 1, gpus: 0 } })],
   ] as const)('passes over a rung that does not fit %s with what lives now', async ([, limits, dear], { db }) => {
     await aMachine(db, 'ready');
     const { launchId } = await aLadderLaunch(db, [dear, aRung({ zone: 'fits' })], 2);

@@ -128,3 +128,37 @@ describe('the migration to events that cannot lie', () => {
     });
   });
 });
+
+describe('the migration to GPUs', () => {
+  const OLD = `
+    insert into spillway.plans (id, epoch, decided_at, input, outcome, digest) values ('pl-000000000001', 1, spillway.now(), '{}', '{}', 'a');
+    insert into spillway.launches (id, plan_id, workload, state, nonce, attempt, token, body, zone, instance_count, price_usd_per_hour, epoch, deadline_at, ladder)
+      values ('ln-000000000001', 'pl-000000000001', 'w', 'open', repeat('a', 32), 1, 't1', '{}', 'z', 1, 0.1, 1, spillway.now(),
+        '[{"instanceType": "a", "resources": {"cpuMilli": 1, "memoryMib": 2}}, {"instanceType": "b", "resources": {"cpuMilli": 3, "memoryMib": 4}}]');
+    insert into spillway.tasks (id, workload, command, cpu_milli, memory_mib, state) values ('tk-000000000001', 'w', '[]', 1, 1, 'pending');`;
+
+  test('lets open launches go down the ladder they have, and old tasks run anywhere', async ({ emptyUrl, dir }) => {
+    await copyFile(join(MIGRATIONS_DIR, '0003_ladder.sql'), join(dir, '0003_ladder.sql'));
+    await migrate(emptyUrl, { dir, log: quietLog });
+    await withClient(emptyUrl, (client) => client.query(OLD));
+    const file = '0007_gpus_and_constraints.sql';
+    await copyFile(join(MIGRATIONS_DIR, file), join(dir, file));
+    await migrate(emptyUrl, { dir, log: quietLog });
+
+    await withClient(emptyUrl, async (client) => {
+      const ladders = await client.query('select ladder from spillway.launches');
+      expect(ladders.rows[0].ladder).toEqual([
+        { instanceType: 'a', arch: null, resources: { cpuMilli: 1, memoryMib: 2, gpus: 0 } },
+        { instanceType: 'b', arch: null, resources: { cpuMilli: 3, memoryMib: 4, gpus: 0 } },
+      ]);
+      await client.query(`update spillway.launches set attempt = 2, token = 't2', gpus = 4, arch = 'arm64'`);
+      const attempts = await client.query('select gpus, arch from spillway.launch_attempts order by attempt');
+      expect(attempts.rows).toEqual([
+        { gpus: 0, arch: null },
+        { gpus: 4, arch: 'arm64' },
+      ]);
+      const tasks = await client.query('select gpus, arch, local_only, spot_ok, run_time_s from spillway.tasks');
+      expect(tasks.rows).toEqual([{ gpus: 0, arch: null, local_only: false, spot_ok: true, run_time_s: null }]);
+    });
+  });
+});

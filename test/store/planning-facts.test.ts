@@ -1,4 +1,5 @@
 import { describe, expect } from 'vitest';
+import { ANYWHERE } from '../../src/model/constraints.ts';
 import type { AgentId } from '../../src/model/ids.ts';
 import type { PlanningFacts } from '../../src/ports/planning.ts';
 import { createLaunchStore } from '../../src/store/launches.ts';
@@ -21,8 +22,8 @@ import {
 } from '../support/builders.ts';
 import { test } from '../support/database.ts';
 
-const SHAPE = { cpuMilli: 1000, memoryMib: 1024 };
-const LARGE = { cpuMilli: 8000, memoryMib: 4096 };
+const SHAPE = { cpuMilli: 1000, memoryMib: 1024, gpus: 0 };
+const LARGE = { cpuMilli: 8000, memoryMib: 4096, gpus: 0 };
 
 async function factsOf(db: Db, policy = aPolicy()): Promise<PlanningFacts> {
   return await createPlanningStore(db).readFacts([policy]);
@@ -59,8 +60,24 @@ describe('pending work', () => {
 
     expect(nowMs).toBe(NOW_MS);
     expect(workloads.get(WORKLOAD)?.pending).toEqual([
-      { shape: SHAPE, count: 3, overdue: 2, oldestPendingSinceMs: NOW_MS - 120_000 },
-      { shape: LARGE, count: 1, overdue: 0, oldestPendingSinceMs: NOW_MS - 10 },
+      { shape: SHAPE, ...ANYWHERE, runTimeS: null, count: 3, overdue: 2, oldestPendingSinceMs: NOW_MS - 120_000 },
+      { shape: LARGE, ...ANYWHERE, runTimeS: null, count: 1, overdue: 0, oldestPendingSinceMs: NOW_MS - 10 },
+    ]);
+  });
+
+  test('is apart by GPUs and constraints, each with the run times that were said', async ({ db }) => {
+    const shape = { ...SHAPE, gpus: 2 };
+    for (const runTimeS of [10, 20, 30, 40, 1000]) await aTask(db, { runTimeS, constraints: { spotOk: false } });
+    await aTask(db, { constraints: { spotOk: false } });
+    await aTask(db, { constraints: { localOnly: true } });
+    await aTask(db, { constraints: { arch: 'arm64' } });
+    await aTask(db, { shape });
+
+    expect((await factsOf(db)).workloads.get(WORKLOAD)?.pending).toMatchObject([
+      { shape: SHAPE, ...ANYWHERE, arch: 'arm64', count: 1 },
+      { shape: SHAPE, ...ANYWHERE, spotOk: false, count: 6, runTimeS: { p50: 30, p95: 1000 } },
+      { shape: SHAPE, ...ANYWHERE, localOnly: true, count: 1, runTimeS: null },
+      { shape, ...ANYWHERE, count: 1 },
     ]);
   });
 
@@ -77,7 +94,7 @@ describe('agents', () => {
     await stopClock(db);
     const agentId = await anAgent(db, { silentMs: 45_000 });
     await aTask(db, { agentId, state: 'leased' });
-    await aTask(db, { agentId, state: 'running', shape: { cpuMilli: 500, memoryMib: 100 } });
+    await aTask(db, { agentId, state: 'running', shape: { cpuMilli: 500, memoryMib: 100, gpus: 0 } });
     await aTask(db, { agentId, state: 'done' });
     const busier = await anAgent(db, { silentMs: null });
     await db.updateTable('agents').set({ running_tasks: 3 }).where('id', '=', busier).execute();
@@ -90,8 +107,9 @@ describe('agents', () => {
         id: agentId,
         site: 'on-prem',
         labels: { pool: 'media' },
-        capacity: { cpuMilli: 4000, memoryMib: 8192 },
-        allocated: { cpuMilli: 1500, memoryMib: 1124 },
+        capacity: { cpuMilli: 4000, memoryMib: 8192, gpus: 0 },
+        allocated: { cpuMilli: 1500, memoryMib: 1124, gpus: 0 },
+        arch: null,
         runningTasks: 2,
         cordoned: false,
         lastSeenAtMs: NOW_MS - 45_000,
@@ -99,6 +117,20 @@ describe('agents', () => {
       },
       expect.objectContaining({ id: busier, runningTasks: 3, lastSeenAtMs: null }),
     ]);
+  });
+});
+
+describe('GPUs and architectures', () => {
+  test('of agents and machines are told, and GPUs that are promised are allocated', async ({ db }) => {
+    const capacity = { cpuMilli: 8000, memoryMib: 8192, gpus: 4 };
+    const machine = await aMachine(db, 'ready', { arch: 'x86_64', agent: { capacity, arch: 'x86_64' } });
+    await db.updateTable('machines').set({ gpus: 4 }).where('id', '=', machine.id).execute();
+    await aTask(db, { agentId: machine.agentId!, state: 'leased', shape: { ...SHAPE, gpus: 3 } });
+
+    const { agents, machines } = await factsOf(db);
+
+    expect(agents).toMatchObject([{ capacity, allocated: { gpus: 3 }, arch: 'x86_64' }]);
+    expect(machines).toMatchObject([{ resources: { gpus: 4 }, arch: 'x86_64' }]);
   });
 });
 
@@ -165,8 +197,9 @@ describe('utilization', () => {
 
   test('is the mean use over the capacity of the agents that serve the workload', async ({ db }) => {
     await stopClock(db);
-    const local = await anAgent(db, { capacity: { cpuMilli: 6000, memoryMib: 6000 } });
-    const cloud = (await aMachine(db, 'ready', { agent: { capacity: { cpuMilli: 2000, memoryMib: 2000 } } })).agentId!;
+    const local = await anAgent(db, { capacity: { cpuMilli: 6000, memoryMib: 6000, gpus: 0 } });
+    const cloud = (await aMachine(db, 'ready', { agent: { capacity: { cpuMilli: 2000, memoryMib: 2000, gpus: 0 } } }))
+      .agentId!;
     await aSample(db, local, 100_000, [2000, 600]);
     await aSample(db, local, 10_000, [4000, 600]);
     await aSample(db, cloud, 50_000, [1000, 1000]);
@@ -179,7 +212,7 @@ describe('utilization', () => {
     expect(await utilization(db)).toEqual({
       cpu: (3000 + 1000) / 8000,
       memory: (600 + 1000) / 8000,
-      capacity: { cpuMilli: 8000, memoryMib: 8000 },
+      capacity: { cpuMilli: 8000, memoryMib: 8000, gpus: 0 },
       oldestSampleAtMs: NOW_MS - 100_000,
       // Of the agent that has been silent longest.
       newestSampleAtMs: NOW_MS - 50_000,

@@ -25,13 +25,13 @@ describe('machines', () => {
       workload: 'transcode',
       state: 'ready',
       instanceType: 'c6a.2xlarge',
-      resources: { cpuMilli: 8000, memoryMib: 16384 },
+      resources: { cpuMilli: 8000, memoryMib: 16384, gpus: 0 },
       zone: 'eu-central-1a',
       market: 'spot',
       instanceId: 'i-0abc',
       privateIp: '10.0.0.7',
       agentId: ids.cloud,
-      allocated: { cpuMilli: 0, memoryMib: 0 },
+      allocated: { cpuMilli: 0, memoryMib: 0, gpus: 0 },
       priceUsdPerHour: '0.340000',
       costUsd: '0.342000000',
       chargedThrough: '2026-11-22T09:00:00.000Z',
@@ -108,7 +108,7 @@ describe('agents', () => {
       ['rack-2', 'stale', 600],
     ]);
     expect(items[1]).toMatchObject({
-      allocated: { cpuMilli: 2000, memoryMib: 4096 },
+      allocated: { cpuMilli: 2000, memoryMib: 4096, gpus: 0 },
       used: { cpuMilli: 1500, memoryMib: 2048 },
       labels: { pool: 'media' },
     });
@@ -177,19 +177,19 @@ describe('status', () => {
       stale: 1,
       draining: 0,
       usdPerHour: null,
-      capacity: { cpuMilli: 4000, memoryMib: 8192 },
-      allocated: { cpuMilli: 2000, memoryMib: 4096 },
-      free: { cpuMilli: 2000, memoryMib: 4096 },
+      capacity: { cpuMilli: 4000, memoryMib: 8192, gpus: 0 },
+      allocated: { cpuMilli: 2000, memoryMib: 4096, gpus: 0 },
+      free: { cpuMilli: 2000, memoryMib: 4096, gpus: 0 },
     });
     expect(status.layers[1]).toMatchObject({
       layer: 'cloud',
       agents: 1,
       ready: 1,
       usdPerHour: '0.680000',
-      free: { cpuMilli: 8000, memoryMib: 16384 },
+      free: { cpuMilli: 8000, memoryMib: 16384, gpus: 0 },
     });
     expect(status.waiting).toEqual([
-      { workload: 'transcode', tasks: 1, resources: { cpuMilli: 1000, memoryMib: 1024 }, oldestWaitS: 252 },
+      { workload: 'transcode', tasks: 1, resources: { cpuMilli: 1000, memoryMib: 1024, gpus: 0 }, oldestWaitS: 252 },
     ]);
     expect(status.tasks).toEqual({ running: 1, pending: 1, done: 1 });
     expect(status.machines.map(({ state, count }) => [state, count])).toEqual([

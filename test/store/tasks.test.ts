@@ -1,4 +1,5 @@
 import { describe, expect } from 'vitest';
+import { ANYWHERE } from '../../src/model/constraints.ts';
 import type { AgentId, TaskId } from '../../src/model/ids.ts';
 import type { Db } from '../../src/store/database.ts';
 import { transitionMachine } from '../../src/store/machines.ts';
@@ -7,8 +8,9 @@ import { aMachine, anAgent, anId, aTask, NOW_MS, passTime, stopClock, WORKLOAD }
 import { test } from '../support/database.ts';
 import { untilBlocked, withOpenTransaction } from './blocked.ts';
 
-const SHAPE = { cpuMilli: 1000, memoryMib: 1024 };
-const LARGE = { cpuMilli: 3000, memoryMib: 1024 };
+const SHAPE = { cpuMilli: 1000, memoryMib: 1024, gpus: 0 };
+const KIND = { workload: WORKLOAD, shape: SHAPE, constraints: ANYWHERE };
+const LARGE = { cpuMilli: 3000, memoryMib: 1024, gpus: 0 };
 const LEASE_MS = 60_000;
 
 const asLeases = (...taskIds: TaskId[]) => taskIds.map((taskId) => ({ taskId, token: `token-of-${taskId}` }));
@@ -33,8 +35,8 @@ describe('submitted tasks', () => {
     await submit([late]);
     await submit([anId('tk')], LARGE);
 
-    expect(await tasks.listPendingIds(WORKLOAD, SHAPE, 10)).toEqual([...ids, late]);
-    expect(await tasks.listPendingIds(WORKLOAD, SHAPE, 2)).toEqual(ids.slice(0, 2));
+    expect(await tasks.listPendingIds(KIND, 10)).toEqual([...ids, late]);
+    expect(await tasks.listPendingIds(KIND, 2)).toEqual(ids.slice(0, 2));
     expect(await taskOf(db, ids[0]!)).toMatchObject({ command: ['echo', "it's", '\n'], attempt: 0, agent_id: null });
   });
 
@@ -47,9 +49,9 @@ describe('submitted tasks', () => {
     await aTask(db, { ageMs: 99, state: 'cancelled' });
 
     expect(await createTaskStore(db).listPending()).toEqual([
-      { workload: WORKLOAD, shape: LARGE, count: 2, oldestPendingSinceMs: NOW_MS - 30 },
-      { workload: 'other', shape: SHAPE, count: 1, oldestPendingSinceMs: NOW_MS - 20 },
-      { workload: WORKLOAD, shape: SHAPE, count: 1, oldestPendingSinceMs: NOW_MS - 10 },
+      { ...KIND, shape: LARGE, count: 2, oldestPendingSinceMs: NOW_MS - 30 },
+      { ...KIND, workload: 'other', count: 1, oldestPendingSinceMs: NOW_MS - 20 },
+      { ...KIND, count: 1, oldestPendingSinceMs: NOW_MS - 10 },
     ]);
   });
 
@@ -63,16 +65,16 @@ describe('submitted tasks', () => {
       .where('id', '=', first)
       .execute();
 
-    expect(await createTaskStore(db).listPendingIds(WORKLOAD, SHAPE, 10)).toEqual([first, second]);
+    expect(await createTaskStore(db).listPendingIds(KIND, 10)).toEqual([first, second]);
   });
 });
 
 describe('free agents', () => {
   test('are those heard of lately, with what their tasks leave free', async ({ db }) => {
     await stopClock(db);
-    const local = await anAgent(db, { capacity: { cpuMilli: 4000, memoryMib: 2048 } });
+    const local = await anAgent(db, { capacity: { cpuMilli: 4000, memoryMib: 2048, gpus: 0 } });
     await aTask(db, { agentId: local, state: 'leased' });
-    await aTask(db, { agentId: local, state: 'running', shape: { cpuMilli: 500, memoryMib: 4096 } });
+    await aTask(db, { agentId: local, state: 'running', shape: { cpuMilli: 500, memoryMib: 4096, gpus: 0 } });
     await aTask(db, { agentId: local, state: 'failed' });
     const cloud = await aMachine(db, 'ready');
     await anAgent(db, { silentMs: LEASE_MS });
@@ -86,8 +88,11 @@ describe('free agents', () => {
         site: 'on-prem',
         labels: { pool: 'media' },
         workload: null,
+        arch: null,
+        market: null,
+        hasGpus: false,
         // More promised than there is: nothing is free, not less than nothing.
-        free: { cpuMilli: 2500, memoryMib: 0 },
+        free: { cpuMilli: 2500, memoryMib: 0, gpus: 0 },
       },
       expect.objectContaining({ id: cloud.agentId, site: 'aws', workload: WORKLOAD }),
     ]);
@@ -141,20 +146,20 @@ describe('lease', () => {
   });
 
   test('gives what fits and skips what does not, by the room that is left now', async ({ db }) => {
-    const agentId = await anAgent(db, { capacity: { cpuMilli: 4000, memoryMib: 8192 } });
+    const agentId = await anAgent(db, { capacity: { cpuMilli: 4000, memoryMib: 8192, gpus: 0 } });
     await aTask(db, { agentId, state: 'running' });
     const [large, tooLarge, small] = [
-      await aTask(db, { shape: { cpuMilli: 2000, memoryMib: 10 } }),
+      await aTask(db, { shape: { cpuMilli: 2000, memoryMib: 10, gpus: 0 } }),
       await aTask(db, { shape: LARGE }),
       await aTask(db),
     ];
 
     expect(await lease(db, agentId, large, tooLarge, small)).toEqual([large, small]);
-    expect(await lease(db, agentId, await aTask(db, { shape: { cpuMilli: 1, memoryMib: 1 } }))).toEqual([]);
+    expect(await lease(db, agentId, await aTask(db, { shape: { cpuMilli: 1, memoryMib: 1, gpus: 0 } }))).toEqual([]);
   });
 
   test('never gives an agent more than it has room for, however many give at once', async ({ db }) => {
-    const agentId = await anAgent(db, { capacity: { cpuMilli: 3000, memoryMib: 8192 } });
+    const agentId = await anAgent(db, { capacity: { cpuMilli: 3000, memoryMib: 8192, gpus: 0 } });
     const tasks: TaskId[] = [];
     for (let index = 0; index < 8; index += 1) tasks.push(await aTask(db));
 
@@ -232,8 +237,8 @@ describe('expireLeases', () => {
     const expired = await createTaskStore(db).expireLeases(10);
 
     expect([...expired].sort((a, b) => (a.id < b.id ? -1 : 1))).toEqual([
-      { id: late, workload: WORKLOAD, shape: SHAPE, leaseToken: 'a' },
-      { id: justNow, workload: WORKLOAD, shape: LARGE, leaseToken: 'b' },
+      { id: late, ...KIND, leaseToken: 'a' },
+      { id: justNow, ...KIND, shape: LARGE, leaseToken: 'b' },
     ]);
     expect(await taskOf(db, late)).toMatchObject({
       state: 'pending',

@@ -2,12 +2,13 @@ import { sql } from 'kysely';
 import type { AgentId, IdPrefix, LaunchId, MachineId, PlanId, TaskId } from '../../src/model/ids.ts';
 import type { LaunchBody, LaunchState } from '../../src/model/launch.ts';
 import { REBUILT_REASON, type MachineState } from '../../src/model/machine.ts';
-import type { Market } from '../../src/model/offering.ts';
+import type { Architecture, Market } from '../../src/model/offering.ts';
 import type { BurstLimits, DemandPolicy, WorkloadPolicy } from '../../src/model/policy.ts';
 import type { Resources } from '../../src/model/resources.ts';
 import type { TaskState } from '../../src/model/task.ts';
 import type { AgentReport } from '../../src/ports/agent-gateway.ts';
 import type { CloudInstance } from '../../src/ports/cloud.ts';
+import { kindColumns } from './kind-columns.ts';
 import { dbNow, type Db } from '../../src/store/database.ts';
 
 /**
@@ -61,7 +62,7 @@ export function aPolicy(options: PolicyOptions = {}): WorkloadPolicy {
     agents: { selector: options.selector ?? { pool: 'media' } },
     demand: {
       utilization: null,
-      queue: { source: 'bullmq', task: { cpuMilli: 1000, memoryMib: 1024 }, maxWaitMs: 0 },
+      queue: { source: 'bullmq', task: { cpuMilli: 1000, memoryMib: 1024, gpus: 0 }, maxWaitMs: 0 },
       headroom: null,
       freshnessMs: 30_000,
       ...options.demand,
@@ -178,6 +179,7 @@ export interface MachineOptions {
   readonly launchId?: LaunchId;
   readonly workload?: string;
   readonly market?: Market;
+  readonly arch?: Architecture;
   readonly instanceType?: string;
   /** Default: null before `booting`, else a new one. */
   readonly instanceId?: string | null;
@@ -226,6 +228,7 @@ export async function aMachine(db: Db, state: MachineState, options: MachineOpti
       instance_type: options.instanceType ?? 'c6a.large',
       cpu_milli: 2000,
       memory_mib: 4096,
+      arch: options.arch ?? null,
       zone: ZONE,
       market: options.market ?? 'on-demand',
       volume_gib: 20,
@@ -273,6 +276,7 @@ export interface AgentOptions {
   readonly machineId?: MachineId;
   readonly labels?: Readonly<Record<string, string>>;
   readonly capacity?: Resources;
+  readonly arch?: Architecture;
   readonly cordoned?: boolean;
   /** How long ago it last reported; null = never. Default 0. */
   readonly silentMs?: number | null;
@@ -286,7 +290,7 @@ export const OTHER_BOOT = 'b0000000-0000-4000-8000-000000000002';
 
 export async function anAgent(db: Db, options: AgentOptions = {}): Promise<AgentId> {
   const id = anId('ag');
-  const capacity = options.capacity ?? { cpuMilli: 4000, memoryMib: 8192 };
+  const capacity = options.capacity ?? { cpuMilli: 4000, memoryMib: 8192, gpus: 0 };
   const cordoned = options.cordoned ?? false;
   const silentMs = options.silentMs === undefined ? 0 : options.silentMs;
   await db
@@ -300,6 +304,8 @@ export async function anAgent(db: Db, options: AgentOptions = {}): Promise<Agent
       machine_id: options.machineId ?? null,
       capacity_cpu_milli: capacity.cpuMilli,
       capacity_memory_mib: capacity.memoryMib,
+      capacity_gpus: capacity.gpus,
+      arch: options.arch ?? null,
       cordoned,
       cordon_generation: cordoned ? 1 : 0,
       boot_id: options.bootId ?? BOOT,
@@ -314,6 +320,8 @@ export async function anAgent(db: Db, options: AgentOptions = {}): Promise<Agent
 export interface TaskOptions {
   readonly workload?: string;
   readonly shape?: Resources;
+  readonly constraints?: Parameters<typeof kindColumns>[1];
+  readonly runTimeS?: number;
   readonly state?: TaskState;
   readonly agentId?: AgentId;
   readonly attempt?: number;
@@ -329,7 +337,7 @@ export interface TaskOptions {
 
 export async function aTask(db: Db, options: TaskOptions = {}): Promise<TaskId> {
   const id = anId('tk');
-  const shape = options.shape ?? { cpuMilli: 1000, memoryMib: 1024 };
+  const shape = options.shape ?? { cpuMilli: 1000, memoryMib: 1024, gpus: 0 };
   const held = options.state === 'leased' || options.state === 'running';
   await db
     .insertInto('tasks')
@@ -337,8 +345,8 @@ export async function aTask(db: Db, options: TaskOptions = {}): Promise<TaskId> 
       id,
       workload: options.workload ?? WORKLOAD,
       command: JSON.stringify(options.command ?? ['true']),
-      cpu_milli: shape.cpuMilli,
-      memory_mib: shape.memoryMib,
+      ...kindColumns(shape, options.constraints),
+      run_time_s: options.runTimeS ?? null,
       state: options.state ?? 'pending',
       attempt: options.attempt ?? (options.agentId === undefined ? 0 : 1),
       interruptions: options.interruptions ?? 0,
@@ -357,7 +365,7 @@ export function aReport(overrides: Partial<AgentReport> = {}): AgentReport {
   return {
     bootId: BOOT,
     seq: 1,
-    capacity: { cpuMilli: 4000, memoryMib: 8192 },
+    capacity: { cpuMilli: 4000, memoryMib: 8192, gpus: 0 },
     used: { cpuMilli: 500, memoryMib: 1024 },
     cordon: { cordoned: false, generation: 0 },
     tasks: [],

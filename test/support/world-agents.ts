@@ -178,5 +178,5 @@ export class WorldAgent {
 }
 
 function leaseOf(task: HeldTask): { queue: string; taskId: TaskId; token: string } {
-  return { queue: taskQueueName(task.workload, task.shape), taskId: task.id, token: task.leaseToken };
+  return { queue: taskQueueName(task), taskId: task.id, token: task.leaseToken };
 }

@@ -20,7 +20,7 @@ export function worldPolicy(changes: PolicyChanges = {}): WorkloadPolicy {
     agents: { selector: { pool: 'local' } },
     demand: {
       utilization: null,
-      queue: { source: 'bullmq', task: { cpuMilli: 1000, memoryMib: 1024 }, maxWaitMs: 0 },
+      queue: { source: 'bullmq', task: { cpuMilli: 1000, memoryMib: 1024, gpus: 0 }, maxWaitMs: 0 },
       headroom: null,
       freshnessMs: 30_000,
       ...changes.demand,

@@ -162,7 +162,7 @@ export class World {
   async addLocalAgent(cpus: number): Promise<WorldAgent> {
     const token = this.ids.hex(32);
     await this.stores.agents.createEnrolment(sha256(token), { pool: 'local' }, 60_000);
-    const capacity = { cpuMilli: cpus * 1000, memoryMib: cpus * 4096 };
+    const capacity = { cpuMilli: cpus * 1000, memoryMib: cpus * 4096, gpus: 0 };
     const birth = { name: `local-${this.localAgents.length}`, enrolmentToken: token, capacity, isPowered: () => true };
     const agent = new WorldAgent(this.agentSurroundings(), birth);
     this.localAgents.push(agent);

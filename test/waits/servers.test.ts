@@ -145,6 +145,8 @@ describe('a simulated host', () => {
       directory,
       vcpus: 1,
       memoryMib: 1024,
+      gpus: 0,
+      arch: 'x86_64',
       authorizedKeys: [],
       path: process.env['PATH'] ?? '',
       onError: () => undefined,

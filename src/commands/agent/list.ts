@@ -36,6 +36,8 @@ function columns(nowMs: number): readonly Column<AgentDocument>[] {
       raw: (agent) => agent.lastSeenAt,
     },
     { header: 'MACHINE', raw: (agent) => agent.machineId },
+    { header: 'GPUS', wide: true, align: 'right', raw: (agent) => agent.capacity.gpus },
+    { header: 'ARCH', wide: true, raw: (agent) => agent.arch },
     { header: 'ID', wide: true, raw: (agent) => agent.id },
     {
       header: 'LABELS',

@@ -1,5 +1,5 @@
 import type { MachineDetails, MachineEventDocument } from '../../ports/reports.ts';
-import { cores, gib, humanSeconds, humanUsd } from '../output/format.ts';
+import { humanSeconds, humanUsd, shape } from '../output/format.ts';
 import { keyValues } from '../output/key-values.ts';
 import type { Output } from '../output/output.ts';
 import type { Column } from '../output/table.ts';
@@ -53,10 +53,7 @@ function describeMachine(machine: MachineDetails, output: Output): void {
     ['Instance', machine.instanceId],
     ['Observed', observed],
     ['Address', machine.privateIp],
-    [
-      'Type',
-      `${machine.instanceType}, ${cores(machine.resources.cpuMilli)} vCPU, ${gib(machine.resources.memoryMib)} GiB, ${machine.volumeGib} GiB volume`,
-    ],
+    ['Type', `${machine.instanceType}, ${shape(machine.resources, 'vCPU')}, ${machine.volumeGib} GiB volume`],
     ['Offering', `${machine.market} in ${machine.zone}`],
     ['Agent', machine.agentId],
     ['Plan', machine.planId],

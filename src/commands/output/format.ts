@@ -1,3 +1,4 @@
+import type { Resources } from '../../model/resources.ts';
 import { formatDuration } from '../../model/units.ts';
 
 /** Seconds as people say them: `41s`, `4m12s`, `2h`, `3d4h`; two units at most. */
@@ -23,6 +24,12 @@ export function humanUsd(amount: string, places = 2): string {
   const text = rounded.toString().padStart(places + 1, '0');
   const integer = text.slice(0, text.length - places).replaceAll(/\B(?=(\d{3})+$)/g, ',');
   return `${rounded === 0n ? '' : sign}${integer}${places > 0 ? `.${text.slice(-places)}` : ''}`;
+}
+
+/** An amount of machine: `2 cores, 4 GiB`, `8 cores, 32 GiB, 1 GPU`. EC2 calls cores `vCPU`. */
+export function shape({ cpuMilli, memoryMib, gpus }: Resources, unit: 'cores' | 'vCPU' = 'cores'): string {
+  const devices = gpus === 0 ? '' : `, ${gpus} GPU${gpus === 1 ? '' : 's'}`;
+  return `${cores(cpuMilli)} ${unit}, ${gib(memoryMib)} GiB${devices}`;
 }
 
 /** Cores of milli-CPU: `1280`, `0.5`. */

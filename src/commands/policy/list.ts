@@ -1,8 +1,13 @@
 import type { WorkloadPolicy } from '../../model/policy.ts';
+import type { Resources } from '../../model/resources.ts';
 import type { LoadedPolicy } from '../../policy/types.ts';
 import { formatCpu, formatDuration, formatMib } from '../../model/units.ts';
 import type { Column } from '../output/table.ts';
 import type { CommandSpec } from '../types.ts';
+
+function taskShape({ cpuMilli, memoryMib, gpus }: Resources): string {
+  return `${formatCpu(cpuMilli)}/${formatMib(memoryMib)}${gpus === 0 ? '' : `/${gpus}gpu`}`;
+}
 
 const COLUMNS: readonly Column<LoadedPolicy>[] = [
   { header: 'WORKLOAD', raw: ({ policy }) => policy.name },
@@ -16,10 +21,7 @@ const COLUMNS: readonly Column<LoadedPolicy>[] = [
   { header: 'SIGNALS', raw: ({ policy }) => signalsOf(policy).join(',') },
   {
     header: 'TASK',
-    raw: ({ policy }) =>
-      policy.demand.queue === null
-        ? null
-        : `${formatCpu(policy.demand.queue.task.cpuMilli)}/${formatMib(policy.demand.queue.task.memoryMib)}`,
+    raw: ({ policy }) => (policy.demand.queue === null ? null : taskShape(policy.demand.queue.task)),
   },
   { header: 'REGION', raw: ({ policy }) => policy.burst.region },
   { header: 'MIN', align: 'right', raw: ({ policy }) => policy.burst.limits.min },

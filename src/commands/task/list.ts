@@ -17,6 +17,7 @@ function columns(nowMs: number): readonly Column<TaskDocument>[] {
       human: (task) => `${gib(task.shape.memoryMib)}GiB`,
       raw: (task) => task.shape.memoryMib,
     },
+    { header: 'GPUS', wide: true, align: 'right', raw: (task) => task.shape.gpus },
     { header: 'WAITED', align: 'right', human: (task) => humanSeconds(task.waitedS), raw: (task) => task.waitedS },
     {
       header: 'RAN',

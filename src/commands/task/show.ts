@@ -1,7 +1,18 @@
 import type { TaskDocument } from '../../ports/reports.ts';
-import { cores, gib, humanSeconds } from '../output/format.ts';
+import { humanSeconds, shape } from '../output/format.ts';
 import { keyValues } from '../output/key-values.ts';
 import type { CommandSpec } from '../types.ts';
+
+/** Null when it may run anywhere. */
+function describeConstraints({ constraints }: TaskDocument): string | null {
+  const { arch, localOnly, spotOk } = constraints;
+  const parts = [
+    ...(arch === null ? [] : [`on ${arch}`]),
+    ...(localOnly ? ['on local agents only'] : []),
+    ...(spotOk ? [] : ['not on spot machines']),
+  ];
+  return parts.length === 0 ? null : parts.join(', ');
+}
 
 export const taskShow: CommandSpec = {
   path: 'task show',
@@ -19,7 +30,9 @@ export const taskShow: CommandSpec = {
         ['Workload', task.workload],
         ['State', task.state],
         ['Command', task.command.join(' ')],
-        ['Shape', `${cores(task.shape.cpuMilli)} cores, ${gib(task.shape.memoryMib)} GiB`],
+        ['Shape', shape(task.shape)],
+        ['Runs', describeConstraints(task)],
+        ['Run time', task.runTimeS === null ? null : `${humanSeconds(task.runTimeS)}, as submitted`],
         ['Attempt', String(task.attempt)],
         ['Agent', task.agentName === null ? null : `${task.agentName} (${task.agentId ?? ''})`],
         ['Machine', task.machineId],

@@ -1,4 +1,5 @@
-import { parseCpu, parseSize } from '../../model/units.ts';
+import { SECOND_MS } from '../../model/time.ts';
+import { parseCpu, parseDuration, parseSize } from '../../model/units.ts';
 import { parseUnit, usage } from '../options.ts';
 import type { Column } from '../output/table.ts';
 import type { CommandSpec } from '../types.ts';
@@ -26,6 +27,11 @@ export const taskSubmit: CommandSpec = {
     { name: 'workload', short: 'w', value: 'WORKLOAD', summary: 'which policy it runs under', required: true },
     { name: 'cpu', value: 'CORES', summary: 'cores it needs, such as 2 or 0.5; together with --memory' },
     { name: 'memory', value: 'SIZE', summary: 'memory it needs, such as 4GiB; together with --cpu' },
+    { name: 'gpus', value: 'N', summary: "GPUs it needs and has to itself; default: as many as the policy's task" },
+    { name: 'arch', value: 'ARCH', summary: 'the architecture it needs; default: any', choices: ['x86_64', 'arm64'] },
+    { name: 'local-only', summary: 'never run it in the cloud' },
+    { name: 'no-spot', summary: 'never run it on a spot machine, which EC2 may take back' },
+    { name: 'run-time', value: 'DURATION', summary: 'how long one is expected to run, such as 30m' },
     {
       name: 'count',
       short: 'n',
@@ -39,6 +45,10 @@ export const taskSubmit: CommandSpec = {
     {
       command: "spillway task submit -w transcode --cpu 2 --memory 4GiB --count 20 -- sh -c 'sleep 5'",
       summary: 'twenty tasks of two cores',
+    },
+    {
+      command: 'spillway task submit -w train --gpus 1 --no-spot --run-time 6h -- /opt/train.sh',
+      summary: 'a task with a GPU of its own that is not to be interrupted',
     },
     {
       command: 'id=$(spillway task submit -q -w transcode -- date) && spillway task logs -f "$id"',
@@ -58,6 +68,7 @@ export const taskSubmit: CommandSpec = {
       cpu === null || memory === null
         ? null
         : { cpuMilli: parseUnit('cpu', cpu, parseCpu), memoryMib: parseUnit('memory', memory, parseSize) };
+    const runTime = options.text('run-time');
     const count = options.integer('count', { min: 1, max: TASKS_PER_SUBMIT_MAX }) ?? 1;
     const receipt = await (
       await client()
@@ -65,6 +76,13 @@ export const taskSubmit: CommandSpec = {
       workload,
       command: args,
       shape,
+      gpus: options.integer('gpus', { min: 0, max: 1024 }),
+      arch: options.text('arch'),
+      localOnly: options.isSet('local-only'),
+      spotOk: !options.isSet('no-spot'),
+      // Whole seconds: a task that takes less is as good as one of a second.
+      runTimeS:
+        runTime === null ? null : Math.max(1, Math.round(parseUnit('run-time', runTime, parseDuration) / SECOND_MS)),
       count,
     });
     const items = receipt.taskIds.map((id) => ({ id, workload }));

@@ -1,7 +1,9 @@
 import assert from 'node:assert';
 import { isId } from '../../model/ids.ts';
 import type { AgentId } from '../../model/ids.ts';
-import type { Resources } from '../../model/resources.ts';
+import type { Architecture } from '../../model/offering.ts';
+import { NO_RESOURCES } from '../../model/resources.ts';
+import type { MeasuredUse, Resources } from '../../model/resources.ts';
 import { SECOND_MS } from '../../model/time.ts';
 import { waitMs } from '../../model/waits.ts';
 import { SCRIPT_BYTES_MAX } from '../../ports/agent-gateway.ts';
@@ -26,6 +28,7 @@ export const WAIT_SECONDS_MAX = waitMs('agent-api.hold') / SECOND_MS;
 const LABELS_MAX = 64;
 /** More than this in milli-CPU or MiB (a million cores, a pebibyte) is a mistake or a lie; it also fits Postgres' integer. */
 const AMOUNT_MAX = 1_000_000_000;
+const GPUS_MAX = 1024;
 
 /** A refusal with the line at fault; expected from outside, so a value of the parser and not an operating failure. */
 export interface ProtocolError {
@@ -118,9 +121,21 @@ function readText(words: readonly string[], pattern: RegExp, what: string): stri
   return text;
 }
 
-function readResources(words: readonly string[], least: number): Resources {
+function readAmount(words: readonly string[], least: number): MeasuredUse {
   expectWords(words, 2);
   return { cpuMilli: readNumber(words[0], AMOUNT_MAX, least), memoryMib: readNumber(words[1], AMOUNT_MAX, least) };
+}
+
+function readGpus(words: readonly string[]): number {
+  expectWords(words, 1);
+  return readNumber(words[0], GPUS_MAX);
+}
+
+function readArch(words: readonly string[]): Architecture {
+  expectWords(words, 1);
+  const [arch] = words;
+  if (arch !== 'x86_64' && arch !== 'arm64') throw new Refusal('the architecture is x86_64 or arm64');
+  return arch;
 }
 
 function readProgress(text: string | undefined): string | null {
@@ -145,12 +160,29 @@ function readTask(words: readonly string[]): ReportedTask {
   throw new Refusal('a task is running or exited');
 }
 
-const NO_CAPACITY: Resources = { cpuMilli: 0, memoryMib: 0 };
+/** What both bodies say of the machine; agents without GPUs, and those that know of none, do not speak of them. */
+interface Draft {
+  bootId: string;
+  capacity: Resources;
+  arch: Architecture | null;
+}
+
+function emptyDraft(): Draft {
+  return { bootId: '', capacity: NO_RESOURCES, arch: null };
+}
+
+function capacityHandlers(draft: Draft): Handlers {
+  return {
+    capacity: (words) => void (draft.capacity = { ...draft.capacity, ...readAmount(words, 1) }),
+    gpus: (words) => void (draft.capacity = { ...draft.capacity, gpus: readGpus(words) }),
+    arch: (words) => void (draft.arch = readArch(words)),
+  };
+}
 
 /** The body of `POST /agent/v1/register`. */
 export function parseRegistration(body: string): Parsed<AgentRegistration> {
   return collect(() => {
-    const draft = { name: '', bootId: '', capacity: NO_CAPACITY };
+    const draft: Draft & { name: string } = { ...emptyDraft(), name: '' };
     const labels = new Map<string, string>();
     const handlers: Handlers = {
       protocol: (words) => {
@@ -159,7 +191,7 @@ export function parseRegistration(body: string): Parsed<AgentRegistration> {
       },
       name: (words) => void (draft.name = readText(words, NAME, 'host name')),
       boot: (words) => void (draft.bootId = readText(words, BOOT, 'boot id')),
-      capacity: (words) => void (draft.capacity = readResources(words, 1)),
+      ...capacityHandlers(draft),
       label: (words) => {
         expectWords(words, 2);
         const [key = '', value = ''] = words;
@@ -176,8 +208,8 @@ export function parseRegistration(body: string): Parsed<AgentRegistration> {
 /** The body of `POST /agent/v1/heartbeat`. */
 export function parseHeartbeat(body: string): Parsed<ParsedHeartbeat> {
   return collect(() => {
-    const draft = { bootId: '', seq: 0, capacity: NO_CAPACITY, leaving: false };
-    let used: Resources | null = null;
+    const draft: Draft & { seq: number; leaving: boolean } = { ...emptyDraft(), seq: 0, leaving: false };
+    let used: MeasuredUse | null = null;
     let cordon: CordonState | null = null;
     let waitSeconds = 0;
     const tasks = new Map<string, ReportedTask>();
@@ -192,8 +224,8 @@ export function parseHeartbeat(body: string): Parsed<ParsedHeartbeat> {
         expectWords(words, 1);
         draft.seq = readNumber(words[0], Number.MAX_SAFE_INTEGER, 1);
       },
-      capacity: (words) => void (draft.capacity = readResources(words, 1)),
-      used: (words) => void (used = readResources(words, 0)),
+      ...capacityHandlers(draft),
+      used: (words) => void (used = readAmount(words, 0)),
       cordon: (words) => readCordon(true, words),
       uncordon: (words) => readCordon(false, words),
       wait: (words) => {
@@ -257,9 +289,12 @@ export function encodeOrders(orders: AgentOrders): string {
 function encodeRun(order: RunOrder): string {
   const script = Buffer.from(order.script, 'utf8');
   assert(script.byteLength > 0 && script.byteLength <= SCRIPT_BYTES_MAX, `script of ${order.taskId} out of bounds`);
-  const progress = order.progressBase64 === null || order.progressBase64 === '' ? '' : ` ${order.progressBase64}`;
+  const progress = order.progressBase64 === '' ? null : order.progressBase64;
+  const { gpus } = order.shape;
+  // Words are told apart by their places: `-` keeps that of the progress.
+  const rest = gpus === 0 ? (progress === null ? '' : ` ${progress}`) : ` ${progress ?? '-'} ${gpus}`;
   const shape = `${order.shape.cpuMilli} ${order.shape.memoryMib}`;
-  return `run ${order.taskId} ${order.attempt} ${shape} ${script.toString('base64')}${progress}\n`;
+  return `run ${order.taskId} ${order.attempt} ${shape} ${script.toString('base64')}${rest}\n`;
 }
 
 /** True when the orders ask for anything that the report does not show as done already: then the answer is not held. */

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { COST_GROUPINGS } from '../../cost/report.ts';
 import { isId } from '../../model/ids.ts';
 import { MACHINE_STATES } from '../../model/machine.ts';
-import { DAY_MS, MINUTE_MS } from '../../model/time.ts';
+import { DAY_MS, MINUTE_MS, SECOND_MS } from '../../model/time.ts';
 import { PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX } from '../../ports/reports.ts';
 
 /** Unknown keys are refused everywhere: a misspelt filter that is ignored would show everything. */
@@ -60,6 +60,11 @@ export const taskId = z
   .string()
   .refine((text) => isId('tk', text), 'must be the whole id of a task, tk- and twelve characters');
 
+/** Many times what the largest machine has. */
+export const GPUS_MAX = 1024;
+/** A year. */
+export const RUN_TIME_MAX_S = (365 * DAY_MS) / SECOND_MS;
+
 export const taskSubmission = z.strictObject({
   workload: name,
   // ARG_MAX would allow more; a task's command is read by people too.
@@ -76,6 +81,11 @@ export const taskSubmission = z.strictObject({
     .strictObject({ cpuMilli: z.int().min(1).max(16_384_000), memoryMib: z.int().min(0).max(1_073_741_824) })
     .nullable()
     .default(null),
+  gpus: z.int().min(0).max(GPUS_MAX).nullable().default(null),
+  arch: z.enum(['x86_64', 'arm64']).nullable().default(null),
+  localOnly: z.boolean().default(false),
+  spotOk: z.boolean().default(true),
+  runTimeS: z.int().min(1).max(RUN_TIME_MAX_S).nullable().default(null),
   count: z.int().min(1).max(10_000).default(1),
 });
 

@@ -78,6 +78,8 @@ export class HostFleet {
       directory,
       vcpus: view.vcpus,
       memoryMib: view.memoryMib,
+      gpus: view.gpus,
+      arch: view.arch,
       authorizedKeys: boot.authorizedKeys,
       path,
       onError,

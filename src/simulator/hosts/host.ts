@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import ssh2 from 'ssh2';
+import type { Architecture } from '../../model/offering.ts';
 import { deriveHostKey } from '../../cloud/host-key.ts';
 import { INSTANCE_VARIABLE } from './processes.ts';
 
@@ -15,6 +16,8 @@ export interface HostSpec {
   readonly directory: string;
   readonly vcpus: number;
   readonly memoryMib: number;
+  readonly gpus: number;
+  readonly arch: Architecture;
   /** `authorized_keys` lines. */
   readonly authorizedKeys: readonly string[];
   /** PATH of commands, behind the instance's own `bin`. */
@@ -49,6 +52,8 @@ export function loginEnvironment(spec: HostSpec, user: string): Record<string, s
     PATH: `${join(spec.directory, 'bin')}:${spec.path}`,
     SPILLWAY_CPUS: String(spec.vcpus),
     SPILLWAY_MEMORY_MIB: String(spec.memoryMib),
+    SPILLWAY_GPUS: String(spec.gpus),
+    SPILLWAY_ARCH: spec.arch,
     SPILLWAY_HOST_KEY_FILE: hostKeyFile(spec.directory),
     [INSTANCE_VARIABLE]: spec.instanceId,
   };

@@ -56,10 +56,11 @@ export class MemoryGateway implements AgentGateway {
 
   assign(
     agent: MemoryAgent,
-    order: Omit<RunOrder, 'taskId' | 'shape' | 'attempt'> & { taskId?: TaskId; attempt?: number },
+    order: Omit<RunOrder, 'taskId' | 'shape' | 'attempt'> & { taskId?: TaskId; attempt?: number; gpus?: number },
   ): TaskId {
     const taskId = order.taskId ?? randomIds.next('tk');
-    const whole = { attempt: 1, ...order, taskId, shape: { cpuMilli: 250, memoryMib: 32 } };
+    const { gpus = 0, ...rest } = order;
+    const whole = { attempt: 1, ...rest, taskId, shape: { cpuMilli: 250, memoryMib: 32, gpus } };
     agent.assigned.set(taskId, { order: whole, exitCode: null });
     this.ring();
     return taskId;

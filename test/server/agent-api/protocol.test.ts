@@ -35,13 +35,25 @@ describe('parseRegistration', () => {
       value: {
         name: 'host-1.example',
         bootId: BOOT,
-        capacity: { cpuMilli: 8000, memoryMib: 16384 },
+        capacity: { cpuMilli: 8000, memoryMib: 16384, gpus: 0 },
+        arch: null,
         labels: { pool: 'media', rack: 'a1' },
       },
     });
   });
 
+  test('reads GPUs and architecture, in any order', () => {
+    const body = REGISTRATION.replace('capacity', 'gpus 8\narch arm64\ncapacity');
+    expect(parseRegistration(body)).toMatchObject({
+      ok: true,
+      value: { capacity: { cpuMilli: 8000, memoryMib: 16384, gpus: 8 }, arch: 'arm64' },
+    });
+  });
+
   test.each([
+    ['too many GPUs to be true', `${REGISTRATION}gpus 1025\n`, 7, 'whole number from 0 to 1024'],
+    ['a part of a GPU', `${REGISTRATION}gpus 0.5\n`, 7, 'whole number'],
+    ['an architecture nobody builds for', `${REGISTRATION}arch mips\n`, 7, 'x86_64 or arm64'],
     ['an empty body', '', 1, 'protocol is missing'],
     ['another protocol', REGISTRATION.replace('protocol 1', 'protocol 2'), 1, 'speaks protocol 1'],
     ['a missing name', REGISTRATION.replace('name host-1.example\n', ''), 6, 'name is missing'],
@@ -73,6 +85,8 @@ describe('parseRegistration', () => {
 describe('parseHeartbeat', () => {
   test('reads every word', () => {
     const body = heartbeat(
+      'gpus 2',
+      'arch x86_64',
       'used 512 1024',
       'cordon 3',
       'wait 10',
@@ -86,7 +100,8 @@ describe('parseHeartbeat', () => {
         report: {
           bootId: BOOT,
           seq: 7,
-          capacity: { cpuMilli: 8000, memoryMib: 16384 },
+          capacity: { cpuMilli: 8000, memoryMib: 16384, gpus: 2 },
+          arch: 'x86_64',
           used: { cpuMilli: 512, memoryMib: 1024 },
           cordon: { cordoned: true, generation: 3 },
           leaving: false,
@@ -136,6 +151,8 @@ describe('whatever arrives', () => {
     'boot',
     'seq',
     'capacity',
+    'gpus',
+    'arch',
     'used',
     'cordon',
     'wait',
@@ -195,11 +212,30 @@ describe('whatever arrives', () => {
   });
 });
 
+describe('an order to run', () => {
+  const encoded = (gpus: number, progressBase64: string | null) => {
+    const shape = { cpuMilli: 500, memoryMib: 64, gpus };
+    const run = [{ taskId: TASK, attempt: 1, shape, script: ':', progressBase64 } as const];
+    return encodeOrders({ ...QUIET, run })
+      .split('\n')
+      .at(-2);
+  };
+
+  test.each<[number, string | null, string]>([
+    [0, null, ''],
+    [0, 'AAAA', ' AAAA'],
+    [2, null, ' - 2'],
+    [2, 'AAAA', ' AAAA 2'],
+  ])('for %d GPUs with progress %j ends with %j', (gpus, progress, end) => {
+    expect(encoded(gpus, progress)).toBe(`run ${TASK} 1 500 64 Og==${end}`);
+  });
+});
+
 describe('encodeOrders', () => {
   const order = (index: number, script: string): RunOrder => ({
     taskId: `tk-${String(index).padStart(12, '0')}`,
     attempt: 1,
-    shape: { cpuMilli: 500, memoryMib: 64 },
+    shape: { cpuMilli: 500, memoryMib: 64, gpus: 0 },
     script,
     progressBase64: 'AAAA',
   });

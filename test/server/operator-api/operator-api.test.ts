@@ -69,7 +69,8 @@ describe('writing', () => {
     });
     expect(response.statusCode).toBe(201);
     expect(response.json()).toMatchObject({ kind: 'TaskReceipt', taskIds: ['tk-000000000000', 'tk-000000000001'] });
-    expect(submissions).toEqual([{ workload: 'transcode', command: ['true'], shape: null, count: 2 }]);
+    const anywhere = { gpus: null, arch: null, localOnly: false, spotOk: true, runTimeS: null };
+    expect(submissions).toEqual([{ workload: 'transcode', command: ['true'], shape: null, ...anywhere, count: 2 }]);
     await app.close();
   });
 
