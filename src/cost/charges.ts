@@ -90,10 +90,22 @@ export function billingBeginMs(machine: BilledMachine): EpochMs | null {
   return wholeSeconds(Math.max(pendingSeenAtMs + leftMs, launchAtMs ?? 0));
 }
 
+/**
+ * State reasons of instances that never got beyond `pending`, whenever we heard of their end.
+ * https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/troubleshooting-launch.html ("terminates immediately")
+ */
+const NEVER_RAN: ReadonlySet<string> = new Set([
+  'Server.InsufficientInstanceCapacity',
+  'Server.InternalError',
+  'Client.InternalError',
+  'Client.InvalidSnapshot.NotFound',
+  'Client.VolumeLimitExceeded',
+]);
+
 /** While EC2 could not be listed, an instance may have run from beginning to end. */
-function endOfUnseenRun({ pendingSeenAtMs, launchAtMs, endedAtMs }: BilledMachine): EpochMs | null {
+function endOfUnseenRun({ pendingSeenAtMs, launchAtMs, endedAtMs, endCode }: BilledMachine): EpochMs | null {
   const lastPendingMs = pendingSeenAtMs ?? launchAtMs;
-  if (endedAtMs === null || lastPendingMs === null) return null;
+  if (endedAtMs === null || lastPendingMs === null || NEVER_RAN.has(endCode ?? '')) return null;
   return endedAtMs - lastPendingMs > UNSEEN_MS_MAX ? endedAtMs : null;
 }
 

@@ -25,6 +25,11 @@ describe('what a machine is charged', () => {
       usd: '3.5950',
     },
     {
+      says: 'nothing when it could not start, however late its end was heard of',
+      machine: { runningSeenAtMs: null, endedAtMs: START + HOUR, endCode: 'Client.VolumeLimitExceeded' },
+      usd: '0.0000',
+    },
+    {
       says: 'nothing when it ended within a minute of the last look that saw it pending',
       machine: { runningSeenAtMs: null, pendingSeenAtMs: START + HOUR, endedAtMs: START + HOUR + 60 * SECOND },
       usd: '0.0000',
