@@ -70,7 +70,7 @@ export interface BoundsInput {
 const BUCKET_S = 600;
 /** A log of years gets wider buckets: the bound is lower then, and still true. */
 const BUCKETS_MAX = 20_000;
-const RELATIVE_GAP = 0.0005;
+const RELATIVE_GAP = 0.0007;
 
 /**
  * Lower bounds on what any scaler pays in the frame of the replay. Strictly `lowerBoundUsd` is about those that start tasks at
@@ -87,7 +87,7 @@ export function lowerBounds(input: BoundsInput): Bounds {
   let best: Bounds = { allCloudUsd: 0, lowerBoundUsd: 0, lowerBoundAtMostUsd: 0, iterations: 0 };
   for (const way of ways) {
     const all = buyable.reduce((sum, task) => sum + way(task), 0);
-    const share = maxLocalValue(makeProblem(input, fitting, way), RELATIVE_GAP);
+    const share = maxLocalValue(makeProblem(input, fitting, way), RELATIVE_GAP, all - best.lowerBoundUsd);
     best = {
       allCloudUsd: Math.max(best.allCloudUsd, all),
       lowerBoundUsd: Math.max(best.lowerBoundUsd, all - share.upper),

@@ -8,51 +8,13 @@ import { costOfSeconds, nanoUsdFromNumber, nanoUsdToNumber } from '../model/mone
 import { EventHeap } from './event-heap.ts';
 import { PendingQueue } from './pending-queue.ts';
 import { RoomIndex } from './room-index.ts';
-import type { Decision, LocalView, NodeView, Scaler, ScalerView } from './scaler.ts';
+import { CloudNode, Place } from './places.ts';
+import type { ReplayInput, ReplayOutcome } from './replay-types.ts';
+import type { Decision, NodeView, ScalerView } from './scaler.ts';
 import type { Levels } from './timeline.ts';
 import { Timeline } from './timeline.ts';
 import type { Amount, NodeType, TraceTask } from './types.ts';
 import { NOTHING, addAmounts, amountFits, scaleAmount, subtractAmounts } from './types.ts';
-
-export interface ReplayInput {
-  readonly tasks: readonly TraceTask[];
-  readonly locals: readonly Amount[];
-  /** What may ever be launched: tasks that neither these nor a local agent hold are left out as impossible. */
-  readonly types: readonly NodeType[];
-  readonly scaler: Scaler;
-  /** From launch to taking tasks; default 60. */
-  readonly bootS?: number;
-  /** The world ends here, and with it the bill; default: when all is done. */
-  readonly untilS?: number;
-  /** Moments in the timeline; default 0 = none. */
-  readonly samples?: number;
-}
-
-/** What a replay came to. */
-export interface ReplayOutcome {
-  readonly costUsd: number;
-  /** Tasks submitted within the replayed time. */
-  readonly tasks: number;
-  readonly tasksDone: number;
-  /** No local agent and no type holds them: they were never tried. */
-  readonly tasksImpossible: number;
-  /** Seconds from submission to start; for tasks that never started, until the end. */
-  readonly waitsS: Float64Array;
-  readonly launches: number;
-  readonly terminations: number;
-  /** Most nodes at a time. */
-  readonly nodesMax: number;
-  readonly machineHours: number;
-  /** Resource-seconds of the work that ran in the cloud, in milli-cores, MiB and thousandths of GPUs. */
-  readonly cloudWork: Amount;
-  /** Indices of the tasks that ran in the cloud. */
-  readonly ranInCloud: Uint8Array;
-  readonly startedAtS: number;
-  readonly endedAtS: number;
-  /** How often the scaler was asked. */
-  readonly decisions: number;
-  readonly timeline: Timeline;
-}
 
 const BOOT_S = 60;
 const BILLED_S_MIN = 60;
@@ -61,35 +23,6 @@ const SETTLE_S = 3600;
 /** Tasks that wait while nothing at all has happened for so long are given up. */
 const STALL_S = 7 * 86_400;
 const LAUNCH_MAX = 100_000;
-
-/** A local agent or a cloud node (which has a type). */
-class Place implements LocalView {
-  readonly id: number;
-  readonly capacity: Amount;
-  free: Amount;
-  runningTasks = 0;
-
-  constructor(id: number, capacity: Amount) {
-    this.id = id;
-    this.capacity = capacity;
-    this.free = capacity;
-  }
-}
-
-class CloudNode extends Place implements NodeView {
-  readonly type: NodeType;
-  readonly launchedAtS: number;
-  readonly readyAtS: number;
-  state: 'booting' | 'ready' = 'booting';
-  idleSinceS: number | null = null;
-
-  constructor(id: number, type: NodeType, times: { readonly launchedAtS: number; readonly readyAtS: number }) {
-    super(id, type.capacity);
-    this.type = type;
-    this.launchedAtS = times.launchedAtS;
-    this.readyAtS = times.readyAtS;
-  }
-}
 
 /** One replay that is stepped through, so that whoever runs it can show progress and stop it. */
 export class Replay implements ScalerView {
@@ -230,6 +163,10 @@ export class Replay implements ScalerView {
       else this.#nodeReady(-payload - 1);
     }
     while (this.#tasks[this.#nextTask]?.submitS === this.nowS) this.#arrive();
+    this.#placePending();
+  }
+
+  #placePending(): void {
     const room = this.#newRoom.map(({ free }) => free);
     this.#newRoom = [];
     this.#pending.placeAll(room, (index) => this.#place(index));
@@ -288,8 +225,9 @@ export class Replay implements ScalerView {
     this.#running -= 1;
     this.#done += 1;
     this.#placeOf[index] = null;
-    this.#newRoom.push(place);
-    if (place instanceof CloudNode) {
+    if (!(place instanceof CloudNode)) this.#newRoom.push(place);
+    else {
+      if (!place.cordoned) this.#newRoom.push(place);
       this.#cloudWork = addAmounts(this.#cloudWork, scaleAmount(task.need, task.runS));
       if (place.runningTasks === 0) this.#becomeIdle(place);
     }
@@ -299,9 +237,8 @@ export class Replay implements ScalerView {
     const node = this.#live.get(id);
     if (node === undefined) return;
     node.state = 'ready';
-    this.#cloudRoom.add(node);
-    this.#newRoom.push(node);
     this.#becomeIdle(node);
+    if (!node.cordoned) this.#openRoom(node);
   }
 
   #becomeIdle(node: CloudNode): void {
@@ -311,9 +248,9 @@ export class Replay implements ScalerView {
 
   #setFree(place: Place, free: Amount): void {
     if (place instanceof CloudNode) {
-      this.#cloudRoom.remove(place);
+      if (!place.cordoned) this.#cloudRoom.remove(place);
       place.free = free;
-      this.#cloudRoom.add(place);
+      if (!place.cordoned) this.#cloudRoom.add(place);
     } else {
       this.#localRoom.remove(place);
       place.free = free;
@@ -327,8 +264,36 @@ export class Replay implements ScalerView {
     this.#decisions += 1;
     const decision: Decision = this.#input.scaler.decide(this);
     for (const id of decision.terminate) this.#terminate(id);
+    for (const id of decision.cordon ?? []) this.#cordon(id);
+    for (const id of decision.uncordon ?? []) this.#uncordon(id);
     for (const { type, count } of decision.launch) this.#launch(type, count);
     this.#quietUntilS = decision.quietUntilS ?? this.nowS;
+    if (this.#newRoom.length > 0) this.#placePending();
+  }
+
+  #cordon(id: number): void {
+    const node = this.#liveNode(id);
+    if (node.cordoned) return;
+    if (node.state === 'ready') this.#cloudRoom.remove(node);
+    node.cordoned = true;
+  }
+
+  #uncordon(id: number): void {
+    const node = this.#liveNode(id);
+    if (!node.cordoned) return;
+    node.cordoned = false;
+    if (node.state === 'ready') this.#openRoom(node);
+  }
+
+  #openRoom(node: CloudNode): void {
+    this.#cloudRoom.add(node);
+    this.#newRoom.push(node);
+  }
+
+  #liveNode(id: number): CloudNode {
+    const node = this.#live.get(id);
+    if (node === undefined) throw new Error(`bug: ${this.#input.scaler.name} names node ${id}, which is gone`);
+    return node;
   }
 
   #launch(type: NodeType, count: number): void {
@@ -344,15 +309,13 @@ export class Replay implements ScalerView {
   }
 
   #terminate(id: number): void {
-    const node = this.#live.get(id);
-    if (node === undefined || node.runningTasks > 0) {
-      throw new Error(`bug: ${this.#input.scaler.name} ends node ${id}, which is gone or at work`);
-    }
+    const node = this.#liveNode(id);
+    if (node.runningTasks > 0) throw new Error(`bug: ${this.#input.scaler.name} ends node ${id}, which is at work`);
     this.#terminations += 1;
     this.#bill(node);
     this.#live.delete(id);
     this.#idle.delete(id);
-    if (node.state === 'ready') this.#cloudRoom.remove(node);
+    if (node.state === 'ready' && !node.cordoned) this.#cloudRoom.remove(node);
   }
 
   #bill(node: CloudNode): void {

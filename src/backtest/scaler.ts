@@ -12,6 +12,8 @@ export interface NodeView {
   readonly readyAtS: number;
   /** Since when it is ready and has had no task; null while it boots or works. */
   readonly idleSinceS: number | null;
+  /** It takes no new tasks. */
+  readonly cordoned: boolean;
 }
 
 /** A local agent. */
@@ -51,6 +53,9 @@ export interface ScalerView {
 export interface Decision {
   readonly launch: readonly { readonly type: NodeType; readonly count: number }[];
   readonly terminate: readonly number[];
+  /** Nodes that take no new tasks from now on, and nodes that take them again. */
+  readonly cordon?: readonly number[];
+  readonly uncordon?: readonly number[];
   /**
    * Unless a task arrives, ends or a node becomes ready, nothing needs to be decided before this moment (Infinity: ever). Absent:
    * the scaler wants every tick.
