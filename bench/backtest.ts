@@ -1,17 +1,21 @@
 /**
- * Peers' scaling rules and a naive one on real job logs, in the frame of `src/backtest/frame.ts`. Dollars and waits are simulated:
+ * Spillway's planner, peers' scaling rules and a naive one on real job logs, in the frame of `src/backtest/frame.ts`. Dollars and waits are simulated:
  * the same logs give the same figures on any machine.
  */
 import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { lowerBounds, workPrices } from '../src/backtest/bounds.ts';
 import { readCatalogueCsv } from '../src/backtest/catalogue.ts';
 import type { BacktestFigures } from '../src/backtest/figures.ts';
 import { makeFigures } from '../src/backtest/figures.ts';
 import { replay } from '../src/backtest/frame.ts';
+import { productionScaler } from '../src/backtest/production.ts';
 import { readTrace } from '../src/backtest/trace.ts';
 import type { NodeType, Trace } from '../src/backtest/types.ts';
+import type { WorkloadPolicy } from '../src/model/policy.ts';
+import { loadPolicies } from '../src/policy/load.ts';
 import { readTextFile } from '../src/commands/backtest/files.ts';
 import { builtInTypes } from '../src/commands/backtest/types.ts';
 import { allBaselines, isUsual } from './baselines/all.ts';
@@ -20,11 +24,13 @@ import { makeFigure, type Bench, type BenchContext, type Figure } from './suppor
 import { generatedTrace } from './support/trace.ts';
 
 const BOOT_S = 60;
+const OWN_POLICY = fileURLToPath(new URL('../examples/policies/backtest.yaml', import.meta.url));
 const TRACE_FILE = /\.(?:csv|swf)(?:\.gz)?$/;
 
 export const backtest: Bench = {
   name: 'backtest',
-  about: "peers' scaling rules on the job logs of the folder SPILLWAY_TRACES: dollars, waits, launches",
+  about:
+    "Spillway's planner and peers' scaling rules on the job logs of the folder SPILLWAY_TRACES: dollars, waits, launches",
   async run(context) {
     const folder = process.env['SPILLWAY_TRACES'];
     if (folder === undefined || folder === '') {
@@ -101,7 +107,8 @@ async function runTrace(context: BenchContext, { trace, types, origin }: TraceRu
   progress(`${trace.name}: nobody pays less than $${bounds.lowerBoundUsd.toFixed(2)}`);
   progress(`${'policy'.padEnd(32)}${HEADERS.map((header) => header.padStart(9)).join('')}`);
   const figures: Figure[] = [];
-  for (const scaler of allBaselines(types, settings)) {
+  const own = productionScaler({ policy: await ownPolicy(), types });
+  for (const scaler of [own, ...allBaselines(types, settings)]) {
     signal.throwIfAborted();
     const startedMs = performance.now();
     const outcome = replay({ tasks: trace.tasks, locals: settings.locals, types, scaler, bootS: BOOT_S });
@@ -118,6 +125,14 @@ async function runTrace(context: BenchContext, { trace, types, origin }: TraceRu
     await new Promise((resolve) => setImmediate(resolve));
   }
   return figures;
+}
+
+/** Spillway's planner, with everything allowed that peers may use. */
+async function ownPolicy(): Promise<WorkloadPolicy> {
+  const result = await loadPolicies([OWN_POLICY], { checkFiles: false });
+  const policy = result.ok ? result.policies[0]?.policy : undefined;
+  if (policy === undefined) throw new Error(`${OWN_POLICY} holds no valid policy`);
+  return { ...policy, name: 'Spillway' };
 }
 
 const HEADERS = ['cost $', 'x bound', 'effic.', 'p95 s', 'max s', 'launches', 'done', 'ms'];

@@ -63,7 +63,7 @@ export function makeFigures(
 
 /** Nearest rank. */
 function quantile(sorted: Float64Array, share: number): number {
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
+  return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? 0;
 }
 
 function round(value: number, places: number): number {

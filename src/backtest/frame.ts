@@ -133,7 +133,7 @@ export class Replay implements ScalerView {
     const eventS = Math.min(this.#events.nextS, this.#tasks[this.#nextTask]?.submitS ?? Infinity);
     const tickS = this.#nextTickS();
     const nextS = Math.min(eventS, tickS);
-    if (nextS > this.#untilS || nextS === Infinity || this.#isEnough(nextS)) return this.#finish(nextS);
+    if (nextS > this.#untilS || nextS === Infinity || this.#isEnough(nextS)) return this.#finish();
     this.#timeline.record(nextS, (atS) => this.#levels(atS));
     this.nowS = nextS;
     if (eventS === nextS) this.#happen();
@@ -325,10 +325,17 @@ export class Replay implements ScalerView {
     this.#nano += costOfSeconds(nanoUsdFromNumber(node.type.priceUsdPerHour), billed);
   }
 
+  /** When the world ends, the same for a scaler that is asked at every tick and for one that wants quiet. */
+  #endS(): number {
+    if (this.#running > 0 || this.#nextTask < this.#tasks.length) return Infinity;
+    if (!this.#pending.isEmpty) return this.#lastNewsS + STALL_S;
+    return this.#live.size > 0 ? this.#lastNewsS + SETTLE_S : this.nowS;
+  }
+
   /** Everything that still lives is billed until now; what still waits has waited until now. */
-  #finish(nextS: number): void {
+  #finish(): void {
     this.#isOver = true;
-    if (nextS > this.#untilS) this.nowS = Math.max(this.nowS, this.#untilS);
+    this.nowS = Math.max(this.nowS, Math.min(this.#untilS, this.#endS()));
     this.#timeline.record(this.nowS, (atS) => this.#levels(atS));
     for (const node of this.#live.values()) this.#bill(node);
     for (const index of this.#pending.groups().flatMap((group) => group.indices())) {

@@ -28,7 +28,11 @@ export class PendingGroup implements PendingView {
   }
 
   get oldestSubmitS(): number {
-    return this.#tasks[this.order]?.submitS ?? Infinity;
+    return this.submitS(0);
+  }
+
+  submitS(position: number): number {
+    return this.#tasks[this.#queue[this.#head + position] ?? -1]?.submitS ?? Infinity;
   }
 
   submittedBy(momentS: number): number {

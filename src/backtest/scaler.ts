@@ -35,6 +35,8 @@ export interface PendingView {
   readonly order: number;
   /** How many were submitted at or before a moment. */
   submittedBy(momentS: number): number;
+  /** Submission of the oldest but so many; Infinity when there are not so many. */
+  submitS(position: number): number;
 }
 
 export interface ScalerView {
