@@ -4,6 +4,7 @@
  */
 import { parseArgs } from 'node:util';
 import { nearestWord } from '../src/model/units.ts';
+import { backtest } from './backtest.ts';
 import { ec2Calls } from './ec2-calls.ts';
 import { heartbeatsHttp } from './heartbeats-http.ts';
 import { heartbeats } from './heartbeats.ts';
@@ -13,7 +14,16 @@ import { restart } from './restart.ts';
 import { survive } from './survive.ts';
 import { timeToReady } from './time-to-ready.ts';
 
-const BENCHES: readonly Bench[] = [planner, heartbeats, heartbeatsHttp, timeToReady, restart, survive, ec2Calls];
+const BENCHES: readonly Bench[] = [
+  planner,
+  heartbeats,
+  heartbeatsHttp,
+  timeToReady,
+  restart,
+  survive,
+  ec2Calls,
+  backtest,
+];
 const USAGE = 'usage: npm run bench -- [--list] [NAME...]';
 
 const interrupted = new AbortController();

@@ -13,6 +13,7 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const ROWS: readonly (readonly string[])[] = [
   ['model'],
   ['planner', 'cost'],
+  ['backtest'],
   ['ports'],
   ['policy', 'config'],
   ['observability'],
@@ -31,7 +32,7 @@ const WIRING: readonly string[] = ['wiring', 'chaos', 'main.ts', 'cli.ts'];
 /** These see adapters only through `ports/`. */
 const WITHOUT_ADAPTERS: readonly string[] = ['jobs', 'loops', 'server', 'engine'];
 const ADAPTERS: readonly string[] = ['store', 'queue', 'cloud', 'ssh', 'sources'];
-const PURE: readonly string[] = ['model', 'planner', 'cost', 'ports'];
+const PURE: readonly string[] = ['model', 'planner', 'cost', 'backtest', 'ports'];
 /** The solver, should the planner take it in, is maths. */
 const PURE_PACKAGES: readonly string[] = ['highs'];
 /** What `cost/` and `planner/` may take from `node:`: assertions are how a bug ends the process. */

@@ -1,5 +1,6 @@
 import { agentEnrol } from './agent/enrol.ts';
 import { agentList } from './agent/list.ts';
+import { backtest } from './backtest/backtest.ts';
 import { completion } from './completion.ts';
 import { configShow } from './config/show.ts';
 import { costReport } from './cost/report.ts';
@@ -36,6 +37,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   policyValidate,
   policyList,
   policySchema,
+  backtest,
   serve,
   migrate,
   simulateChaos,

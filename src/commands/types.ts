@@ -33,8 +33,11 @@ export interface Example {
   readonly summary: string;
 }
 
-/** `list`: rows, every form of output. `object`: one thing, no CSV and no names. `none`: nothing on standard output to format. */
-export type OutputShape = 'list' | 'object' | 'none';
+/**
+ * `list`: rows, every form of output. `object`: one thing, no CSV and no names. `report`: one thing that can be a web page, too.
+ * `none`: nothing on standard output to format.
+ */
+export type OutputShape = 'list' | 'object' | 'report' | 'none';
 
 /** One command: its data and what it does. */
 export interface CommandSpec {

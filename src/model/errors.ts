@@ -9,6 +9,8 @@ export const ERROR_CODES = {
   USAGE: { exitCode: 2, retryable: false },
   POLICY_INVALID: { exitCode: 2, retryable: false },
   POLICY_UNREADABLE: { exitCode: 2, retryable: false },
+  INPUT_INVALID: { exitCode: 2, retryable: false },
+  INPUT_UNREADABLE: { exitCode: 2, retryable: false },
   NOT_FOUND: { exitCode: 3, retryable: false },
   WORKLOAD_UNKNOWN: { exitCode: 3, retryable: false },
   NOT_AUTHENTICATED: { exitCode: 4, retryable: false },

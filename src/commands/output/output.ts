@@ -72,7 +72,10 @@ export class Output {
     this.quiet = options.isSet('quiet');
     this.interactive = streams.stdout.isTTY === true;
     this.#colored = isColored(options.text('color') ?? 'auto', streams);
-    if (shape === 'object' && !OBJECT_FORMS.includes(this.form)) {
+    if (this.form === 'html' && shape !== 'report') {
+      throw usage('-o html is for reports; this command has none', 'use -o json or leave -o out');
+    }
+    if ((shape === 'object' || shape === 'report') && ![...OBJECT_FORMS, 'html'].includes(this.form)) {
       throw usage(
         `-o ${this.form} is for lists; this command shows one thing`,
         'use -o json or -o yaml, or leave -o out',

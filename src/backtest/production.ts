@@ -1,0 +1,232 @@
+/**
+ * The real planner as a scaler of the replay: `planAll` with a real policy, on the replay's world. A plan's launches become
+ * nodes, its drains end nodes at once, because only nodes without work are drained and nothing takes time here but booting.
+ *
+ * A pass costs more than all the rest of a replay, so `planAll` is asked only when it could decide something new: a task has
+ * come that found no place, a node has become ready while tasks still wait, an idle node or a waiting task reaches its
+ * deadline, a limit of time that bound has passed. Whatever only gives room (a task ends, a waiting task is placed) cannot make
+ * a plan launch more. With a utilization signal it is asked at every tick, because every sample counts.
+ */
+import type { WorkloadPolicy } from '../model/policy.ts';
+import { HOUR_MS, SECOND_MS } from '../model/time.ts';
+import { planAll } from '../planner/plan.ts';
+import type { PlanAction, PlannerInput, ReasonCode, WorkloadPlan } from '../planner/types.ts';
+import {
+  cloudAgent,
+  isServable,
+  listMarketTypes,
+  localAgent,
+  machineView,
+  nodeIdOf,
+  pendingShape,
+  toMs,
+} from './production-view.ts';
+import { allowedMarketTypes, usefulMarketTypes } from './production-types.ts';
+import type { MarketType } from './production-view.ts';
+import type { Decision, PendingView, Scaler, ScalerView } from './scaler.ts';
+import { NO_CHANGE } from './scaler.ts';
+import type { NodeType } from './types.ts';
+import { UtilizationWindow } from './utilization-window.ts';
+
+export interface ProductionOptions {
+  readonly policy: WorkloadPolicy;
+  readonly types: readonly NodeType[];
+  /** Time between two plans; the service's default is 5 s. */
+  readonly tickS?: number;
+  /** Ask the planner at every tick, needed or not: the same figures, much later. Tests compare the two. */
+  readonly asksAlways?: boolean;
+}
+
+/** Why launches or drains were held back, and how often a pass said so. */
+export type ReasonCounts = Readonly<Record<string, number>>;
+
+export interface ProductionScaler extends Scaler {
+  /** What the policy allows to launch, at the prices of the markets it wants. */
+  readonly types: readonly NodeType[];
+  /** So far. */
+  report(): { readonly plans: number; readonly reasons: ReasonCounts; readonly unservable: number };
+}
+
+const TICK_S = 5;
+const HOUR_S = HOUR_MS / SECOND_MS;
+/** A node's memory is all for tasks here, as it is for every other scaler in this frame. */
+const NO_RESERVE = Object.freeze({ memoryMib: 0, memoryShare: 0 });
+
+/** The service's planner under one policy. */
+export function productionScaler({
+  policy,
+  types,
+  tickS = TICK_S,
+  asksAlways = false,
+}: ProductionOptions): ProductionScaler {
+  const allowed = allowedMarketTypes(policy, listMarketTypes(types, policy));
+  const planner = new PlannerScaler(policy, asksAlways ? allowed : usefulMarketTypes(allowed), asksAlways);
+  return {
+    name: policy.name,
+    tickS,
+    types: allowed.map(({ type }) => type),
+    decide: (view) => planner.decide(view),
+    report: () => planner.report(),
+  };
+}
+
+class PlannerScaler {
+  readonly #policy: WorkloadPolicy;
+  readonly #asksAlways: boolean;
+  readonly #markets: readonly MarketType[];
+  readonly #typeByOffering: ReadonlyMap<string, MarketType>;
+  readonly #marketOf = new Map<NodeType, MarketType['market']>();
+  readonly #window: UtilizationWindow | null;
+  readonly #reasons = new Map<string, number>();
+  /** Moments of launches within the last hour, oldest first, one per node. */
+  #launchesS: number[] = [];
+  #lastLaunchS: number | null = null;
+  #lastDrainS: number | null = null;
+  #plannedS = -Infinity;
+  #bootingThen = 0;
+  /** Without news the planner has nothing to say before this. */
+  #againS = -Infinity;
+  #plans = 0;
+  #unservable = 0;
+
+  constructor(policy: WorkloadPolicy, markets: readonly MarketType[], asksAlways: boolean) {
+    this.#policy = policy;
+    this.#asksAlways = asksAlways;
+    this.#markets = markets;
+    this.#typeByOffering = new Map(markets.map((each) => [keyOf(each.offering), each]));
+    for (const { type, market } of markets) this.#marketOf.set(type, market);
+    const signal = policy.demand.utilization;
+    this.#window = signal === null ? null : new UtilizationWindow(signal.windowMs / SECOND_MS);
+  }
+
+  decide(view: ScalerView): Decision {
+    const pending = view.pending().filter(({ need, staysLocal }) => isServable(need) && !staysLocal);
+    this.#unservable = Math.max(this.#unservable, countUnservable(view));
+    this.#window?.add(view);
+    const nothingS = this.#nothingBeforeS(view, pending);
+    if (nothingS > view.nowS) return { ...NO_CHANGE, quietUntilS: nothingS };
+    const plan = this.#plan(view, pending);
+    const decision = this.#carryOut(view, plan.actions);
+    this.#plannedS = view.nowS;
+    this.#bootingThen = countBooting(view) + decision.launch.reduce((sum, { count }) => sum + count, 0);
+    const isEach = this.#window !== null || this.#asksAlways;
+    this.#againS = isEach ? view.nowS : this.#nextS(view, pending, plan);
+    return { ...decision, quietUntilS: this.#againS };
+  }
+
+  report(): { plans: number; reasons: ReasonCounts; unservable: number } {
+    const reasons = Object.fromEntries([...this.#reasons].sort(([a], [b]) => (a < b ? -1 : 1)));
+    return { plans: this.#plans, reasons, unservable: this.#unservable };
+  }
+
+  /** Until when a pass would decide nothing, unless something happens; now = ask it. */
+  #nothingBeforeS(view: ScalerView, pending: readonly PendingView[]): number {
+    const { nowS } = view;
+    const isFirst = this.#plans === 0 || this.#asksAlways;
+    const needsEach =
+      this.#window !== null || this.#policy.demand.headroom !== null || this.#policy.burst.limits.min > 0;
+    const hasNew = pending.some((group) => group.submittedBy(this.#plannedS) < group.count);
+    const hasMissed = pending.length > 0 && countBooting(view) < this.#bootingThen;
+    if (isFirst || needsEach || hasNew || hasMissed) return nowS;
+    return Math.min(Math.max(this.#againS, nowS), this.#nextIdleS(view));
+  }
+
+  /** When the first idle node will have been idle for long enough. */
+  #nextIdleS(view: ScalerView): number {
+    const unneededS = this.#policy.drain.scaleDownUnneededMs / SECOND_MS;
+    const dueS = view.idleNodes().map(({ idleSinceS }) => (idleSinceS ?? Infinity) + unneededS);
+    // What was due at the last pass and still stays is kept for a reason, which has its own time.
+    return Math.min(Infinity, ...dueS.filter((due) => due > this.#plannedS));
+  }
+
+  #plan(view: ScalerView, pending: readonly PendingView[]): WorkloadPlan {
+    this.#plans += 1;
+    const [plan] = planAll(this.#input(view, pending)).workloads;
+    if (plan === undefined) throw new Error('bug: the planner planned nothing for the workload');
+    for (const { code } of plan.report.reasons) this.#reasons.set(code, (this.#reasons.get(code) ?? 0) + 1);
+    return plan;
+  }
+
+  #input(view: ScalerView, pending: readonly PendingView[]): PlannerInput {
+    const policy = this.#policy;
+    const nowMs = toMs(view.nowS);
+    this.#launchesS = this.#launchesS.filter((atS) => atS > view.nowS - HOUR_S);
+    const nodes = [...view.nodes];
+    const maxWaitS = (policy.demand.queue?.maxWaitMs ?? 0) / SECOND_MS;
+    return {
+      nowMs,
+      reserve: NO_RESERVE,
+      agents: [
+        ...view.locals.map((local) => localAgent(local, policy, nowMs)),
+        ...nodes.filter(({ state }) => state === 'ready').map((node) => cloudAgent(node, nowMs)),
+      ],
+      machines: nodes.map((node) => machineView(node, this.#marketOf.get(node.type) ?? 'on-demand', policy)),
+      workloads: [
+        {
+          policy,
+          pending: pending.map((group) => pendingShape(group, view.nowS - maxWaitS)),
+          utilization: this.#window?.mean() ?? null,
+          offerings: this.#markets.map(({ offering }) => offering),
+          unavailableOfferings: 0,
+          launchedLastHour: this.#launchesS.length,
+          lastLaunchAtMs: this.#lastLaunchS === null ? null : toMs(this.#lastLaunchS),
+          lastDrainAtMs: this.#lastDrainS === null ? null : toMs(this.#lastDrainS),
+          cloudViewFresh: true,
+        },
+      ],
+    };
+  }
+
+  #carryOut(view: ScalerView, actions: readonly PlanAction[]): Decision {
+    const launch: { type: NodeType; count: number }[] = [];
+    const terminate: number[] = [];
+    const uncordon: number[] = [];
+    for (const action of actions) {
+      if (action.kind === 'launch') {
+        const market = this.#typeByOffering.get(keyOf(action.offering));
+        if (market === undefined) throw new Error(`bug: ${keyOf(action.offering)} was not offered`);
+        launch.push({ type: market.type, count: action.count });
+        for (let node = 0; node < action.count; node += 1) this.#launchesS.push(view.nowS);
+        this.#lastLaunchS = view.nowS;
+      } else if (action.kind === 'drain') {
+        terminate.push(nodeIdOf(action.machineId));
+        this.#lastDrainS = view.nowS;
+      } else uncordon.push(nodeIdOf(action.machineId));
+    }
+    return { launch, terminate, uncordon };
+  }
+
+  /** When the next pass could decide something else although nothing has happened. */
+  #nextS(view: ScalerView, pending: readonly PendingView[], { actions, report }: WorkloadPlan): number {
+    if (actions.length > 0) return view.nowS;
+    const { drain, demand } = this.#policy;
+    const moments: number[] = [this.#nextIdleS(view)];
+    const maxWaitS = (demand.queue?.maxWaitMs ?? 0) / SECOND_MS;
+    for (const group of pending) {
+      if (maxWaitS > 0) moments.push(group.submitS(group.submittedBy(view.nowS - maxWaitS)) + maxWaitS);
+    }
+    const later: Partial<Record<ReasonCode, number>> = {
+      'cooldown-scale-up': (this.#lastLaunchS ?? view.nowS) + drain.cooldown.scaleUpMs / SECOND_MS,
+      'cooldown-scale-down': (this.#lastDrainS ?? view.nowS) + drain.cooldown.scaleDownMs / SECOND_MS,
+      'at-launches-per-hour': (this.#launchesS[0] ?? view.nowS) + HOUR_S,
+      'at-max-scale-up': view.nowS,
+      'at-max-scale-down': view.nowS,
+    };
+    for (const { code } of report.reasons) moments.push(later[code] ?? Infinity);
+    return Math.min(...moments);
+  }
+}
+
+function keyOf({ instanceType, market }: MarketType['offering']): string {
+  return `${instanceType.name}/${market}`;
+}
+
+function countBooting(view: ScalerView): number {
+  let count = 0;
+  for (const { state } of view.nodes) if (state === 'booting') count += 1;
+  return count;
+}
+
+function countUnservable(view: ScalerView): number {
+  return view.pending().reduce((sum, { need, count }) => sum + (isServable(need) ? 0 : count), 0);
+}

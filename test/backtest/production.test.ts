@@ -1,0 +1,123 @@
+import { describe, expect, test } from 'vitest';
+import { replay } from '../../src/backtest/frame.ts';
+import { productionScaler } from '../../src/backtest/production.ts';
+import type { ReplayOutcome } from '../../src/backtest/replay-types.ts';
+import type { NodeType, TraceTask } from '../../src/backtest/types.ts';
+import type { WorkloadPolicy } from '../../src/model/policy.ts';
+import type { PolicyOptions } from '../planner/fixtures.ts';
+import { policy as makePolicy } from '../planner/fixtures.ts';
+import { SIZES, amount, nodeType, randomTasks, task } from './fixtures.ts';
+
+const LOCALS = [amount(4)];
+
+function run(
+  policy: WorkloadPolicy,
+  tasks: readonly TraceTask[],
+  options: { readonly types?: readonly NodeType[]; readonly asksAlways?: boolean } = {},
+): { outcome: ReplayOutcome; report: ReturnType<ReturnType<typeof productionScaler>['report']> } {
+  const { types = SIZES, asksAlways = false } = options;
+  const scaler = productionScaler({ policy, types, asksAlways });
+  const outcome = replay({ tasks, locals: LOCALS, types: scaler.types, scaler });
+  return { outcome, report: scaler.report() };
+}
+
+function withHold(scaleDownUnneededMs: number, options: PolicyOptions = {}): WorkloadPolicy {
+  const made = makePolicy(options);
+  return { ...made, drain: { ...made.drain, scaleDownUnneededMs } };
+}
+
+describe('the planner in the replay', () => {
+  test('launches what fits nowhere, and lets a machine go when it was idle for as long as the policy says', () => {
+    const { outcome } = run(withHold(120_000), [task(0, 100, amount(4)), task(0, 100, amount(4))]);
+    // Ready at 60, done at 160, idle for two minutes at 280.
+    expect([...outcome.waitsS]).toEqual([0, 60]);
+    expect([outcome.launches, outcome.terminations, outcome.machineHours * 3600]).toEqual([1, 1, 280]);
+    expect(outcome.costUsd).toBeCloseTo((280 * 4 * 0.04) / 3600, 6);
+  });
+
+  test('lets tasks wait for a local place as long as the policy says', () => {
+    const tasks = [task(0, 90, amount(4)), task(0, 500, amount(4)), task(0, 500, amount(4))];
+    const { outcome } = run(withHold(60_000, { maxWaitMs: 300_000 }), tasks);
+    // The second gets the local agent at 90; the third may wait until 300.
+    expect([...outcome.waitsS]).toEqual([0, 90, 360]);
+  });
+
+  test('keeps to the limits: one machine at a time, and so many an hour', () => {
+    const tasks = Array.from({ length: 6 }, () => task(0, 1000, amount(4)));
+    const one = run(withHold(60_000, { limits: { max: 1 }, instances: { cpu: { min: 4, max: 4 } } }), tasks);
+    expect(one.outcome.nodesMax).toBe(1);
+    expect(one.report.reasons).toMatchObject({ 'at-max': expect.any(Number) as number });
+    const limits = { launchesPerHour: 2, max: 50 };
+    const long = Array.from({ length: 6 }, () => task(0, 8000, amount(4)));
+    const slow = run(withHold(60_000, { limits, instances: { cpu: { min: 4, max: 4 } } }), long);
+    expect([...slow.outcome.waitsS].sort((a, b) => a - b)).toEqual([0, 60, 60, 3660, 3660, 7260]);
+  });
+
+  test('adds machines in steps and pauses between two launches', () => {
+    const tasks = Array.from({ length: 5 }, () => task(0, 2000, amount(4)));
+    const options = {
+      limits: { maxScaleUp: 1 },
+      cooldown: { scaleUpMs: 120_000 },
+      instances: { cpu: { min: 4, max: 4 } },
+    };
+    const { outcome } = run(withHold(60_000, options), tasks);
+    expect([...outcome.waitsS].sort((a, b) => a - b)).toEqual([0, 60, 180, 300, 420]);
+  });
+
+  test('never buys a type that the policy does not allow', () => {
+    const types = [...SIZES, nodeType('m9.4', amount(4), 0.0001)];
+    const policy = withHold(60_000, { instances: { families: ['c6a'] } });
+    expect(productionScaler({ policy, types }).types.map(({ name }) => name)).toEqual(SIZES.map(({ name }) => name));
+    const { outcome } = run(policy, [task(0, 100, amount(4)), task(0, 100, amount(4))], { types });
+    expect(outcome.costUsd).toBeGreaterThan(0.001);
+  });
+
+  test('buys spot at its price where the policy wants it and the catalogue knows one', () => {
+    const types = SIZES.map((type) => ({ ...type, spotUsdPerHour: type.priceUsdPerHour / 4 }));
+    const tasks = [task(0, 100, amount(4)), task(0, 100, amount(4))];
+    const dear = run(withHold(60_000), tasks, { types }).outcome.costUsd;
+    const cheap = run(withHold(60_000, { market: { spot: 1 } }), tasks, { types }).outcome.costUsd;
+    expect(cheap).toBeCloseTo(dear / 4, 6);
+  });
+
+  test('leaves tasks that need GPUs to the local agents, and says how many waited', () => {
+    const types = [...SIZES, nodeType('g5.4', amount(4, 16, 1), 1)];
+    const { outcome, report } = run(withHold(60_000), [task(0, 10, amount(1, 1, 1)), task(0, 10)], { types });
+    expect([outcome.launches, outcome.tasksDone, report.unservable]).toEqual([0, 1, 1]);
+  });
+
+  test('sees utilization as the service would: busy agents alone make it launch', () => {
+    const utilization = { metric: 'cpu', target: 0.5, windowMs: 120_000 } as const;
+    const policy = withHold(600_000, { demand: { utilization, queue: null } });
+    const { outcome } = run(policy, [task(0, 1200, amount(4))]);
+    expect(outcome.launches).toBeGreaterThan(0);
+    expect(run(withHold(600_000), [task(0, 1200, amount(4))]).outcome.launches).toBe(0);
+  });
+});
+
+describe('asking the planner only when it could decide something', () => {
+  const policies: readonly [string, WorkloadPolicy][] = [
+    ['nothing to wait for', withHold(60_000)],
+    ['a maximal wait', withHold(300_000, { maxWaitMs: 200_000 })],
+    ['launches per hour', withHold(30_000, { limits: { launchesPerHour: 6 } })],
+    ['steps', withHold(45_000, { limits: { maxScaleUp: 1, maxScaleDown: 1 } })],
+    ['pauses', withHold(60_000, { cooldown: { scaleUpMs: 90_000, scaleDownMs: 240_000 } })],
+    ['a maximum and a minimum', withHold(60_000, { limits: { max: 3, min: 1 } })],
+    ['headroom', withHold(60_000, { demand: { headroom: { tasks: 2 } } })],
+    ['a budget', withHold(60_000, { hourlyUsd: 1.5 })],
+  ];
+
+  test.each(policies)('changes no figure: %s', (_name, policy) => {
+    const tasks = randomTasks(policy.burst.limits.max + 11, 150);
+    const seldom = run(policy, tasks);
+    const always = run(policy, tasks, { asksAlways: true });
+    expect({ ...seldom.outcome, decisions: 0, endedAtS: 0 }).toEqual({ ...always.outcome, decisions: 0, endedAtS: 0 });
+    expect(seldom.report.plans).toBeLessThanOrEqual(always.report.plans);
+  });
+
+  test('asks it far less often', () => {
+    const tasks = randomTasks(3, 150);
+    const policy = withHold(60_000);
+    expect(run(policy, tasks).report.plans * 5).toBeLessThan(run(policy, tasks, { asksAlways: true }).report.plans);
+  });
+});
