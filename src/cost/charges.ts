@@ -74,16 +74,27 @@ export interface Charge {
 /** An instance is `pending` for seconds. A look that comes much later, after an outage of ours, tells nothing of when it ran. */
 const PENDING_LEFT_MS_MAX = 5 * SECOND_MS;
 
+/** What ended later than this after it was last known to be `pending` ran in between, though no look of ours fell into it. */
+const UNSEEN_MS_MAX = 60 * SECOND_MS;
+
 /**
  * Begin of billing, in whole seconds: half-way between the last look that saw `pending` and the first that saw `running`,
- * since the truth lies between them, but at most 5 s after the former; not before the launch. Null = never seen running.
+ * since the truth lies between them, but at most 5 s after the former; not before the launch. Null = it never ran, as far as is known.
  */
 export function billingBeginMs(machine: BilledMachine): EpochMs | null {
-  const { runningSeenAtMs, launchAtMs } = machine;
-  if (runningSeenAtMs === null) return null;
-  const pendingSeenAtMs = machine.pendingSeenAtMs ?? launchAtMs ?? runningSeenAtMs;
-  const leftMs = Math.min((runningSeenAtMs - pendingSeenAtMs) / 2, PENDING_LEFT_MS_MAX);
+  const { launchAtMs } = machine;
+  const ranAtMs = machine.runningSeenAtMs ?? endOfUnseenRun(machine);
+  if (ranAtMs === null) return null;
+  const pendingSeenAtMs = machine.pendingSeenAtMs ?? launchAtMs ?? ranAtMs;
+  const leftMs = Math.min((ranAtMs - pendingSeenAtMs) / 2, PENDING_LEFT_MS_MAX);
   return wholeSeconds(Math.max(pendingSeenAtMs + leftMs, launchAtMs ?? 0));
+}
+
+/** While EC2 could not be listed, an instance may have run from beginning to end. */
+function endOfUnseenRun({ pendingSeenAtMs, launchAtMs, endedAtMs }: BilledMachine): EpochMs | null {
+  const lastPendingMs = pendingSeenAtMs ?? launchAtMs;
+  if (endedAtMs === null || lastPendingMs === null) return null;
+  return endedAtMs - lastPendingMs > UNSEEN_MS_MAX ? endedAtMs : null;
 }
 
 /**

@@ -14,7 +14,21 @@ describe('what a machine is charged', () => {
     { says: 'by the second', machine: { endedAtMs: START + 90 * SECOND }, usd: '0.0900' },
     { says: 'a begun second as a whole one', machine: { endedAtMs: START + 90 * SECOND + 1 }, usd: '0.0910' },
     { says: '60 s at least', machine: { endedAtMs: START + 5 * SECOND }, usd: '0.0600' },
-    { says: 'nothing when it never ran', machine: { runningSeenAtMs: null, endedAtMs: START + HOUR }, usd: '0.0000' },
+    {
+      says: 'nothing when it ended before it ran',
+      machine: { runningSeenAtMs: null, endedAtMs: START + 60 * SECOND },
+      usd: '0.0000',
+    },
+    {
+      says: 'from 5 s after the launch when no look fell into its life: EC2 could not be listed',
+      machine: { runningSeenAtMs: null, endedAtMs: START + HOUR },
+      usd: '3.5950',
+    },
+    {
+      says: 'nothing when it ended within a minute of the last look that saw it pending',
+      machine: { runningSeenAtMs: null, pendingSeenAtMs: START + HOUR, endedAtMs: START + HOUR + 60 * SECOND },
+      usd: '0.0000',
+    },
     {
       says: 'from half-way between the last look at pending and the first at running',
       machine: {
