@@ -25,10 +25,13 @@ interface Host {
   joining: boolean;
   /** Its SSH answers with another key than the one it was given. */
   readonly foreignKey: boolean;
+  /** Its SSH never listens. */
+  readonly isDeaf: boolean;
 }
 
 /** How some hosts are, by chance. */
 export interface HostRates {
+  readonly neverOpens: number;
   readonly foreignKey: number;
   readonly joinFails: number;
   readonly agentMute: number;
@@ -68,7 +71,7 @@ export class ChaosHosts {
         lost: () => sshError('SSH_UNREACHABLE', target.host),
       });
     return {
-      isOpen: async (host) => await call('open', { host }, () => instanceAt(this.regions, host) !== null),
+      isOpen: async (host) => await call('open', { host }, () => this.isOpen(host)),
       withSession: async (target, _deadlineMs, use) => {
         const instance = await call('connect', target, () => this.logIn(target));
         const session: ShellSession = {
@@ -78,6 +81,11 @@ export class ChaosHosts {
         return await use(session);
       },
     };
+  }
+
+  private isOpen(address: string): boolean {
+    const instance = instanceAt(this.regions, address);
+    return instance !== null && !this.hostOf(instance.instanceId).isDeaf;
   }
 
   private logIn(target: ShellTarget): InstanceView {
@@ -133,7 +141,8 @@ export class ChaosHosts {
     const found = this.hosts.get(instanceId);
     if (found !== undefined) return found;
     const foreignKey = this.sim.strikes('host', 'foreign-key', this.rates.foreignKey);
-    const host: Host = { files: new Map(), agent: null, joining: false, foreignKey };
+    const isDeaf = this.sim.strikes('host', 'never-opens', this.rates.neverOpens);
+    const host: Host = { files: new Map(), agent: null, joining: false, foreignKey, isDeaf };
     this.hosts.set(instanceId, host);
     return host;
   }

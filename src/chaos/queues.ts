@@ -24,10 +24,17 @@ export class ChaosWakeQueue {
   private readonly rates: FaultRates;
   private readonly waiting = new Map<string, number>();
   private consumers: Consumer[] = [];
+  private deafUntilMs = 0;
 
   constructor(sim: Sim, rates: FaultRates) {
     this.sim = sim;
     this.rates = rates;
+  }
+
+  /** Nothing that is rung for arrives for a while. */
+  goDeaf(ms: number): void {
+    this.deafUntilMs = this.sim.nowMs + ms;
+    this.sim.note(`queue deaf ${ms}`);
   }
 
   /** Everything in it is gone. */
@@ -65,6 +72,7 @@ export class ChaosWakeQueue {
   }
 
   private ring(job: WakeJob): void {
+    if (this.sim.nowMs < this.deafUntilMs) return;
     const fault = this.sim.strikesOneOf('queue', this.rates);
     if (fault === 'ring-lost') return;
     const lateMs = fault === 'ring-late' ? this.sim.chance.integer('queue:late', LATE_MS.low, LATE_MS.high) : 0;

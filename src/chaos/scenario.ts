@@ -37,6 +37,7 @@ export const WORLD_FAULTS = [
   'ring-twice',
   'twice',
   'foreign-key',
+  'never-opens',
   'join-fails',
   'agent-mute',
   'ec2-error',
@@ -46,6 +47,8 @@ export const WORLD_FAULTS = [
   'page-fails',
   'spot-taken',
   'host-dies',
+  'struck-on-the-way',
+  'queue-deaf',
   'agent-silent',
   'agent-restarts',
   'agent-lies',
@@ -189,5 +192,5 @@ export const CALL_RATES = {
   queue: { ...CRASHES(2e-4), drop: 2e-3, lose: 2e-3 },
   ring: { 'ring-lost': 2e-2, 'ring-late': 2e-2, 'ring-twice': 3e-2 },
   net: { drop: 3e-3, lose: 3e-3, slow: 1e-3, twice: 3e-3 },
-  host: { foreignKey: 0.01, joinFails: 0.02, agentMute: 0.02 },
+  host: { foreignKey: 0.01, neverOpens: 0.02, joinFails: 0.02, agentMute: 0.02 },
 } as const satisfies Record<string, FaultRates>;

@@ -230,6 +230,13 @@ class SeedRun {
         const living = this.truth.living().filter(({ state }) => state === 'running');
         return living[sim.chance.integer(site, 0, Math.max(0, living.length - 1))]?.instanceId ?? null;
       },
+      instanceIn: async (state) => {
+        const [row] = await this.sql.query<{ instance_id: string }>(
+          'select instance_id from spillway.machines where state = $1 and instance_id is not null order by id limit 1',
+          [state],
+        );
+        return row?.instance_id ?? null;
+      },
       addForeign: (instanceId) => this.truth.addForeign(instanceId),
       failOver: async () => await this.failOver(),
       removePolicy: (ms) => this.removePolicy(ms),

@@ -1,7 +1,8 @@
 import { Ec2Error, type Ec2ErrorCode } from '../simulator/ec2-error.ts';
 import type { Ec2Output, Region } from '../simulator/region.ts';
 import { SIMULATED_IMAGES, SIMULATED_SUBNETS } from '../simulator/world.ts';
-import { MINUTE_MS, SECOND_MS } from '../model/time.ts';
+import type { MachineState } from '../model/machine.ts';
+import { HOUR_MS, MINUTE_MS, SECOND_MS } from '../model/time.ts';
 import type { ChaosAgent } from './agents.ts';
 import type { ChaosTaskQueues, ChaosWakeQueue } from './queues.ts';
 import type { Replica } from './replica.ts';
@@ -18,6 +19,8 @@ export interface StormWorld {
   agents(): readonly ChaosAgent[];
   /** An instance of ours, by the name of the choice; null when none lives. */
   someInstance(site: string): string | null;
+  /** An instance whose machine is in this state by the rows; null when there is none. */
+  instanceIn(state: MachineState): Promise<string | null>;
   addForeign(instanceId: string): void;
   /** The database falls back to what it was a while ago. */
   failOver(): Promise<void>;
@@ -36,6 +39,8 @@ const STORMS: Readonly<Record<string, number>> = {
   'page-fails': 0.04,
   'spot-taken': 0.02,
   'host-dies': 0.01,
+  'struck-on-the-way': 0.03,
+  'queue-deaf': 0.006,
   'agent-silent': 0.02,
   'agent-restarts': 0.01,
   'agent-lies': 0.005,
@@ -145,6 +150,11 @@ const STRIKE: Readonly<Record<string, (world: StormWorld) => void | Promise<void
     const instanceId = world.someInstance('storm:host');
     if (instanceId !== null) world.region.shutDownFromInside(instanceId);
   },
+  'struck-on-the-way': (world) => {
+    const state = world.sim.chance.pick('storm:state', PASSING);
+    lieInWait(world, state, world.sim.nowMs + LIE_IN_WAIT_MS);
+  },
+  'queue-deaf': ({ sim, wake }) => wake.goDeaf(sim.chance.integer('storm:deaf', 3, 25) * MINUTE_MS),
   'agent-silent': (world) => {
     const agent = pickAgent(world);
     if (agent !== undefined) {
@@ -177,6 +187,35 @@ const STRIKE: Readonly<Record<string, (world: StormWorld) => void | Promise<void
     if (replica !== undefined) world.sim.crash(replica.proc);
   },
 };
+
+/** States that last for seconds or a few minutes: a storm that only looks once a minute would hardly ever find one. */
+const PASSING: readonly [MachineState, ...MachineState[]] = ['booting', 'joining', 'draining', 'leaving'];
+const LIE_IN_WAIT_MS = HOUR_MS;
+const LOOK_EVERY_MS = 2 * SECOND_MS;
+const LONG_MS = 15 * MINUTE_MS;
+
+/** Strikes the next machine that is found in this state. */
+function lieInWait(world: StormWorld, state: MachineState, untilMs: number): void {
+  const { sim } = world;
+  sim.at(LOOK_EVERY_MS, async () => {
+    if (!sim.isStormy() || sim.nowMs > untilMs) return;
+    const instanceId = await world.instanceIn(state);
+    if (instanceId !== null && strikeOnTheWay(world, instanceId)) sim.note(`struck while ${state}`);
+    else lieInWait(world, state, untilMs);
+  });
+}
+
+/** Its host dies, which the service hears of at once or only by a listing; or its agent falls silent. False when it does not run. */
+function strikeOnTheWay({ sim, region, wake, agents }: StormWorld, instanceId: string): boolean {
+  const how = sim.chance.pick('storm:how', ['dies', 'dies-unheard', 'silent']);
+  if (how !== 'silent') {
+    if (how === 'dies-unheard') wake.goDeaf(LONG_MS);
+    return region.shutDownFromInside(instanceId);
+  }
+  const agent = agents().find(({ name }) => name === `agent-on-${instanceId}`);
+  if (agent !== undefined) agent.silentUntilMs = sim.nowMs + LONG_MS;
+  return agent !== undefined;
+}
 
 /** Somebody else's machine under our tag; they meet the same troubles with EC2 as we do. */
 function launchForeign(region: Region, owner: string): Ec2Output<'RunInstances'> {
