@@ -1,8 +1,7 @@
-import type { Market } from '../model/offering.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import { planAll } from '../planner/plan.ts';
 import type { MarketType } from './production-view.ts';
-import { toMs, toResources } from './production-view.ts';
+import { toMs } from './production-view.ts';
 import { keepUnbeaten } from './type-list.ts';
 
 /** What the policy allows of all that is offered. */
@@ -16,17 +15,11 @@ export function allowedMarketTypes(policy: WorkloadPolicy, offered: readonly Mar
  */
 export function usefulMarketTypes(allowed: readonly MarketType[]): readonly MarketType[] {
   const kept = new Set<string>();
-  for (const market of ['on-demand', 'spot'] satisfies Market[]) {
-    for (const { name } of keepUnbeaten(allowed.filter((each) => each.market === market).map(plannerType)))
-      kept.add(name);
-  }
+  // The planner buys types with GPUs for work that needs them and for nothing else, so that neither kind beats the other.
+  const kinds = Map.groupBy(allowed, ({ market, type }) => `${market}/${type.capacity.gpuMilli > 0}`);
+  for (const kind of kinds.values()) for (const { name } of keepUnbeaten(kind.map(({ type }) => type))) kept.add(name);
   // Sizes are chosen at the prices of one market and may be launched on the other.
   return allowed.filter(({ type }) => kept.has(type.name));
-}
-
-/** Without what the planner does not know: a GPU that it cannot use makes no type better. */
-function plannerType({ type }: MarketType): MarketType['type'] {
-  return { ...type, capacity: { ...toResources(type.capacity), gpuMilli: 0 } };
 }
 
 /** The planner itself says so, of a world in which there is nothing else. */

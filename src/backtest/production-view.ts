@@ -1,7 +1,5 @@
-/**
- * The replay's world in the words of the planner. The one place to extend when the planner learns another resource: see
- * `toResources` and `isServable`.
- */
+/** The replay's world in the words of the planner. */
+import { ANYWHERE } from '../model/constraints.ts';
 import type { AgentId, MachineId } from '../model/ids.ts';
 import type { Market, Offering } from '../model/offering.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
@@ -22,14 +20,9 @@ export function toMs(momentS: number): EpochMs {
   return LOG_EPOCH_MS + Math.round(momentS * SECOND_MS);
 }
 
-/** What the planner knows of an amount: cores and memory, so far. */
-export function toResources({ cpuMilli, memoryMib }: Amount): Resources {
-  return { cpuMilli, memoryMib };
-}
-
-/** True when the planner can plan for tasks of this shape: it knows no GPUs so far. */
-export function isServable({ gpuMilli }: Amount): boolean {
-  return gpuMilli === 0;
+/** The same amount. Logs know tasks that share a GPU: here a share is a broken number, which the planner adds up like a whole one. */
+export function toResources({ cpuMilli, memoryMib, gpuMilli }: Amount): Resources {
+  return { cpuMilli, memoryMib, gpus: gpuMilli / 1000 };
 }
 
 /** A type at the price of a market: what is launched for an offering. */
@@ -67,7 +60,6 @@ function offeringOf(type: NodeType, market: Market, policy: WorkloadPolicy): Off
       name: type.name,
       family: type.family,
       resources: toResources(type.capacity),
-      gpus: Math.floor(type.capacity.gpuMilli / 1000),
       architecture: type.arch,
       burstable: type.burstable,
     },
@@ -135,6 +127,8 @@ export function pendingShape(group: PendingView, overdueByS: number): PendingSha
     count: group.count,
     overdue: group.submittedBy(overdueByS),
     oldestPendingSinceMs: toMs(group.oldestSubmitS),
+    ...ANYWHERE,
+    runTimeS: null,
   };
 }
 

@@ -13,7 +13,6 @@ import { planAll } from '../planner/plan.ts';
 import type { PlanAction, PlannerInput, ReasonCode, WorkloadPlan } from '../planner/types.ts';
 import {
   cloudAgent,
-  isServable,
   listMarketTypes,
   localAgent,
   machineView,
@@ -44,7 +43,7 @@ export interface ProductionScaler extends Scaler {
   /** What the policy allows to launch, at the prices of the markets it wants. */
   readonly types: readonly NodeType[];
   /** So far. */
-  report(): { readonly plans: number; readonly reasons: ReasonCounts; readonly unservable: number };
+  report(): { readonly plans: number; readonly reasons: ReasonCounts };
 }
 
 const TICK_S = 5;
@@ -87,7 +86,6 @@ class PlannerScaler {
   /** Without news the planner has nothing to say before this. */
   #againS = -Infinity;
   #plans = 0;
-  #unservable = 0;
 
   constructor(policy: WorkloadPolicy, markets: readonly MarketType[], asksAlways: boolean) {
     this.#policy = policy;
@@ -100,8 +98,7 @@ class PlannerScaler {
   }
 
   decide(view: ScalerView): Decision {
-    const pending = view.pending().filter(({ need, staysLocal }) => isServable(need) && !staysLocal);
-    this.#unservable = Math.max(this.#unservable, countUnservable(view));
+    const pending = view.pending().filter(({ staysLocal }) => !staysLocal);
     this.#window?.add(view);
     const nothingS = this.#nothingBeforeS(view, pending);
     if (nothingS > view.nowS) return { ...NO_CHANGE, quietUntilS: nothingS };
@@ -114,9 +111,9 @@ class PlannerScaler {
     return { ...decision, quietUntilS: this.#againS };
   }
 
-  report(): { plans: number; reasons: ReasonCounts; unservable: number } {
+  report(): { plans: number; reasons: ReasonCounts } {
     const reasons = Object.fromEntries([...this.#reasons].sort(([a], [b]) => (a < b ? -1 : 1)));
-    return { plans: this.#plans, reasons, unservable: this.#unservable };
+    return { plans: this.#plans, reasons };
   }
 
   /** Until when a pass would decide nothing, unless something happens; now = ask it. */
@@ -225,8 +222,4 @@ function countBooting(view: ScalerView): number {
   let count = 0;
   for (const { state } of view.nodes) if (state === 'booting') count += 1;
   return count;
-}
-
-function countUnservable(view: ScalerView): number {
-  return view.pending().reduce((sum, { need, count }) => sum + (isServable(need) ? 0 : count), 0);
 }

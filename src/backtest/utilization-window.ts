@@ -1,5 +1,5 @@
 import type { UtilizationView } from '../planner/types.ts';
-import { toMs, toResources } from './production-view.ts';
+import { toMs } from './production-view.ts';
 import type { ScalerView } from './scaler.ts';
 import type { Amount } from './types.ts';
 import { NOTHING, addAmounts, subtractAmounts } from './types.ts';
@@ -48,9 +48,9 @@ export class UtilizationWindow {
       oldestSampleAtMs: toMs(oldest.atS),
       newestSampleAtMs: toMs(newest.atS),
       capacity: {
-        ...toResources(capacity),
         cpuMilli: Math.round(capacity.cpuMilli / count),
         memoryMib: Math.round(capacity.memoryMib / count),
+        gpus: capacity.gpuMilli / 1000 / count,
       },
     };
   }

@@ -80,10 +80,17 @@ describe('the planner in the replay', () => {
     expect(cheap).toBeCloseTo(dear / 4, 6);
   });
 
-  test('leaves tasks that need GPUs to the local agents, and says how many waited', () => {
-    const types = [...SIZES, nodeType('g5.4', amount(4, 16, 1), 1)];
-    const { outcome, report } = run(withHold(60_000), [task(0, 10, amount(1, 1, 1)), task(0, 10)], { types });
-    expect([outcome.launches, outcome.tasksDone, report.unservable]).toEqual([0, 1, 1]);
+  test('buys a machine with GPUs for tasks that need some, whole or shared, and for nothing else', () => {
+    const types = [...SIZES, nodeType('g5.4', amount(4, 16, 1), 0.0001)];
+    const tasks = [
+      task(0, 10, amount(1, 1, 0.5)),
+      task(0, 10, amount(1, 1, 0.5)),
+      task(0, 10, amount(4)),
+      task(0, 10, amount(4)),
+    ];
+    const { outcome } = run(withHold(60_000), tasks, { types });
+    expect([outcome.launches, outcome.tasksDone]).toEqual([2, 4]);
+    expect(run(withHold(60_000), tasks.slice(0, 2), { types }).outcome.launches).toBe(1);
   });
 
   test('sees utilization as the service would: busy agents alone make it launch', () => {

@@ -8,8 +8,6 @@ export interface PolicyResult extends BacktestFigures {
   /** Passes of the planner, and how often each reason was given. */
   readonly plans: number;
   readonly reasons: Readonly<Record<string, number>>;
-  /** Most tasks waiting at a time that the planner cannot plan for, because they need GPUs. */
-  readonly tasksUnservable: number;
 }
 
 /** The second policy less the first one, figure by figure; null where one of them is not known. */

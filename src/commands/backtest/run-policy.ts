@@ -58,10 +58,10 @@ export async function runPolicy(
     await nextTurn();
   }
   const outcome = replay.outcome();
-  const { plans, reasons, unservable } = scaler.report();
+  const { plans, reasons } = scaler.report();
   const figures = makeFigures(outcome, bounds, (work) => prices.leastUsd(work));
   return {
-    result: { ...figures, policy: name, plans, reasons, tasksUnservable: unservable },
+    result: { ...figures, policy: name, plans, reasons },
     timeline: { policy: name, samples: outcome.timeline.samples },
   };
 }
