@@ -58,14 +58,16 @@ export class EndChecks {
   }
 
   async check({ promised, failedOver, freshnessMs }: Circumstances): Promise<void> {
+    // What was interrupted ten times while it ran is given up: that is promised, too.
     const rows = await this.sql.query<{ id: TaskId; state: string }>(
-      'select id, state from spillway.tasks order by id',
+      `select id, case when state = 'failed' and interruptions >= 10 then 'given-up' else state end as state
+       from spillway.tasks order by id`,
     );
     const states = new Map(rows.map(({ id, state }) => [id, state]));
     for (const id of promised) {
       const state = states.get(id);
       // What a failover forgot was never in the database that lives on.
-      if (state === 'done' || (state === undefined && failedOver)) continue;
+      if (state === 'done' || state === 'given-up' || (state === undefined && failedOver)) continue;
       throw new Violation('task-lost', `${id} was accepted and is ${state ?? 'gone'}`);
     }
     if (!failedOver) await this.checkDeciders();

@@ -22,7 +22,7 @@ beforeAll(async () => {
   await writeFile(join(folder, 'broken.csv'), `${HEADER}\n0,x,4,-1,0,q\n`);
   await writeFile(join(folder, 'cut.csv.gz'), gzipSync(text).subarray(0, 60));
   await writeFile(join(folder, 'agents.csv'), 'cores,mem_mb,count\n8,16384,1\n');
-  const longer = `${HEADER}\n${Array.from({ length: 60_000 }, (_, at) => `${at * 11},4000,2,-1,0,q`).join('\n')}\n`;
+  const longer = `${HEADER}\n${Array.from({ length: 400_000 }, (_, at) => `${at * 11},4000,2,-1,0,q`).join('\n')}\n`;
   await writeFile(join(folder, 'long.csv'), longer);
   const { readFile } = await import('node:fs/promises');
   const policy = await readFile(POLICY, 'utf8');
@@ -80,7 +80,7 @@ describe('spillway backtest', () => {
 
   test('says how far it is, and Ctrl-C ends it', async () => {
     const running = startSpillway(base('--trace', 'long.csv', '--agents', 'none'), { cwd: folder });
-    await until('progress is shown', () => / of 60000 tasks done/.test(running.output().stderr));
+    await until('progress is shown', () => / of 400000 tasks done/.test(running.output().stderr));
     running.child.kill('SIGINT');
     expect((await running.finished).exitCode).toBe(130);
   });

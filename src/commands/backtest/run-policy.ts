@@ -31,7 +31,7 @@ const SAMPLES = 600;
 const MOMENTS_PER_TURN = 200;
 const PROGRESS_EVERY_MS = 2000;
 
-/** Replays the trace under one policy, with a word about how far it is every two seconds. */
+/** Replays the trace under one policy, with a word about how far it is at once and every two seconds. */
 export async function runPolicy(
   setup: BacktestSetup,
   { name, scaler }: { readonly name: string; readonly scaler: ProductionScaler },
@@ -47,7 +47,7 @@ export async function runPolicy(
     samples: SAMPLES,
     ...(untilS === null ? {} : { untilS }),
   });
-  let toldAtMs = hooks.nowMs();
+  let toldAtMs = -Infinity;
   while (!replay.step(MOMENTS_PER_TURN)) {
     hooks.signal.throwIfAborted();
     if (hooks.nowMs() - toldAtMs >= PROGRESS_EVERY_MS) {
