@@ -93,7 +93,8 @@ export class ChaosWakeQueue {
   }
 
   private deliver(job: WakeJob): void {
-    const able = this.consumers.filter(({ proc, incarnation }) => proc.up && proc.incarnation === incarnation);
+    // A worker takes its jobs itself: one that stands still takes none.
+    const able = this.consumers.filter((consumer) => this.isAwake(consumer));
     const chosen = able[this.sim.chance.integer('queue:which', 0, Math.max(0, able.length - 1))];
     if (chosen === undefined) return this.deliverAfter(job, LOCK_MS);
     let over = false;
@@ -105,14 +106,16 @@ export class ChaosWakeQueue {
     // The lock is renewed while the worker lives; whoever is stopped past it loses the job, and goes on with it all the same.
     const watch = (): void => {
       if (over) return;
-      const { proc, incarnation } = chosen;
-      const lives = proc.up && proc.incarnation === incarnation && proc.stoppedUntilMs <= this.sim.nowMs;
-      if (lives) return this.sim.at(LOCK_MS, watch);
+      if (this.isAwake(chosen)) return this.sim.at(LOCK_MS, watch);
       over = true;
       this.deliverAfter(job, 0);
     };
     this.sim.at(LOCK_MS, watch);
     this.sim.into(chosen.proc, chosen.incarnation, () => void runInside(async () => finish(await handle(chosen, job))));
+  }
+
+  private isAwake({ proc, incarnation }: Consumer): boolean {
+    return proc.up && proc.incarnation === incarnation && proc.stoppedUntilMs <= this.sim.nowMs;
   }
 }
 

@@ -73,7 +73,7 @@ export function chooseScenario(chance: Chance): Scenario {
   const between = (name: string, low: number, high: number): number => chance.integer(`knob:${name}`, low, high);
   const intervalS = between('heartbeat', 45, 120);
   const replicas = 2;
-  const leaseTtlMs = between('lease', 90, 240) * SECOND_MS;
+  const leaseTtlMs = between('lease', 120, 300) * SECOND_MS;
   const two = chance.roll('knob:workloads').value < 0.3;
   return {
     policies: two ? [choosePolicy(chance, 'render'), choosePolicy(chance, 'encode')] : [choosePolicy(chance, 'render')],
@@ -96,11 +96,11 @@ export function chooseScenario(chance: Chance): Scenario {
     },
     intervals: {
       lead: leaseTtlMs / 4,
-      plan: between('plan', 30, 120) * SECOND_MS,
-      sweep: between('sweep', 45, 150) * SECOND_MS,
-      ring: between('ring', 30, 120) * SECOND_MS,
-      assign: between('assign', 30, 120) * SECOND_MS,
-      recover: between('recover', 60, 120) * SECOND_MS,
+      plan: between('plan', 60, 180) * SECOND_MS,
+      sweep: between('sweep', 60, 200) * SECOND_MS,
+      ring: between('ring', 60, 180) * SECOND_MS,
+      assign: between('assign', 60, 150) * SECOND_MS,
+      recover: between('recover', 90, 240) * SECOND_MS,
       account: between('account', 2, 10) * MINUTE_MS,
       prices: 15 * MINUTE_MS,
       retain: HOUR_MS,

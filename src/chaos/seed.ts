@@ -34,7 +34,11 @@ const PAGE_SIZE = 5;
 const QUIET_MS = 15 * MINUTE_MS;
 /** After the last fault everything is done and gone within this, or it is stuck. */
 const REST_MS_MAX = 6 * HOUR_MS;
-const KEEP_EVERY_MS = 3 * MINUTE_MS;
+/** A standby is behind by this at most. */
+const LAG_MS_MAX = 3 * MINUTE_MS;
+/** Between two looks for a moment at which the database can be copied. */
+const COPY_AGAIN_MS = 100;
+const COPY_TRIES_MAX = 600;
 export interface SeedOptions {
   readonly seed: number;
   /** Virtual time with faults and new work. */
@@ -86,7 +90,7 @@ class SeedRun {
   private policies: readonly LoadedPolicy[];
   /** Tasks whose submission was confirmed to the user. */
   private readonly promised = new Set<TaskId>();
-  private hasCopy = false;
+  private failingOver = false;
   private failedOver = false;
 
   constructor(server: ChaosServer, options: SeedOptions) {
@@ -217,7 +221,6 @@ class SeedRun {
   private startWorld(): void {
     const { sim } = this;
     this.scheduleWave();
-    sim.every(KEEP_EVERY_MS, async () => await this.keepCopy());
     startStorms({
       sim,
       region: this.region,
@@ -314,18 +317,21 @@ class SeedRun {
     });
   }
 
-  private async keepCopy(): Promise<void> {
-    if (this.sim.options.without.has('failover') || !this.sim.isStormy() || !this.sql.isQuiet()) return;
+  /** A standby that hears nothing from now on is promoted a while later: what was committed in between is forgotten. */
+  private async failOver(tries = COPY_TRIES_MAX): Promise<void> {
+    if (this.failingOver || tries === 0 || !this.sim.isStormy()) return;
+    if (!this.sql.isQuiet()) {
+      this.sim.at(COPY_AGAIN_MS, async () => await this.failOver(tries - 1));
+      return;
+    }
+    this.failingOver = true;
     await this.sql.keepCopy();
-    this.hasCopy = true;
-  }
-
-  private async failOver(): Promise<void> {
-    if (!this.hasCopy) return;
-    this.hasCopy = false;
-    this.failedOver = true;
-    await this.sql.fallBack();
-    this.sim.note('failed over');
+    this.sim.at(this.sim.chance.integer('failover:lag', SECOND_MS, LAG_MS_MAX), async () => {
+      this.failingOver = false;
+      this.failedOver = true;
+      await this.sql.fallBack();
+      this.sim.note('failed over');
+    });
   }
 
   /** Lets time pass without faults and new work until everything is done and gone; false = it never was. */

@@ -1,7 +1,7 @@
 import { waitMs } from '../model/waits.ts';
 import type { PostgresPool, PostgresPoolClient } from 'kysely';
 import { nameText } from './chance.ts';
-import type { FaultRates, Proc, Sim } from './sim.ts';
+import { type FaultRates, InjectedThrow, type Proc, type Sim } from './sim.ts';
 import { connectionLost, type Rows, type Session, type SqlWorld } from './sql.ts';
 
 /** As in the product's pools, but in virtual milliseconds. */
@@ -116,9 +116,25 @@ export class SimPool implements PostgresPool {
   private async query(session: Session, text: string, values: readonly unknown[]): Promise<Rows> {
     const isEnd = /^(?:commit|rollback)\b/i.test(text);
     const isWithin = session.inTransaction && !isEnd;
-    const site = this.placeOf(session, text);
+    try {
+      return await this.callServer(session, { text, values, isWithin });
+    } catch (error) {
+      // Thrown where nobody expects it, a `rollback` may be what it kept from the server: nobody uses that connection again.
+      if (error instanceof InjectedThrow) session.broken = true;
+      throw error;
+    }
+  }
+
+  private async callServer(
+    session: Session,
+    {
+      text,
+      values,
+      isWithin,
+    }: { readonly text: string; readonly values: readonly unknown[]; readonly isWithin: boolean },
+  ): Promise<Rows> {
     return await this.sim.call<Rows>(this.settings.proc, {
-      site,
+      site: this.placeOf(session, text),
       rates: isWithin ? this.settings.rates : withoutRerun(this.settings.rates),
       latencyMs: SQL_LATENCY_MS,
       diesWithProcess: true,

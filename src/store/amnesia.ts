@@ -1,4 +1,7 @@
+import type { Selectable } from 'kysely';
+
 import type { Amnesia } from '../model/amnesia.ts';
+import type { Database } from './database.generated.ts';
 import { toMs, type Db, type Tx } from './database.ts';
 
 /**
@@ -13,7 +16,13 @@ export async function hasForgotten(tx: Tx): Promise<boolean> {
 /** Null = nothing is known to be forgotten. */
 export async function readAmnesia(db: Db): Promise<Amnesia | null> {
   const row = await db.selectFrom('amnesia').selectAll().executeTakeFirst();
-  if (row === undefined || row.since === null) return null;
+  return row === undefined ? null : toAmnesia(row);
+}
+
+export type AmnesiaRow = Omit<Selectable<Database['amnesia']>, 'singleton'>;
+
+export function toAmnesia(row: AmnesiaRow): Amnesia | null {
+  if (row.since === null) return null;
   return {
     sinceMs: toMs(row.since),
     reason: row.reason as Amnesia['reason'],

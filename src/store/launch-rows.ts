@@ -12,8 +12,9 @@ import { transitionMachine } from './machines.ts';
 export const LAUNCH_ACTOR = 'launch-step';
 
 /**
- * Calls of an attempt that may still have an effect, or have had one that we never heard of. For whoever holds a newer refusal of
- * the same token: a call begun longer ago than {@link CALL_SETTLED_AFTER_MS} is settled by it.
+ * Calls of an attempt that may still have an effect, or have had one that is not written to the machines yet: we never heard of
+ * it, or whoever heard died. For whoever holds a newer refusal of the same token: a call without an answer that was begun longer
+ * ago than {@link CALL_SETTLED_AFTER_MS} is settled by it.
  */
 export async function countUnsettled(tx: Tx, id: LaunchId, attempt: number): Promise<number> {
   const { unsettled } = await tx
@@ -21,8 +22,16 @@ export async function countUnsettled(tx: Tx, id: LaunchId, attempt: number): Pro
     .select(sql<number>`count(*)::int`.as('unsettled'))
     .where('launch_id', '=', id)
     .where('attempt', '=', attempt)
-    .where((eb) => eb.or([eb('outcome', 'is', null), eb('outcome', '=', 'unknown')]))
-    .where('started_at', '>', dbNowPlus(-CALL_SETTLED_AFTER_MS))
+    .where((eb) =>
+      eb.or([
+        eb('outcome', '=', 'launched'),
+        eb(eb.fn.coalesce('outcome', sql.lit('unknown')), '=', 'unknown').and(
+          'started_at',
+          '>',
+          dbNowPlus(-CALL_SETTLED_AFTER_MS),
+        ),
+      ]),
+    )
     .executeTakeFirstOrThrow();
   return unsettled;
 }

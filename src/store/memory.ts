@@ -4,7 +4,7 @@ import { isRecovered, type Amnesia, type AmnesiaFinding, type MemoryFacts } from
 import type { LaunchId } from '../model/ids.ts';
 import { DEADLINE_ANEW_MS } from '../model/state-waits.ts';
 import type { MemoryStore } from '../ports/memory.ts';
-import { readAmnesia } from './amnesia.ts';
+import { readAmnesia, toAmnesia, type AmnesiaRow } from './amnesia.ts';
 import { dbNow, inTransaction, type Db, type Tx } from './database.ts';
 import { isCallNoted, lockOpenLaunch, LOST_CALL_CODE } from './launch-rows.ts';
 import { holdsLease } from './leadership.ts';
@@ -36,18 +36,18 @@ export function createMemoryStore(db: Db): MemoryStore {
 }
 
 async function look(db: Db, nonces: readonly string[]): Promise<MemoryFacts> {
-  const { rows } = await sql<{ epoch: number | null; turns: number | null; nonces: string[] }>`
-    select l.epoch, l.turns,
+  const { rows } = await sql<{ epoch: number | null; turns: number | null; nonces: string[] } & AmnesiaRow>`
+    select l.epoch, l.turns, a.*,
       array(select n.nonce from spillway.launches n where n.nonce = any(${[...nonces]}::text[]) order by n.nonce) as nonces
-    from (values (1)) as one left join spillway.leases l on l.name = 'leader'`.execute(db);
+    from spillway.amnesia a left join spillway.leases l on l.name = 'leader'`.execute(db);
   const [row] = rows;
-  if (row === undefined) throw new Error('bug: one row joined to anything is a row');
+  if (row === undefined) throw new Error('bug: the one row of amnesia is there since its migration');
   return {
     epoch: row.epoch ?? 0,
     turns: row.turns ?? 0,
     nonces: row.nonces,
     server: await readServer(db),
-    amnesia: await readAmnesia(db),
+    amnesia: toAmnesia(row),
   };
 }
 

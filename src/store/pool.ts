@@ -119,8 +119,8 @@ const SCHEMA_STATE = /^(?:3F000|42P01|42703|42883)$/;
  * 25P03, 25P04: our transaction stood still and its connection was ended.
  */
 const UNREACHABLE_STATE = /^(?:08|53|57P|25006$|25P0[34]$)/;
-/** 57014: the statement's time-out; 55P03: the lock's. */
-const LATE_STATE = /^(?:57014|55P03)$/;
+/** 57014: the statement's time-out; 55P03: the lock's; 40001, 40P01: in each other's way, every time it was run again. */
+const LATE_STATE = /^(?:57014|55P03|40001|40P01)$/;
 
 function translateSqlState(state: string, cause: unknown): unknown {
   if (AUTH_STATE.test(state)) {

@@ -51,6 +51,13 @@ export const MUTANTS: readonly Mutant[] = [
   ),
 
   one(
+    'answered-calls-forgotten',
+    1,
+    'store/launch-rows.ts',
+    "        eb('outcome', '=', 'launched'),\n",
+    "        eb('outcome', '=', 'never'),\n",
+  ),
+  one(
     'unknown-is-refused',
     1,
     'jobs/launch.ts',

@@ -5,7 +5,7 @@
 import { describe, expect } from 'vitest';
 import type { LaunchId, MachineId } from '../../src/model/ids.ts';
 import type { LadderRung, LaunchLimits } from '../../src/model/launch.ts';
-import { LAUNCH_DEADLINE_MS, LAUNCH_GRACE_MS } from '../../src/model/state-waits.ts';
+import { CALL_SETTLED_AFTER_MS, LAUNCH_DEADLINE_MS, LAUNCH_GRACE_MS } from '../../src/model/state-waits.ts';
 import type { NextAttempt } from '../../src/ports/machines.ts';
 import type { Db } from '../../src/store/database.ts';
 import { createLaunchStore } from '../../src/store/launches.ts';
@@ -138,6 +138,18 @@ describe('moving on', () => {
     await launches.finishCall(Number(twin), { kind: 'unknown', code: 'TimeoutError', message: '' });
     expect(await launches.moveOn(launchId, 1, refusal())).toBe('unsettled');
     expect((await launchOf(db, launchId)).attempt).toBe(1);
+  });
+
+  test('does not happen, however late, once a call of the attempt was answered with instances', async ({ db }) => {
+    await stopClock(db);
+    const { launchId } = await aLadderLaunch(db, [aRung()]);
+    const launches = createLaunchStore(db);
+    const twin = await launches.beginCall(launchId, 1);
+    await launches.finishCall(Number(twin), { kind: 'launched', instances: [anInstance()] });
+    await stopClock(db, NOW_MS + CALL_SETTLED_AFTER_MS);
+
+    expect(await launches.moveOn(launchId, 1, refusal())).toBe('unsettled');
+    expect(await launches.close(launchId, 'refused', { reason: 'launch-refused', code: 'x', detail: '' })).toBe(false);
   });
 
   test('happens in spite of calls of unknown outcome when EC2 says that their instances have ended', async ({ db }) => {
