@@ -17,6 +17,7 @@ import { type Loops, startLoops } from '../wiring/loops.ts';
 import { assembleService, type ServiceOutside, type ServiceParts } from '../wiring/service.ts';
 import { buildStores, type Stores } from '../wiring/stores.ts';
 import { ChanceIds } from './chance.ts';
+import { withDecisionPoints } from './decision-points.ts';
 import type { ChaosHosts } from './hosts.ts';
 import type { Endpoint } from './network.ts';
 import { createProcessCloud } from './process-cloud.ts';
@@ -108,7 +109,22 @@ export class Replica implements Endpoint {
     const pool = (connectionsMax: number): SimPool =>
       new SimPool(sim, sql, { proc: this.proc, connectionsMax, rates: CALL_RATES.sql });
     const { decider, ingest, reports } = scenario.connections;
-    return buildStores(createDatabase(pool(decider)), createDatabase(pool(ingest)), createDatabase(pool(reports)));
+    const stores = buildStores(
+      createDatabase(pool(decider)),
+      createDatabase(pool(ingest)),
+      createDatabase(pool(reports)),
+    );
+    const { planning, sweeping, launches } = stores;
+    return {
+      ...stores,
+      planning: withDecisionPoints(sim, this.proc, { name: 'planning', store: planning, methods: ['commit'] }),
+      sweeping: withDecisionPoints(sim, this.proc, { name: 'sweeping', store: sweeping, methods: ['condemn'] }),
+      launches: withDecisionPoints(sim, this.proc, {
+        name: 'launches',
+        store: launches,
+        methods: ['beginCall', 'fulfil', 'moveOn'],
+      }),
+    };
   }
 
   private reachOutside(stores: Stores): ServiceOutside {

@@ -188,6 +188,7 @@ const CRASHES = (rate: number): FaultRates => ({
 export const CALL_RATES = {
   sql: { ...CRASHES(6e-5), drop: 1e-4, lose: 1.5e-4, slow: 4e-5, serialization: 4e-4, deadlock: 1e-4 },
   cloud: { ...CRASHES(2.5e-3), drop: 6e-3, lose: 1e-2, slow: 3e-3 },
+  decision: { 'crash-before': 1e-3, 'stop-before': 5e-3 },
   ssh: { ...CRASHES(4e-3), drop: 2e-2, lose: 2e-2, slow: 1e-2 },
   queue: { ...CRASHES(2e-4), drop: 2e-3, lose: 2e-3 },
   ring: { 'ring-lost': 2e-2, 'ring-late': 2e-2, 'ring-twice': 3e-2 },

@@ -19,8 +19,11 @@ const HOURS = 3;
 /** A search of sixty seeds; far beyond it something hangs. */
 const SEARCH_MS_MAX = 60 * 60_000;
 
+const TEST_MS_MAX = 5 * 60_000;
+
 interface Kill {
-  readonly seed: number;
+  /** Null where a test noticed it. */
+  readonly seed: number | null;
   readonly rule: string;
 }
 
@@ -46,7 +49,8 @@ async function work(core: number): Promise<void> {
     if (kill === null) survivors.push(mutant.name);
     else if (recording) await remember(mutant, kill);
     const moved = last !== undefined && kill !== null && last.seed !== kill.seed ? `, no longer at ${last.seed}` : '';
-    const told = kill === null ? 'SURVIVED' : `killed at seed ${kill.seed} by ${kill.rule}${moved}`;
+    const where = kill?.seed === null ? '' : ` at seed ${kill?.seed}`;
+    const told = kill === null ? 'SURVIVED' : `killed${where} by ${kill.rule}${moved}`;
     process.stderr.write(`${mutant.name} (promise ${mutant.invariant}): ${told}, ${tookS} s\n`);
   }
 }
@@ -54,13 +58,14 @@ async function work(core: number): Promise<void> {
 async function hunt(mutant: Mutant, core: number): Promise<Kill | null> {
   const copy = await mkdtemp(join(tmpdir(), 'spillway-mutant-'));
   try {
-    for (const name of ['src', 'migrations', 'package.json', 'bin']) {
+    for (const name of ['src', 'test', 'migrations', 'package.json', 'vitest.config.ts', 'tsconfig.json', 'bin']) {
       await cp(join(ROOT, name), join(copy, name), { recursive: true });
     }
     await symlink(join(ROOT, 'node_modules'), join(copy, 'node_modules'));
     for (const edit of mutant.edits) await plant(copy, mutant, edit);
-    const last = known[mutant.name];
-    const again = last === undefined ? null : await runSeeds(copy, `${last.seed}`, core);
+    if (mutant.test !== undefined) return await runTest(copy, mutant.test);
+    const seed = known[mutant.name]?.seed ?? null;
+    const again = seed === null ? null : await runSeeds(copy, `${seed}`, core);
     return again ?? (await runSeeds(copy, `1..${seedsMax}`, core));
   } finally {
     await rm(copy, { recursive: true, force: true });
@@ -74,6 +79,14 @@ async function plant(copy: string, { name }: Mutant, edit: Mutant['edits'][numbe
   if (parts.length !== 2)
     throw new Error(`mutant ${name}: ${edit.file} has its text ${parts.length - 1} times, not once`);
   await writeFile(file, parts.join(edit.replace));
+}
+
+async function runTest(copy: string, file: string): Promise<Kill | null> {
+  const vitest = join(copy, 'node_modules/vitest/vitest.mjs');
+  const child = spawn(process.execPath, [vitest, 'run', file], { cwd: copy, stdio: 'ignore', timeout: TEST_MS_MAX });
+  const [exitCode] = (await once(child, 'exit')) as [number | null];
+  if (exitCode === null) throw new Error(`${file} did not end within ${TEST_MS_MAX / 1000} s`);
+  return exitCode === 0 ? null : { seed: null, rule: file };
 }
 
 /** The first kill among these seeds; null when all of them pass. @throws Error when the simulation could not run */

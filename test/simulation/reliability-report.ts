@@ -24,9 +24,9 @@ export interface ReliabilityReport {
   readonly digest: string;
 }
 
-/** The seed that noticed a planted bug, and the rule it broke. */
+/** The seed that noticed a planted bug (null: a test did), and the rule it broke. */
 export interface Kill {
-  readonly seed: number;
+  readonly seed: number | null;
   readonly rule: string;
 }
 
@@ -88,7 +88,7 @@ function renderTable({ mutants, transitions, ...report }: ReliabilityReport): st
     ['broken promises', number(report.violations)],
     ['transitions of a machine seen', `${transitions.covered} of ${transitions.total}`],
     ['slowest way back to rest after the last fault', `${report.slowestRecoveryMinutes} min`],
-    ['planted bugs that have a seed which notices them', `${mutants.killed} of ${mutants.planted}`],
+    ['planted bugs noticed', `${mutants.killed} of ${mutants.planted}`],
     ['statements, time', `${number(report.statements)} on Postgres ${report.postgres}, ${number(report.wallTimeS)} s`],
   ];
   return ['| what | how much |', '|---|---|', ...rows.map((cells) => `| ${cells.join(' | ')} |`)].join('\n');
