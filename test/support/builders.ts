@@ -11,10 +11,7 @@ import type { CloudInstance } from '../../src/ports/cloud.ts';
 import { kindColumns } from './kind-columns.ts';
 import { dbNow, type Db } from '../../src/store/database.ts';
 
-/**
- * Things of a test with everything filled in: a test names only what it is about. Rows are inserted as they are, not by
- * way of the code under test.
- */
+/** Things with everything filled in: a test names only what it is about. Rows are inserted as they are, not by the code under test. */
 
 /** Where `stopClock` stops the database's clock unless the test says otherwise. */
 export const NOW_MS = Date.parse('2026-11-22T10:00:00.000Z');
