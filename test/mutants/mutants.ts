@@ -30,13 +30,6 @@ export const MUTANTS: readonly Mutant[] = [
     ...one('plain-select-fence', 6, 'store/leadership.ts', '    .forShare()\n', ''),
     test: 'test/store/planning-fence.test.ts',
   },
-  one(
-    'lease-always-free',
-    6,
-    'store/leadership.ts',
-    'leases.holder = ${holder} or leases.expires_at <= ${dbNow()}',
-    'leases.holder <> ${holder} or true',
-  ),
 
   // 1 and 5: one intent, its count, its money
   one(

@@ -1,7 +1,8 @@
 /**
- * `npm run mutants [-- NAME...] [--seeds N] [--record]`: plants each bug of `mutants.ts` in a copy of the source and lets the simulation
+ * `npm run mutants [-- NAME...] [--seeds N] [--record] [--recorded]`: plants each bug of `mutants.ts` in a copy of the source and lets the simulation
  * look for it: first on the seed that noticed it last (`killed.json`), then on seeds 1 to N (default 60). A mutant that nobody
- * notices, or that does not fit the source any more, fails the run. `--record` writes the seeds down. Progress is told on stderr.
+ * notices, or that does not fit the source any more, fails the run. `--record` writes the seeds down, `--recorded` leaves out and
+ * names those that have none yet. Progress is told on stderr.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -32,11 +33,14 @@ const seedsMax = words.includes('--seeds') ? Number(words[words.indexOf('--seeds
 const named = words.filter((word) => MUTANTS.some(({ name }) => name === word));
 const recording = words.includes('--record');
 const known: Record<string, Kill> = JSON.parse(await readFile(KILLED_FILE, 'utf8')) as Record<string, Kill>;
-const chosen = MUTANTS.filter(({ name }) => named.length === 0 || named.includes(name));
+const wanted = MUTANTS.filter(({ name }) => named.length === 0 || named.includes(name));
+const unknown = words.includes('--recorded') ? wanted.filter(({ name }) => !(name in known)) : [];
+const chosen = wanted.filter((mutant) => !unknown.includes(mutant));
 const survivors: string[] = [];
 const queue = [...chosen];
 await Promise.all(Array.from({ length: availableParallelism() }, async (_unused, core) => await work(core)));
 process.stdout.write(`${chosen.length - survivors.length} of ${chosen.length} mutants killed\n`);
+for (const { name } of unknown) process.stdout.write(`nobody has noticed it yet: ${name}\n`);
 for (const name of survivors) process.stdout.write(`SURVIVED ${name}\n`);
 process.exitCode = survivors.length === 0 ? 0 : 1;
 
