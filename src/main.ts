@@ -99,7 +99,13 @@ async function startService(config: Config, log: ReturnType<typeof createLogger>
   });
 
   // Ports first: a second service on the same ports must fail before it decides anything.
-  const agentApi = createAgentApi({ gateway, clock: systemClock, ids: systemIds, log });
+  const agentApi = createAgentApi({
+    gateway,
+    clock: systemClock,
+    deploymentKey: foundation.deploymentKey,
+    ids: systemIds,
+    log,
+  });
   opened.add('agent API', async () => await agentApi.close());
   const agentPort = await listenOnTcp(agentApi, config.agentListen, 'SPILLWAY_AGENT_LISTEN');
   agentUrl.set(agentUrlOf(config, agentPort));

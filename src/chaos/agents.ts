@@ -52,7 +52,8 @@ export class ChaosAgent {
   private readonly birth: AgentBirth;
   private readonly running = new Map<TaskId, RunningTask>();
   private bootId: string;
-  private token = '';
+  /** As the API makes it: the same for every registration of one boot. */
+  private readonly token: string;
   private ended: EndedTask[] = [];
   private cordon: CordonState = { cordoned: false, generation: 0 };
   private timing: AgentTiming = { intervalS: 10, leaseS: 60 };
@@ -66,6 +67,8 @@ export class ChaosAgent {
     this.birth = birth;
     this.name = birth.name;
     this.bootId = world.ids.hex(8);
+    this.token = world.ids.hex(32);
+    world.onSecret(this.token);
     for (const [taskId, task] of birth.inherited ?? []) this.running.set(taskId, task);
     this.lastAcceptedMs = world.sim.nowMs;
     world.sim.launch(200, async () => await this.register());
@@ -111,9 +114,7 @@ export class ChaosAgent {
 
   private async register(): Promise<void> {
     if (!this.isAlive() || this.id !== null) return;
-    const { ids, sim } = this.world;
-    this.token = ids.hex(32);
-    this.world.onSecret(this.token);
+    const { sim } = this.world;
     const answer = await this.ask(
       async (gateway) =>
         await gateway.register({

@@ -32,7 +32,7 @@ const TYPES = ['c5.large', 'c5.xlarge', 'm5.large', 'm5.xlarge'];
 const PAGE_SIZE = 5;
 /** Before the end no more faults, then no more work: what is left must come to rest. */
 const QUIET_MS = 15 * MINUTE_MS;
-/** After the last fault everything is done and gone within this, or it is stuck. */
+/** After the last fault everything is done and gone within this and what the work left would take here alone, or it is stuck. */
 const REST_MS_MAX = 6 * HOUR_MS;
 /** A standby is behind by this at most. */
 const LAG_MS_MAX = 3 * MINUTE_MS;
@@ -172,12 +172,13 @@ class SeedRun {
       for (const replica of this.replicas) sim.start(replica.proc);
       this.startWorld();
       await sim.run(stormEndMs, () => this.look());
-      const rested = await this.rest(stormEndMs + REST_MS_MAX);
+      const restMsMax = REST_MS_MAX + (await this.workLeftMs());
+      const rested = await this.rest(stormEndMs + restMsMax);
       restMs = sim.nowMs - stormEndMs;
       if (!rested)
         throw new Violation(
           'liveness',
-          `not at rest after ${REST_MS_MAX / HOUR_MS} h without a fault: ${await this.atEnd.describeRest()}`,
+          `not at rest after ${(restMsMax / HOUR_MS).toFixed(1)} h without a fault: ${await this.atEnd.describeRest()}`,
         );
       await this.atEnd.check({
         promised: this.promised,
@@ -334,9 +335,20 @@ class SeedRun {
     });
   }
 
+  /** How long the machines of the datacenter alone would need for what is open. */
+  private async workLeftMs(): Promise<number> {
+    const [row] = await this.sql.query<{ seconds: number }>(
+      `select coalesce(sum((command ->> 1)::float8), 0) as seconds
+       from spillway.tasks where state in ('pending', 'leased', 'running')`,
+    );
+    const cpus = this.scenario.localCpus.reduce((sum, count) => sum + count, 0);
+    return ((row?.seconds ?? 0) * SECOND_MS) / cpus;
+  }
+
   /** Lets time pass without faults and new work until everything is done and gone; false = it never was. */
   private async rest(untilMs: number): Promise<boolean> {
     let lookAtMs = this.sim.nowMs;
+    this.region.faults.clear();
     this.policies = this.scenario.policies.map((policy) => loaded(forTheEnd(policy)));
     return await this.sim.run(untilMs, async () => {
       this.truth.check();

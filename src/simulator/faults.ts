@@ -76,6 +76,13 @@ export class Faults {
     this.capacity = rules.slice(0, QUEUED_MAX);
   }
 
+  /** From now on nothing goes wrong any more. */
+  clear(): void {
+    for (const queues of [this.errors, this.replies, this.delays]) queues.clear();
+    for (const list of [this.partials, this.startFailures]) list.length = 0;
+    this.capacity = [];
+  }
+
   takeError(action: string): Ec2Error | null {
     const fault = take(this.errors.get(action));
     return fault === null ? null : new Ec2Error(fault.code, fault.message ?? `Injected: ${fault.code}`);

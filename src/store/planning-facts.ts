@@ -12,8 +12,11 @@ import type { Architecture } from '../model/offering.ts';
 import { KIND_COLUMNS, toConstraints, toKind } from './task-kinds.ts';
 import { listHolds } from './launch-holds.ts';
 
-/** An agent unheard of for a day, e.g. a machine that was taken out of its rack without a word. Its row stays for reports. */
-const GONE_AFTER_MS = DAY_MS;
+/**
+ * An agent unheard of for an hour, e.g. a machine that was taken out of its rack without a word: what it ran has run elsewhere
+ * since its leases ended. Its row stays for reports.
+ */
+const GONE_AFTER_MS = HOUR_MS;
 
 /** Everything one decision pass may know, as of one moment (repeatable read: no half-seen transactions). */
 export async function readPlanningFacts(db: Db, policies: readonly WorkloadPolicy[]): Promise<PlanningFacts> {

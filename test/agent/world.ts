@@ -45,7 +45,13 @@ export class World {
 
   async listen(): Promise<void> {
     const { gateway } = this;
-    this.#server = createAgentApi({ gateway, clock: realClock, ids: randomIds, log: quietLog });
+    this.#server = createAgentApi({
+      gateway,
+      clock: realClock,
+      deploymentKey: Buffer.alloc(32, 7),
+      ids: randomIds,
+      log: quietLog,
+    });
     await this.#server.listen({ host: '127.0.0.1', port: this.#port });
     this.#port = (this.#server.server.address() as AddressInfo).port;
   }

@@ -65,7 +65,14 @@ const SERVERS: readonly (readonly [string, (waits: Waits) => Server | FastifyIns
     'agent API',
     (waits) => {
       const limits = { ...waits, checkMs: 50, closeMs: 100 };
-      return createAgentApi({ gateway: new MemoryGateway(), clock: realClock, ids: randomIds, log: quietLog, limits });
+      return createAgentApi({
+        gateway: new MemoryGateway(),
+        clock: realClock,
+        deploymentKey: Buffer.alloc(32, 7),
+        ids: randomIds,
+        log: quietLog,
+        limits,
+      });
     },
   ],
   [

@@ -10,6 +10,7 @@ import type { Clock } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';
 import type { Ids } from '../../ports/ids.ts';
 import { closeWithin } from '../close-within.ts';
+import { makeAgentToken } from './agent-token.ts';
 import { Credentials, hashToken, readTokenHash } from './credentials.ts';
 import { FailureLimiter } from './failure-limiter.ts';
 import type { FailureLimits } from './failure-limiter.ts';
@@ -55,7 +56,10 @@ export const AGENT_API_LIMITS: AgentApiLimits = Object.freeze({
 export interface AgentApiOptions {
   readonly gateway: AgentGateway;
   readonly clock: Clock;
-  readonly ids: Ids;
+  /** 32 bytes; the tokens of agents are made with it. */
+  readonly deploymentKey: Buffer;
+  /** For the spread of retries. */
+  readonly ids: Pick<Ids, 'random'>;
   readonly log: Pick<Log, 'warn' | 'error'>;
   /** Default: `AGENT_API_LIMITS`. */
   readonly limits?: Partial<AgentApiLimits>;
@@ -119,8 +123,8 @@ class AgentApi {
   async #register(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
     const enrolmentTokenHash = this.#readToken(request);
     const registration = unwrap(parseRegistration(textOf(request)));
-    const { gateway, ids } = this.#options;
-    const token = ids.hex(32);
+    const { gateway, deploymentKey } = this.#options;
+    const token = makeAgentToken(deploymentKey, enrolmentTokenHash, registration.bootId);
     const asked = { enrolmentTokenHash, agentTokenHash: hashToken(token), registration };
     const outcome = await this.#admitted(() => gateway.register(asked));
     if (outcome.kind === 'refused') throw this.#failed(request, 'the enrolment token is unknown, used or expired');
