@@ -10,6 +10,7 @@ import { heartbeatsHttp } from './heartbeats-http.ts';
 import { heartbeats } from './heartbeats.ts';
 import { planner } from './planner.ts';
 import type { Bench } from './support/bench.ts';
+import { reaction } from './reaction.ts';
 import { restart } from './restart.ts';
 import { survive } from './survive.ts';
 import { timeToReady } from './time-to-ready.ts';
@@ -19,6 +20,7 @@ const BENCHES: readonly Bench[] = [
   heartbeats,
   heartbeatsHttp,
   timeToReady,
+  reaction,
   restart,
   survive,
   ec2Calls,

@@ -151,6 +151,16 @@ begin
   return null;
 end $function$;
 
+CREATE OR REPLACE FUNCTION spillway.ring_work()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  perform pg_notify('spillway_work', '');
+  return null;
+end
+$function$;
+
 CREATE OR REPLACE FUNCTION spillway.take_trace_of_plan()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -643,3 +653,5 @@ CREATE CONSTRAINT TRIGGER machines_move_with_event AFTER UPDATE OF state ON spil
 CREATE TRIGGER machines_not_emptied BEFORE TRUNCATE ON spillway.machines FOR EACH STATEMENT EXECUTE FUNCTION refuse_removal();
 CREATE TRIGGER machines_stay BEFORE DELETE ON spillway.machines FOR EACH ROW EXECUTE FUNCTION refuse_removal();
 CREATE TRIGGER machines_trace BEFORE INSERT ON spillway.machines FOR EACH ROW EXECUTE FUNCTION take_trace_of_plan();
+CREATE TRIGGER tasks_ring_when_pending_again AFTER UPDATE OF state ON spillway.tasks FOR EACH ROW WHEN (((new.state = 'pending'::text) AND (old.state <> 'pending'::text))) EXECUTE FUNCTION ring_work();
+CREATE TRIGGER tasks_ring_when_submitted AFTER INSERT ON spillway.tasks FOR EACH STATEMENT EXECUTE FUNCTION ring_work();

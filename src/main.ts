@@ -19,6 +19,7 @@ import { createOfferingSource } from './sources/offerings.ts';
 import { renderEnvFile } from './ssh/quote.ts';
 import { createShell } from './ssh/shell.ts';
 import { ensureInstallationValue } from './store/installation.ts';
+import { listenForWork } from './store/work-bell.ts';
 import { listPriceUsdPerHour } from './cost/catalogue.ts';
 import { openCloud } from './wiring/cloud.ts';
 import { createCredentials } from './wiring/credentials.ts';
@@ -71,6 +72,7 @@ interface Foundation {
   readonly config: Config;
   readonly log: Log;
   readonly policies: PolicyBook;
+  readonly databaseUrl: string;
   readonly stores: Stores;
   readonly queues: Queues;
   readonly metrics: ReturnType<typeof createMetrics>;
@@ -169,7 +171,21 @@ async function openFoundation(
     heartbeatMs: config.heartbeatIntervalMs,
     freshnessMs: policies.current().map(({ policy }) => policy.demand.freshnessMs),
   });
-  return { config, log, policies, stores, queues, metrics, cloud, owner, deploymentKey, settleMs, witness };
+  const { url: databaseUrl } = database;
+  return {
+    config,
+    log,
+    policies,
+    databaseUrl,
+    stores,
+    queues,
+    metrics,
+    cloud,
+    owner,
+    deploymentKey,
+    settleMs,
+    witness,
+  };
 }
 
 interface WorkParts {
@@ -206,6 +222,10 @@ async function startWork(foundation: Foundation, { parts, metrics, opened }: Wor
     metrics,
   });
   opened.add('loops', async () => await Promise.all(Object.values(running).map(async (loop) => await loop.stop())));
+  // Work that another process took in, or that came back, need not wait for the next turn.
+  const onWork = (): void => [running.assign, running.plan].forEach((loop) => loop.wake());
+  const bell = listenForWork({ url: foundation.databaseUrl, onWork, clock: systemClock, log: foundation.log });
+  opened.add('listening for work', async () => await bell.close());
   return running;
 }
 
