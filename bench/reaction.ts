@@ -62,7 +62,13 @@ async function measureWithSwarm(
   try {
     const { hostname: host, port } = new URL(service.agentUrl);
     const orders: SwarmOrders = {
-      ...{ host, port: Number(port), tokens, periodMs: REPORT_MS, holdS: 9, seqFrom: 0, warmUpMs: REPORT_MS },
+      host,
+      port: Number(port),
+      tokens,
+      periodMs: REPORT_MS,
+      holdS: 9,
+      seqFrom: 0,
+      warmUpMs: REPORT_MS,
       measureMs: TRIALS * PAUSE_MS.max + TRIAL_MS,
     };
     const swarm = new BenchProcess({

@@ -16,6 +16,8 @@ const wiring: CliWiring = {
   },
   runService: async (config) => (await import('./main.ts')).runService(config),
   migrate: migrateDatabase,
+  readHistory: async (config, request, signal) =>
+    await (await import('./wiring/history.ts')).openHistory(config, request, signal),
   simulateRegion: async (options) => {
     const { runRegionUntilSignal } = await import('./simulator/run.ts');
     await runRegionUntilSignal(options);

@@ -75,6 +75,21 @@ export function parseUnit(flag: string, text: string, parse: (value: unknown) =>
   return result.value;
 }
 
+/** A day or a moment as RFC 3339 in UTC; other ways to write dates mean different days to different people. */
+export function parseMoment(flag: string, text: string): string {
+  const isDay = /^\d{4}-\d{2}-\d{2}$/.test(text);
+  const isMoment = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(?::\d{2}(?:\.\d{1,3})?)?(?:Z|[+-]\d{2}:\d{2})$/.test(text);
+  const at = isDay || isMoment ? new Date(text) : null;
+  // 2026-02-30 parses to the second of March: what comes back must be what was written.
+  if (at === null || Number.isNaN(at.getTime()) || (isDay && !at.toISOString().startsWith(text))) {
+    throw usage(
+      `--${flag}: ${JSON.stringify(text)} is not a date`,
+      `write --${flag} 2026-11-01 or --${flag} 2026-11-01T08:00:00Z`,
+    );
+  }
+  return at.toISOString();
+}
+
 /** `key=value` pairs to a record; the same key twice is refused. */
 export function parseLabels(flag: string, pairs: readonly string[]): Record<string, string> {
   const labels = new Map<string, string>();

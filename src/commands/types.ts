@@ -1,4 +1,5 @@
 import type { Config } from '../config/types.ts';
+import type { History, HistoryRequest } from '../ports/history.ts';
 import type { Options } from './options.ts';
 import type { Output } from './output/output.ts';
 import type { ServiceClient } from './service-client.ts';
@@ -154,6 +155,8 @@ export interface CliWiring {
   sleep(ms: number, signal: AbortSignal): Promise<void>;
   runService(config: Config): Promise<number>;
   migrate(config: Config, mode: 'apply' | 'check'): Promise<MigrationReport>;
+  /** The past as the configured database remembers it. */
+  readHistory(config: Config, request: HistoryRequest, signal: AbortSignal): Promise<History>;
   simulateRegion(options: SimulatedRegionOptions): Promise<number>;
   simulateChaos(request: ChaosRequest, hooks: ChaosHooks): Promise<ChaosReport>;
 }

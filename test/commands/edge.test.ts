@@ -29,6 +29,7 @@ async function cli(
       sleep: refuse,
       runService: refuse,
       migrate: refuse,
+      readHistory: refuse,
       simulateRegion: refuse,
       simulateChaos: refuse,
       ...wiring,

@@ -1,9 +1,8 @@
 import { addAmounts, NOTHING } from '../../backtest/types.ts';
 import type { Condition } from '../../backtest/conditions.ts';
-import type { Options } from '../options.ts';
 import type { Output } from '../output/output.ts';
 import type { CommandSpec } from '../types.ts';
-import type { BacktestInputs } from './inputs.ts';
+import type { BacktestInputs, InputSources } from './inputs.ts';
 import type { BacktestReport, Difference, FailedCondition, PolicyResult, PolicyTimeline } from './report.ts';
 import { differenceOf, FIGURE_KEYS, FIGURES, figureText } from './report.ts';
 import type { BacktestHooks } from './run-policy.ts';
@@ -12,17 +11,21 @@ export const backtest: CommandSpec = {
   path: 'backtest',
   summary: 'Replay a job log on the planner, and show what a policy would have cost',
   description: [
-    'Runs the planner of the service on a virtual clock: no service is asked and nothing is launched. A log is CSV with the columns submit_s, run_s, cores and, if known, mem_mb, gpus, queue (-1 = unknown; a core then has 2 GiB), or SWF; plain or gzip.',
+    'Runs the planner of the service on a virtual clock: no service is asked and nothing is launched. The past comes from a job log, or from the database of the service (--from-database; tasks that have ended, as long as they are kept). A log is CSV with the columns submit_s, run_s, cores and, if known, mem_mb, gpus, queue (-1 = unknown; a core then has 2 GiB), or SWF; plain or gzip.',
     'Tasks neither move nor die; the queue is first come first served, where a later task may go ahead; local agents are filled first, then the tightest machine; machines take tasks after the boot time and are billed by the second from launch to end, for a minute at least; all their memory is for tasks.',
     'LOWER BOUND is what nobody could pay less than who starts every task at once, even knowing all tasks in advance; USEFUL is the least that the work done in the cloud could have cost; EFFICIENCY is USEFUL of COST.',
   ].join('\n\n'),
   options: [
-    { name: 'trace', value: 'FILE', summary: 'the job log', required: true },
+    { name: 'trace', value: 'FILE', summary: 'the job log' },
+    { name: 'from-database', summary: 'instead of a log: what the database remembers of the workload' },
+    { name: 'from', value: 'DATE', summary: 'begin, as 2026-11-01 or RFC 3339; default 30 days before --to' },
+    { name: 'to', value: 'DATE', summary: 'end, not included; default now' },
+    { name: 'workload', short: 'w', value: 'WORKLOAD', summary: 'whose past; default that of the (first) policy' },
     {
       name: 'agents',
       value: 'SPEC',
-      summary: 'local agents: 60x16c64g, or 2x96c768g8gpu,1x32c256g, none, or a CSV file with cores,mem_mb,gpus,count',
-      required: true,
+      summary:
+        'local agents: 60x16c64g, or 2x96c768g8gpu,1x32c256g, none, or a CSV file with cores,mem_mb,gpus,count; default with --from-database: those that serve the workload now',
     },
     {
       name: 'policy',
@@ -57,16 +60,20 @@ export const backtest: CommandSpec = {
       summary: 'two policies, as a page with charts',
     },
     {
+      command: 'spillway backtest --from-database --policy now.yaml --policy new.yaml',
+      summary: 'the last 30 days under two policies',
+    },
+    {
       command: "spillway backtest --trace jobs.csv --agents agents.csv --policy ci.yaml --fail-if 'waitP95S > 120' -q",
       summary: 'a gate for CI',
     },
   ],
   output: 'report',
   seeAlso: ['policy validate', 'plan'],
-  async run({ options, output, signal, nowMs }) {
+  async run({ options, output, signal, nowMs, wiring }) {
     const { parseCondition } = await import('../../backtest/conditions.ts');
     const conditions = options.list('fail-if').map((text) => parseCondition(text, FIGURE_KEYS));
-    const inputs = await readAll(options);
+    const inputs = await readAll({ options, wiring, signal, nowMs });
     const hooks = { signal, nowMs, progress: (text: string) => output.hint(text) };
     const { results, timelines } = await runAll(inputs, hooks);
     const report = await makeReport(inputs, results, conditions);
@@ -81,9 +88,9 @@ export const backtest: CommandSpec = {
   },
 };
 
-async function readAll(options: Options): Promise<BacktestInputs> {
+async function readAll(sources: InputSources): Promise<BacktestInputs> {
   const { readInputs } = await import('./inputs.ts');
-  return await readInputs(options);
+  return await readInputs(sources);
 }
 
 async function runAll(

@@ -1,6 +1,6 @@
 import type { CostReportDocument, CostRowDocument } from '../../ports/reports.ts';
 import { COST_GROUPINGS } from '../../cost/report.ts';
-import { usage, type Options } from '../options.ts';
+import { parseMoment, usage, type Options } from '../options.ts';
 import { humanUsd } from '../output/format.ts';
 import type { Column } from '../output/table.ts';
 import type { CommandSpec } from '../types.ts';
@@ -68,8 +68,8 @@ function rangeOf(options: Options, nowMs: number): { readonly from: string; read
   }
   const firstOfMonth = `${new Date(nowMs).toISOString().slice(0, 7)}-01T00:00:00.000Z`;
   const range = {
-    from: from === null ? firstOfMonth : moment('from', from),
-    to: to === null ? new Date(nowMs).toISOString() : moment('to', to),
+    from: from === null ? firstOfMonth : parseMoment('from', from),
+    to: to === null ? new Date(nowMs).toISOString() : parseMoment('to', to),
   };
   if (range.from >= range.to)
     throw usage(`the range from ${range.from} to ${range.to} is empty`, 'let --to be later than --from');
@@ -84,19 +84,4 @@ function monthRange(month: string): { readonly from: string; readonly to: string
     from: new Date(Date.UTC(year, number - 1)).toISOString(),
     to: new Date(Date.UTC(year, number)).toISOString(),
   };
-}
-
-/** A day or a moment as RFC 3339 in UTC; other ways to write dates mean different days to different people. */
-function moment(flag: string, text: string): string {
-  const isDay = /^\d{4}-\d{2}-\d{2}$/.test(text);
-  const isMoment = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(?::\d{2}(?:\.\d{1,3})?)?(?:Z|[+-]\d{2}:\d{2})$/.test(text);
-  const at = isDay || isMoment ? new Date(text) : null;
-  // 2026-02-30 parses to the second of March: what comes back must be what was written.
-  if (at === null || Number.isNaN(at.getTime()) || (isDay && !at.toISOString().startsWith(text))) {
-    throw usage(
-      `--${flag}: ${JSON.stringify(text)} is not a date`,
-      `write --${flag} 2026-11-01 or --${flag} 2026-11-01T08:00:00Z`,
-    );
-  }
-  return at.toISOString();
 }
