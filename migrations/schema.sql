@@ -595,6 +595,22 @@ create table spillway.tasks (
   constraint tasks_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'leased'::text, 'running'::text, 'done'::text, 'failed'::text, 'cancelled'::text])))
 );
 
+create table spillway.workload_times (
+  workload text not null,
+  run_p50_s double precision,
+  run_p95_s double precision,
+  run_tasks integer not null,
+  join_p50_s double precision,
+  join_machines integer not null,
+  learned_at timestamp with time zone not null,
+  constraint workload_times_pkey PRIMARY KEY (workload),
+  constraint workload_times_check CHECK ((run_p95_s >= run_p50_s)),
+  constraint workload_times_join_machines_check CHECK ((join_machines >= 0)),
+  constraint workload_times_join_p50_s_check CHECK ((join_p50_s >= (0)::double precision)),
+  constraint workload_times_run_p50_s_check CHECK ((run_p50_s >= (0)::double precision)),
+  constraint workload_times_run_tasks_check CHECK ((run_tasks >= 0))
+);
+
 CREATE UNIQUE INDEX agents_one_per_machine ON spillway.agents USING btree (machine_id) WHERE ((machine_id IS NOT NULL) AND (removed_at IS NULL));
 CREATE INDEX charges_from ON spillway.charges USING btree (from_at);
 CREATE INDEX enrolments_machine ON spillway.enrolments USING btree (machine_id) WHERE (machine_id IS NOT NULL);
@@ -613,6 +629,7 @@ CREATE INDEX plans_decided_at ON spillway.plans USING btree (decided_at);
 CREATE UNIQUE INDEX policies_one_active ON spillway.policies USING btree (workload) WHERE active;
 CREATE INDEX samples_at ON spillway.samples USING brin (at);
 CREATE INDEX sweep_kills_at ON spillway.sweep_kills USING btree (at);
+CREATE INDEX tasks_done_by_workload ON spillway.tasks USING btree (workload, finished_at DESC) WHERE (state = 'done'::text);
 CREATE INDEX tasks_held ON spillway.tasks USING btree (agent_id) WHERE (state = ANY (ARRAY['leased'::text, 'running'::text]));
 CREATE INDEX tasks_pending ON spillway.tasks USING btree (workload, cpu_milli, memory_mib, gpus, submitted_at) WHERE (state = 'pending'::text);
 CREATE INDEX tasks_recent ON spillway.tasks USING btree (submitted_at);

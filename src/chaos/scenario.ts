@@ -103,6 +103,7 @@ export function chooseScenario(chance: Chance): Scenario {
       recover: between('recover', 90, 240) * SECOND_MS,
       account: between('account', 2, 10) * MINUTE_MS,
       prices: 15 * MINUTE_MS,
+      learn: 20 * MINUTE_MS,
       retain: HOUR_MS,
     },
     connections: {

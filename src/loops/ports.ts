@@ -4,6 +4,7 @@ import type { Cloud } from '../ports/cloud.ts';
 import type { LaunchCredentials } from '../ports/credentials.ts';
 import type { Ids } from '../ports/ids.ts';
 import type { LedgerStore } from '../ports/ledger.ts';
+import type { LearningStore } from '../ports/learning.ts';
 import type { MemoryStore } from '../ports/memory.ts';
 import type { Log } from '../ports/log.ts';
 import type { LaunchStore, MachineStore } from '../ports/machines.ts';
@@ -33,6 +34,7 @@ export interface LoopPorts {
   /** What this process and those before it saw of the database. */
   readonly recollection: Recollection;
   readonly ledger: LedgerStore;
+  readonly learning: LearningStore;
   readonly wake: WakeQueue;
   /** Value of the owner tag on everything of ours. */
   readonly owner: string;

@@ -8,11 +8,26 @@ import type { Batch, Slot, SlotPlace } from './slots.ts';
 import { countTasks, openTier, placeBatches, slotPlace, sumTasks } from './slots.ts';
 
 /** What local agents left over; the same for every draft, because they are filled first. */
-export interface AfterLocal {
+export interface AfterLocal extends AfterPending {
+  readonly headroom: readonly Batch[];
+}
+
+/** The same before headroom was kept. */
+export interface AfterPending {
   readonly onLocal: number;
   readonly urgent: readonly Batch[];
   readonly patient: readonly Batch[];
-  readonly headroom: readonly Batch[];
+  /** Urgent work that is patient now, because local agents will have room sooner than a machine would; null = none. */
+  readonly wait: Waiting | null;
+}
+
+/** Work that is left to local agents although it may burst. */
+export interface Waiting {
+  readonly batches: readonly Batch[];
+  /** Seconds until the last of the room is expected. */
+  readonly localInS: number;
+  /** Seconds until a machine launched now would be ready. */
+  readonly machineInS: number;
 }
 
 /** Where pending work and headroom end up, given a draft. */
@@ -58,12 +73,12 @@ export function coverDemand(fleet: Fleet, draft: Draft, after: AfterLocal): Cove
 }
 
 /** Places pending work on the workload's local agents. Changes the slots, which other workloads may share. */
-export function placePendingLocally(slots: readonly Slot[], demand: Demand): Omit<AfterLocal, 'headroom'> {
+export function placePendingLocally(slots: readonly Slot[], demand: Demand): AfterPending {
   const tier = openTier(slots, [...demand.urgent, ...demand.patient]);
   const urgent = placeBatches(tier, demand.urgent);
   const patient = placeBatches(tier, demand.patient);
   const before = countTasks(demand.urgent) + countTasks(demand.patient);
-  return { onLocal: before - countTasks(urgent) - countTasks(patient), urgent, patient };
+  return { onLocal: before - countTasks(urgent) - countTasks(patient), urgent, patient, wait: null };
 }
 
 function newSlot(id: string, free: Resources, place: SlotPlace): Slot {

@@ -13,6 +13,7 @@ const REASON_TEXTS: Readonly<Record<ReasonCode, string>> = {
   'local-only': 'work that may not go to the cloud waits for local agents',
   'in-flight-covers': 'machines on their way cover the rest',
   'waiting-within-max-wait': 'work may still wait for room',
+  'local-frees-up-sooner': 'local agents will have room before a machine would be ready',
   'drain-cancelled': 'a drain is called off instead of a launch',
   unneeded: 'nothing needs these machines',
   'idle-not-long-enough': 'machines without work are kept a while',

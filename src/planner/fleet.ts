@@ -6,7 +6,7 @@ import type { CapacityOf } from './capacity.ts';
 import { compareText } from './order.ts';
 import type { Slot, SlotPlace } from './slots.ts';
 import { slotPlace } from './slots.ts';
-import type { AgentView, MachineView, PlannerInput, WorkloadInput } from './types.ts';
+import type { AgentView, Freeing, MachineView, PlannerInput, WorkloadInput } from './types.ts';
 
 /** On their way to `ready`. */
 const IN_FLIGHT_STATES: readonly MachineView['state'][] = ['requested', 'launching', 'booting', 'joining'];
@@ -21,6 +21,8 @@ export interface World {
   readonly machinesByWorkload: ReadonlyMap<string, readonly MachineView[]>;
   readonly agentOf: (machine: MachineView) => AgentView | null;
   readonly capacityOf: CapacityOf;
+  /** What tasks on on-prem agents are expected to give back, by agent. */
+  readonly freeing: ReadonlyMap<string, readonly Freeing[]>;
   /** Free room of on-prem agents, by agent; workloads that select the same agents draw on the same slots. */
   readonly localSlots: ReadonlyMap<string, Slot>;
 }
@@ -74,6 +76,9 @@ export function openWorld(input: PlannerInput): World {
     machinesByWorkload,
     agentOf,
     capacityOf: learnCapacity(machines, agentOf, input.reserve ?? SYSTEM_RESERVE),
+    freeing: new Map(
+      onPremAgents.flatMap(({ id, freeing }) => (freeing === undefined ? [] : [[id, freeing] as const])),
+    ),
     localSlots: new Map(
       onPremAgents.map((agent) => [
         agent.id,

@@ -14,6 +14,7 @@ import { writePlan } from './report.ts';
 import { planScaleDown } from './scale-down.ts';
 import { planScaleUp } from './scale-up.ts';
 import { openTier, placeBatches } from './slots.ts';
+import { waitForLocal } from './wait.ts';
 import type { Resources } from '../model/resources.ts';
 import type { PlannerInput, PlanOutcome, WorkloadInput, WorkloadPlan } from './types.ts';
 
@@ -45,7 +46,9 @@ function placeLocally(world: World): Part[] {
     const localFree = sumFree(slots);
     return { workload, fleet, demand, slots, localFree, pending: placePendingLocally(slots, demand) };
   });
-  return parts.map(({ workload, fleet, demand, slots, localFree, pending }) => {
+  const promised = new Map<string, Resources>();
+  return parts.map(({ workload, fleet, demand, slots, localFree, pending: placed }) => {
+    const pending = waitForLocal({ world, workload, slots, after: placed, promised });
     const headroom = placeBatches(openTier(slots, demand.headroom), demand.headroom);
     return { workload, fleet, demand, localFree, after: { ...pending, headroom } };
   });

@@ -8,12 +8,13 @@ import type { ScaleDown } from './scale-down.ts';
 import type { ScaleUp, Want } from './scale-up.ts';
 import { isAboveTarget } from './scale-up.ts';
 import { countTasks, sumTasks } from './slots.ts';
-import type { PlanReason, ReasonCode, WorkloadReport } from './types.ts';
+import type { PlanReason, ReasonCode, WaitReport, WorkloadReport } from './types.ts';
 import { countOf, needText } from './text.ts';
 
 export interface ReasonFacts {
   readonly planning: Planning;
   readonly demand: Demand;
+  readonly wait: WaitReport | null;
   readonly placement: Required<WorkloadReport['placement']>;
   readonly up: ScaleUp;
   readonly down: ScaleDown;
@@ -86,7 +87,7 @@ function unneededDetail({ planning, down }: ReasonFacts): string {
 }
 
 /** Why work that is pending asks for nothing. */
-function placementReasons({ planning, demand, placement, up }: ReasonFacts): PlanReason[] {
+function placementReasons({ planning, demand, wait, placement, up }: ReasonFacts): PlanReason[] {
   const reasons: PlanReason[] = [];
   const { onLocal, onCloud, inFlight, waiting, impossible } = placement;
   const isUtilizationComing = isAboveTarget(demand, planning.fleet) && !up.open.includes('utilization');
@@ -97,11 +98,13 @@ function placementReasons({ planning, demand, placement, up }: ReasonFacts): Pla
   if (onLocal > 0)
     reasons.push({ code: 'local-first', detail: `${countOf(onLocal, 'pending task')} for local agents` });
   reasons.push(...localOnlyReasons(up));
-  if (waiting > 0) {
+  const forRoom = wait === null ? 0 : Math.min(waiting, wait.tasks);
+  if (wait !== null && forRoom > 0) reasons.push(waitReason(wait, forRoom));
+  if (waiting > forRoom) {
     const maxWaitMs = planning.workload.policy.demand.queue?.maxWaitMs ?? 0;
     reasons.push({
       code: 'waiting-within-max-wait',
-      detail: `${countOf(waiting, 'task')} waiting for room, at most ${maxWaitMs / 1000} s`,
+      detail: `${countOf(waiting - forRoom, 'task')} waiting for room, at most ${maxWaitMs / 1000} s`,
     });
   }
   if (impossible > 0) {
@@ -112,6 +115,14 @@ function placementReasons({ planning, demand, placement, up }: ReasonFacts): Pla
   }
   if (onCloud > 0) reasons.push({ code: 'satisfied', detail: `${countOf(onCloud, 'pending task')} for cloud agents` });
   return reasons;
+}
+
+function waitReason({ localInS, machineInS, burstUsd }: WaitReport, tasks: number): PlanReason {
+  const price = burstUsd === null ? '' : ` and cost at least $${burstUsd.toFixed(4)}`;
+  return {
+    code: 'local-frees-up-sooner',
+    detail: `${countOf(tasks, 'task')} waiting: local agents should have room within ${localInS} s; a machine would take ${machineInS} s${price}`,
+  };
 }
 
 function localOnlyReasons({ coverage }: ScaleUp): PlanReason[] {

@@ -17,6 +17,7 @@ import { listReasons } from './reasons.ts';
 import type { ScaleDown } from './scale-down.ts';
 import type { ScaleUp } from './scale-up.ts';
 import { readyCapacity } from './scale-up.ts';
+import { reportWait } from './wait.ts';
 import type {
   ActionMachine,
   CapacityReport,
@@ -116,14 +117,15 @@ function largerOf(a: Resources, b: Resources): Resources {
 }
 
 function writeReport(findings: Findings): WorkloadReport {
-  const { planning, demand, localFree, catalogue, up, down } = findings;
-  const { fleet } = planning;
+  const { planning, demand, after, localFree, catalogue, up, down } = findings;
+  const { fleet, workload } = planning;
   const placement = placePending(findings);
   const before = nanoPerHour(fleet, EMPTY_DRAFT);
   const gone = down.drained.reduce((sum, { machine }) => sum + nanoOf(machine.priceUsdPerHour), 0);
+  const wait = after.wait === null ? null : reportWait(after.wait, catalogue, workload.times?.runP50S ?? null);
   return {
     verdict: verdictOf(up, down),
-    reasons: listReasons({ planning, demand, placement, up, down }),
+    reasons: listReasons({ planning, demand, wait, placement, up, down }),
     signals: writeSignals(planning, demand, up),
     placement,
     local: {
@@ -135,6 +137,7 @@ function writeReport(findings: Findings): WorkloadReport {
     cloud: hostReport(fleet.cloud, fleet.machines.filter(({ state }) => state === 'ready').length, fleet.staleCloud),
     inFlight: hostReport(fleet.inFlight, fleet.inFlight.length, 0),
     candidates: { considered: catalogue.considered, rejected: catalogue.rejected },
+    wait,
     money: { usdPerHourBefore: usdOf(before), usdPerHourAfter: usdOf(nanoPerHour(fleet, up.draft) - gone) },
   };
 }

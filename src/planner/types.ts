@@ -42,8 +42,24 @@ export interface WorkloadInput {
   readonly launchedLastHour: number;
   readonly lastLaunchAtMs: EpochMs | null;
   readonly lastDrainAtMs: EpochMs | null;
+  /** What its past says; absent = nothing. */
+  readonly times?: WorkloadTimes;
   /** True when the last listing of the cloud was complete and fresh; else nothing is drained. */
   readonly cloudViewFresh: boolean;
+}
+
+/** Quantiles over the newest tasks and machines of a workload, in seconds; null = too few to say. */
+export interface WorkloadTimes {
+  readonly runP50S: number | null;
+  readonly runP95S: number | null;
+  /** From the decision to launch until the machine takes tasks. */
+  readonly joinP50S: number | null;
+}
+
+/** Room that tasks are expected to give back. */
+export interface Freeing {
+  readonly inS: number;
+  readonly resources: Resources;
 }
 
 /** A hold as the planner sees it; see `model/holds.ts`. */
@@ -90,6 +106,8 @@ export interface AgentView {
   readonly labels: Readonly<Record<string, string>>;
   readonly capacity: Resources;
   readonly allocated: Resources;
+  /** What of it tasks are expected to give back within minutes, by their declared or learned run times; absent = nothing known. */
+  readonly freeing?: readonly Freeing[];
   /** Absent or null: not known. */
   readonly arch?: Architecture | null;
   readonly runningTasks: number;
@@ -203,7 +221,20 @@ export interface WorkloadReport {
   readonly cloud: CapacityReport;
   readonly inFlight: CapacityReport;
   readonly candidates: { readonly considered: number; readonly rejected: Readonly<Record<string, number>> };
+  /** Work that waits for local agents although it may burst; null = none. Absent in plans of before. */
+  readonly wait?: WaitReport | null;
   readonly money: { readonly usdPerHourBefore: number; readonly usdPerHourAfter: number };
+}
+
+/** Waiting and bursting, side by side. */
+export interface WaitReport {
+  readonly tasks: number;
+  /** Seconds until local agents are expected to have room for all of them. */
+  readonly localInS: number;
+  /** Seconds until a machine launched now would be ready, as those before it were. */
+  readonly machineInS: number;
+  /** What the tasks would cost in the cloud at least; null = not known. Waiting costs nothing here. */
+  readonly burstUsd: number | null;
 }
 
 export interface SignalReport {
@@ -234,6 +265,7 @@ export type ReasonCode =
   | 'local-only'
   | 'in-flight-covers'
   | 'waiting-within-max-wait'
+  | 'local-frees-up-sooner'
   | 'drain-cancelled'
   | 'unneeded'
   | 'idle-not-long-enough'

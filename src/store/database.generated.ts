@@ -326,6 +326,16 @@ export interface TasksTable {
   interruptions: Generated<number>;
 }
 
+export interface WorkloadTimesTable {
+  workload: string;
+  run_p50_s: number | null;
+  run_p95_s: number | null;
+  run_tasks: number;
+  join_p50_s: number | null;
+  join_machines: number;
+  learned_at: Timestamp;
+}
+
 /** All tables, for `new Kysely<Database>(...).withSchema('spillway')`. */
 export interface Database {
   agents: AgentsTable;
@@ -351,4 +361,5 @@ export interface Database {
   sweep_marks: SweepMarksTable;
   task_logs: TaskLogsTable;
   tasks: TasksTable;
+  workload_times: WorkloadTimesTable;
 }

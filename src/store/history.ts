@@ -47,7 +47,7 @@ async function readPage(
   const { rows } = await sql<TaskRow>`
     select id, date_trunc('milliseconds', submitted_at) as submitted_at,
       (extract(epoch from finished_at - started_at) * 1000)::float8 as ran_ms, cpu_milli, memory_mib, gpus, local_only
-    from tasks
+    from spillway.tasks
     where workload = ${workload} and submitted_at >= ${after.at} and submitted_at < ${new Date(toMs)}
       and (date_trunc('milliseconds', submitted_at), id) > (${after.at}, ${after.id})
     order by date_trunc('milliseconds', submitted_at), id limit ${PAGE_TASKS}`.execute(db);

@@ -10,6 +10,7 @@ import { dbNow, inTransaction, toMs, type Db, type Tx } from './database.ts';
 import type { AgentId, MachineId } from '../model/ids.ts';
 import type { Architecture } from '../model/offering.ts';
 import { KIND_COLUMNS, toConstraints, toKind } from './task-kinds.ts';
+import { readFreeing, readTimes } from './expected-ends.ts';
 import { listHolds } from './launch-holds.ts';
 
 /**
@@ -27,7 +28,12 @@ export async function readPlanningFacts(db: Db, policies: readonly WorkloadPolic
       const agents = await readAgents(tx);
       const machines = await readMachines(tx);
       const workloads = new Map<string, WorkloadFacts>();
-      for (const policy of policies) workloads.set(policy.name, await readWorkload(tx, policy));
+      const times = await readTimes(tx);
+      for (const policy of policies) {
+        const learned = times.get(policy.name);
+        const facts = await readWorkload(tx, policy);
+        workloads.set(policy.name, learned === undefined ? facts : { ...facts, times: learned });
+      }
       const amnesia = await readAmnesia(tx);
       const nowMs = toMs(clock.now);
       return {
@@ -44,6 +50,7 @@ export async function readPlanningFacts(db: Db, policies: readonly WorkloadPolic
 }
 
 async function readAgents(tx: Tx): Promise<readonly AgentView[]> {
+  const freeing = await readFreeing(tx);
   const rows = await tx
     .selectFrom('agents as a')
     .leftJoin(
@@ -90,6 +97,7 @@ async function readAgents(tx: Tx): Promise<readonly AgentView[]> {
     arch: row.arch as Architecture | null,
     // What the agent says and what was promised to it: the larger is the truth that is safe to act on.
     runningTasks: Math.max(row.running_tasks, row.held ?? 0),
+    ...(freeing.has(row.id) ? { freeing: freeing.get(row.id) ?? [] } : {}),
     cordoned: row.cordoned,
     lastSeenAtMs: toMs(row.last_seen_at),
     machineId: row.machine_id as MachineId | null,

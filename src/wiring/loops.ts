@@ -3,6 +3,7 @@ import { assignTasks, recoverTasks } from '../engine/assign.ts';
 import type { EnginePorts } from '../engine/ports.ts';
 import { accountTick } from '../loops/account.ts';
 import { planTick } from '../loops/plan.ts';
+import { learnTick } from '../loops/learn.ts';
 import type { LoopPorts } from '../loops/ports.ts';
 import { pricesTick } from '../loops/prices.ts';
 import { checkMemory } from '../loops/recollection.ts';
@@ -15,7 +16,17 @@ import { waitMs } from '../model/waits.ts';
 import type { Metrics } from '../observability/metrics.ts';
 import type { RetentionStore } from '../ports/retention.ts';
 
-export type LoopName = 'lead' | 'plan' | 'sweep' | 'ring' | 'assign' | 'recover' | 'account' | 'prices' | 'retain';
+export type LoopName =
+  | 'lead'
+  | 'plan'
+  | 'sweep'
+  | 'ring'
+  | 'assign'
+  | 'recover'
+  | 'account'
+  | 'prices'
+  | 'learn'
+  | 'retain';
 export type Loops = Readonly<Record<LoopName, RunningLoop>>;
 
 /** Milliseconds from the end of one turn of a loop to the beginning of its next. */
@@ -35,6 +46,7 @@ export function loopIntervals(
     recover: Math.min(15 * SECOND_MS, Math.max(SECOND_MS, config.taskLeaseMs / 4)),
     account: 5 * SECOND_MS,
     prices: 15 * MINUTE_MS,
+    learn: 5 * MINUTE_MS,
     retain: HOUR_MS,
   };
 }
@@ -52,6 +64,7 @@ const GATHER_MS: LoopIntervals = {
   recover: 100,
   account: 100,
   prices: SECOND_MS,
+  learn: SECOND_MS,
   retain: SECOND_MS,
 };
 
@@ -81,6 +94,7 @@ export function startLoops(options: LoopOptions): Loops {
     recover: async () => await recoverTasks(engine),
     account: async () => await accountTick(loops),
     prices: async () => await pricesTick(loops),
+    learn: async () => await learnTick(loops),
     retain: async () => await retainTick(retention, retentionMs),
   };
   const start = (name: LoopName): RunningLoop =>
@@ -94,6 +108,7 @@ export function startLoops(options: LoopOptions): Loops {
     recover: start('recover'),
     account: start('account'),
     prices: start('prices'),
+    learn: start('learn'),
     retain: start('retain'),
   };
 }

@@ -110,6 +110,7 @@ function buildLoops(outside: ServiceOutside): LoopPorts {
     memory: stores.memory,
     recollection: new Recollection({ witness: outside.witness, clock, owner }),
     ledger: stores.ledger,
+    learning: stores.learning,
     wake: queues.wake,
     owner,
     view: new CloudView(),

@@ -18,6 +18,7 @@ import { createPlanningStore } from '../store/planning.ts';
 import { createPool } from '../store/pool.ts';
 import { createReports } from '../store/reports.ts';
 import { createRetentionStore } from '../store/retention.ts';
+import { createLearningStore } from '../store/workload-times.ts';
 import { createSweepStore } from '../store/sweeping.ts';
 import { createTaskStore } from '../store/tasks.ts';
 import { isHolderGone } from './holder.ts';
@@ -103,6 +104,7 @@ export function buildStores(
     sweeping: translatingErrors(createSweepStore(decider)),
     memory: translatingErrors(createMemoryStore(decider)),
     ledger: translatingErrors(createLedgerStore(decider)),
+    learning: translatingErrors(createLearningStore(reports)),
     retention: translatingErrors(createRetentionStore(reports)),
     agents: translatingErrors(createAgentStore(ingest)),
     tasks: translatingErrors(createTaskStore(ingest)),

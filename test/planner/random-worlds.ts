@@ -95,9 +95,11 @@ const workloadOf = (name: string): fc.Arbitrary<WorkloadInput> =>
       launchedLastHour: fc.integer({ min: 0, max: 20 }),
       load: fc.option(fc.double({ min: 0, max: 1, noNaN: true })),
       offeringsKnown: fc.integer({ min: 0, max: 9 }),
+      joinP50S: fc.constantFrom(null, 70),
     })
-    .map(({ policy, pending, launchedLastHour, load, offeringsKnown }) =>
+    .map(({ policy, pending, launchedLastHour, load, offeringsKnown, joinP50S }) =>
       workload({
+        times: { runP50S: 300, runP95S: 900, joinP50S },
         policy,
         pending,
         launchedLastHour,
@@ -118,12 +120,14 @@ export const localAgents = fc
       arch: fc.constantFrom(null, 'x86_64' as const, 'arm64' as const),
       stale: fc.integer({ min: 0, max: 14 }),
       cordoned: fc.integer({ min: 0, max: 9 }),
+      freeing: fc.array(fc.constantFrom(15, 60, 75), { maxLength: 2 }),
     }),
     { maxLength: 8 },
   )
   .map((specs) =>
-    specs.map(({ cpu, used, gpus, arch, stale, cordoned }, index) =>
+    specs.map(({ cpu, used, gpus, arch, stale, cordoned, freeing }, index) =>
       agent(index, {
+        freeing: used < 1 ? [] : freeing.map((inS) => ({ inS, resources: cores(cpu / 2, cpu) })),
         arch,
         capacity: { ...cores(cpu, cpu * 2), gpus },
         allocated: cores(cpu * used, cpu * used),

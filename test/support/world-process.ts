@@ -80,6 +80,7 @@ export function buildProcess(world: Surroundings): Process {
     memory: wrap('memory', stores.memory),
     recollection: new Recollection({ witness: world.witness, clock: time, owner: WORLD_OWNER }),
     ledger: wrap('ledger', stores.ledger),
+    learning: wrap('learning', stores.learning),
     wake: wrap('wake', world.wake),
     owner: WORLD_OWNER,
     view: new CloudView(),
