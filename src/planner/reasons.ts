@@ -98,15 +98,7 @@ function placementReasons({ planning, demand, wait, placement, up }: ReasonFacts
   if (onLocal > 0)
     reasons.push({ code: 'local-first', detail: `${countOf(onLocal, 'pending task')} for local agents` });
   reasons.push(...localOnlyReasons(up));
-  const forRoom = wait === null ? 0 : Math.min(waiting, wait.tasks);
-  if (wait !== null && forRoom > 0) reasons.push(waitReason(wait, forRoom));
-  if (waiting > forRoom) {
-    const maxWaitMs = planning.workload.policy.demand.queue?.maxWaitMs ?? 0;
-    reasons.push({
-      code: 'waiting-within-max-wait',
-      detail: `${countOf(waiting - forRoom, 'task')} waiting for room, at most ${maxWaitMs / 1000} s`,
-    });
-  }
+  reasons.push(...waitReasons(planning, waiting, wait));
   if (impossible > 0) {
     reasons.push({
       code: 'no-offering-fits',
@@ -117,12 +109,23 @@ function placementReasons({ planning, demand, wait, placement, up }: ReasonFacts
   return reasons;
 }
 
-function waitReason({ localInS, machineInS, burstUsd }: WaitReport, tasks: number): PlanReason {
-  const price = burstUsd === null ? '' : ` and cost at least $${burstUsd.toFixed(4)}`;
-  return {
-    code: 'local-frees-up-sooner',
-    detail: `${countOf(tasks, 'task')} waiting: local agents should have room within ${localInS} s; a machine would take ${machineInS} s${price}`,
-  };
+/** Why work waits that might burst sooner or later. */
+function waitReasons({ workload }: Planning, waiting: number, wait: WaitReport | null): PlanReason[] {
+  const reasons: PlanReason[] = [];
+  const forRoom = wait === null ? 0 : Math.min(waiting, wait.tasks);
+  if (wait !== null && forRoom > 0) {
+    const price = wait.burstUsd === null ? '' : ` and cost at least $${wait.burstUsd.toFixed(4)}`;
+    reasons.push({
+      code: 'local-frees-up-sooner',
+      detail: `${countOf(forRoom, 'task')} waiting: local agents should have room within ${wait.localInS} s; a machine would take ${wait.machineInS} s${price}`,
+    });
+  }
+  if (waiting > forRoom) {
+    const maxWaitMs = workload.policy.demand.queue?.maxWaitMs ?? 0;
+    const detail = `${countOf(waiting - forRoom, 'task')} waiting for room, at most ${maxWaitMs / 1000} s`;
+    reasons.push({ code: 'waiting-within-max-wait', detail });
+  }
+  return reasons;
 }
 
 function localOnlyReasons({ coverage }: ScaleUp): PlanReason[] {
