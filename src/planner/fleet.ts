@@ -55,8 +55,12 @@ export interface Fleet {
 export function openWorld(input: PlannerInput): World {
   const agents = [...input.agents].sort((a, b) => compareText(a.id, b.id));
   const machines = [...input.machines].sort((a, b) => compareText(a.id, b.id));
-  const agentById = new Map(agents.map((agent) => [agent.id, agent]));
-  const agentByMachine = new Map(agents.map((agent) => [agent.machineId, agent]));
+  const onPremAgents = agents.filter(({ site }) => site === 'on-prem');
+  // Only those that a machine goes with: on-prem there may be ten thousand others.
+  const named = new Set(machines.map(({ agentId }) => agentId));
+  const ofMachines = agents.filter(({ id, machineId }) => machineId !== null || named.has(id));
+  const agentById = new Map(ofMachines.map((agent) => [agent.id, agent]));
+  const agentByMachine = new Map(ofMachines.map((agent) => [agent.machineId, agent]));
   const agentOf = (machine: MachineView): AgentView | null =>
     (machine.agentId === null ? agentByMachine.get(machine.id) : agentById.get(machine.agentId)) ?? null;
   const machinesByWorkload = new Map<string, MachineView[]>();
@@ -65,7 +69,6 @@ export function openWorld(input: PlannerInput): World {
     if (list === undefined) machinesByWorkload.set(machine.workload, [machine]);
     else list.push(machine);
   }
-  const onPremAgents = agents.filter(({ site }) => site === 'on-prem');
   return {
     nowMs: input.nowMs,
     amnesia: input.amnesia ?? null,

@@ -1,6 +1,6 @@
 import type { Market, Offering } from '../model/offering.ts';
 import { fits } from '../model/resources.ts';
-import type { NewMachine } from './draft.ts';
+import type { NewMachines } from './draft.ts';
 import type { Catalogue } from './offerings.ts';
 import { cheapestHolding, typesFor } from './offerings.ts';
 import { compareText } from './order.ts';
@@ -21,7 +21,7 @@ const PER_TYPE_MAX = 3;
 const DEARER_MAX = 2;
 
 /** What a machine is launched for. */
-type MachineTasks = Pick<NewMachine, 'used' | 'needs'>;
+type MachineTasks = Pick<NewMachines, 'used' | 'needs'>;
 
 /**
  * What else could serve the tasks of a machine, the next to be tried first: other zones and types of its market by price,

@@ -1,5 +1,5 @@
 import type { Resources } from '../model/resources.ts';
-import { NO_RESOURCES, addResources } from '../model/resources.ts';
+import { NO_RESOURCES, addResources, multiplyResources } from '../model/resources.ts';
 import { chooseMachines } from './choose.ts';
 import type { Wish } from './choose.ts';
 import type { AfterLocal, Coverage } from './coverage.ts';
@@ -117,7 +117,7 @@ export function capacityWith(fleet: Fleet, draft: Draft): Resources {
     readyCapacity(fleet),
     sumCapacity(fleet.inFlight),
     sumCapacity(draft.undrained),
-    sumCapacity(draft.launched),
+    sumCapacity(draft.launched.map(({ capacity, count }) => ({ capacity: multiplyResources(capacity, count) }))),
   ].reduce(addResources, NO_RESOURCES);
 }
 
