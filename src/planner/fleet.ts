@@ -1,5 +1,5 @@
 import type { Resources } from '../model/resources.ts';
-import { NO_RESOURCES, addResources, subtractResources } from '../model/resources.ts';
+import { NO_RESOURCES, subtractResources } from '../model/resources.ts';
 import type { EpochMs } from '../model/time.ts';
 import { SYSTEM_RESERVE, learnCapacity } from './capacity.ts';
 import type { CapacityOf } from './capacity.ts';
@@ -204,10 +204,27 @@ export function isAtWork(host: Host): boolean {
   );
 }
 
+/** Capacity of on-prem agents that take work now. */
+export function localCapacity({ reporting }: Fleet): Resources {
+  const taking = reporting.filter(({ agent, machine }) => machine === null && !agent.cordoned);
+  return sumOf(taking, ({ agent }) => agent.capacity);
+}
+
 export function sumCapacity(parts: readonly { readonly capacity: Resources }[]): Resources {
-  return parts.reduce((sum, part) => addResources(sum, part.capacity), NO_RESOURCES);
+  return sumOf(parts, ({ capacity }) => capacity);
 }
 
 export function sumFree(parts: readonly { readonly free: Resources }[]): Resources {
-  return parts.reduce((sum, part) => addResources(sum, part.free), NO_RESOURCES);
+  return sumOf(parts, ({ free }) => free);
+}
+
+function sumOf<Part>(parts: readonly Part[], resourcesOf: (part: Part) => Resources): Resources {
+  const sum = { cpuMilli: 0, memoryMib: 0, gpus: 0 };
+  for (const part of parts) {
+    const { cpuMilli, memoryMib, gpus } = resourcesOf(part);
+    sum.cpuMilli += cpuMilli;
+    sum.memoryMib += memoryMib;
+    sum.gpus += gpus;
+  }
+  return sum;
 }

@@ -32,6 +32,8 @@ interface Tally {
   readonly probed: Set<string>;
   /** Those that rounds before this one try. */
   readonly probedBefore: ReadonlySet<string>;
+  /** Types for what tasks ask for: looked up for each group, listed once. */
+  readonly types: Map<NodeNeeds, Wanted>;
 }
 
 /** Turns groups into machines one by one, in the order given, until a limit on their number stops it. */
@@ -50,7 +52,7 @@ export function launchGroups(context: LaunchContext, groups: readonly WantedGrou
   return machines;
 }
 
-/** Types that hold what a machine of a group is for, by price, with the offerings of each that this round may take. */
+/** Types by price, with the offerings of each that this round may take. */
 type Wanted = Readonly<Record<Market, readonly WantedType[]>>;
 
 interface WantedType {
@@ -58,14 +60,19 @@ interface WantedType {
   readonly offerings: readonly Offering[];
 }
 
-function listWanted({ catalogue: { markets } }: LaunchContext, tally: Tally, { used, needs }: WantedGroup): Wanted {
+function listWanted(context: LaunchContext, tally: Tally, { used, needs }: WantedGroup): Wanted {
+  const all = tally.types.get(needs) ?? listTypes(context, tally, needs);
+  tally.types.set(needs, all);
+  const list = (market: Market): WantedType[] => all[market].filter(({ type }) => fits(used, type.capacity));
+  return { 'on-demand': list('on-demand'), spot: list('spot') };
+}
+
+function listTypes({ catalogue: { markets } }: LaunchContext, tally: Tally, needs: NodeNeeds): Wanted {
   const list = (market: Market): WantedType[] =>
-    typesFor(markets[market].types, needs)
-      .filter(({ capacity }) => fits(used, capacity))
-      .map((type) => {
-        const cheapest = markets[market].cheapest.get(type.name) ?? [];
-        return { type, offerings: cheapest.filter((offering) => !isSpent(offering, tally.probedBefore)) };
-      });
+    typesFor(markets[market].types, needs).map((type) => {
+      const cheapest = markets[market].cheapest.get(type.name) ?? [];
+      return { type, offerings: cheapest.filter((offering) => !isSpent(offering, tally.probedBefore)) };
+    });
   return { 'on-demand': list('on-demand'), spot: list('spot') };
 }
 
@@ -100,6 +107,7 @@ function openTally({ planning, draft, room }: LaunchContext): Tally {
     zones,
     probed: new Set(probedBefore),
     probedBefore,
+    types: new Map(),
   };
 }
 

@@ -29,7 +29,12 @@ export interface NodeNeeds {
 
 /** The types of which machines may be bought for such tasks, in the order given. */
 export function typesFor(types: readonly PricedType[], needs: NodeNeeds): readonly PricedType[] {
-  return types.filter(({ arch, hasGpus }) => hasGpus === needs.gpus && (needs.arch === null || arch === needs.arch));
+  return types.filter((type) => serves(type, needs));
+}
+
+/** True when machines of the type may be bought for such tasks, if they hold them. */
+export function serves({ arch, hasGpus }: PricedType, needs: NodeNeeds): boolean {
+  return hasGpus === needs.gpus && (needs.arch === null || arch === needs.arch);
 }
 
 /** What tasks of a batch ask of the machine that is bought for them. */
@@ -203,8 +208,9 @@ function compareTypes(a: PricedType, b: PricedType): number {
 export function keepUndominated(types: readonly PricedType[]): PricedType[] {
   const kept: PricedType[] = [];
   for (const type of [...types].sort(compareTypes)) {
-    const isBeaten = kept.some((better) => better.hasGpus === type.hasGpus && fits(type.capacity, better.capacity));
-    if (!isBeaten) kept.push(type);
+    // What beats a type is mostly the last one that was kept: the largest so far.
+    const better = kept.findLast(({ hasGpus, capacity }) => hasGpus === type.hasGpus && fits(type.capacity, capacity));
+    if (better === undefined) kept.push(type);
   }
   return kept;
 }

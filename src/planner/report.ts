@@ -6,9 +6,9 @@ import { missingForTarget, utilizationDetail } from './demand.ts';
 import type { NewMachines, Planning } from './draft.ts';
 import { EMPTY_DRAFT, nanoPerHour } from './draft.ts';
 import type { Fleet, Host } from './fleet.ts';
-import { sumCapacity, sumFree } from './fleet.ts';
+import { localCapacity, sumCapacity, sumFree } from './fleet.ts';
 import { wideProbes } from './holds.ts';
-import { buildLadder } from './ladder.ts';
+import { ladderBuilder } from './ladder.ts';
 import type { Catalogue } from './offerings.ts';
 import { copyOffering, mergeNeeds } from './offerings.ts';
 import { nanoOf, usdOf } from './order.ts';
@@ -86,11 +86,12 @@ function launchActions({ planning: { workload }, up, catalogue }: Findings): Pla
     groups.set(key, { ...machines, ...tasks, count: group.count + machines.count });
   }
   const wide = wideProbes(workload);
+  const ladderOf = ladderBuilder(catalogue);
   const actions: PlanAction[] = [];
   for (const { offering, used, needs, count } of groups.values()) {
     const [choice] = choicesOf(workload, [offering]);
     if (choice === undefined) continue;
-    const ladder = choicesOf(workload, buildLadder(catalogue, offering, { used, needs }));
+    const ladder = choicesOf(workload, ladderOf(offering, { used, needs }));
     const probes = [...wide, ...(offering.probes ?? [])];
     for (let left = count; left > 0; left -= LAUNCH_COUNT_MAX) {
       actions.push({ kind: 'launch', ...choice, count: Math.min(left, LAUNCH_COUNT_MAX), ladder, probes });
@@ -142,11 +143,6 @@ function writeReport(findings: Findings): WorkloadReport {
 function verdictOf(up: ScaleUp, down: ScaleDown): WorkloadReport['verdict'] {
   if (up.draft.undrained.length > 0 || up.draft.launched.length > 0) return 'scale-up';
   return down.drained.length > 0 ? 'scale-down' : 'hold';
-}
-
-function localCapacity(fleet: Fleet): Resources {
-  const taking = fleet.reporting.filter(({ agent, machine }) => machine === null && !agent.cordoned);
-  return sumCapacity(taking.map(({ agent }) => agent));
 }
 
 function hostReport(hosts: readonly Host[], agents: number, staleAgents: number): CapacityReport {
