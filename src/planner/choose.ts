@@ -2,7 +2,7 @@ import type { Market } from '../model/offering.ts';
 import { ANYWHERE } from '../model/constraints.ts';
 import type { Resources } from '../model/resources.ts';
 import { NO_RESOURCES, fits } from '../model/resources.ts';
-import type { Bounds, Draft, NewMachine, Planning, Room } from './draft.ts';
+import type { Bounds, Draft, NewMachines, Planning, Room } from './draft.ts';
 import { isAffordable, noteBound, noteBudgetBound, noteCountBounds, noteVcpuBound, readRoom } from './draft.ts';
 import { isSpent, probedBy, probingDetail } from './holds.ts';
 import type { WantedGroup } from './launch.ts';
@@ -38,7 +38,7 @@ export function chooseMachines(planning: Planning, catalogue: Catalogue, draft: 
 }
 
 export interface Chosen {
-  readonly machines: readonly NewMachine[];
+  readonly machines: readonly NewMachines[];
   readonly bounds: Bounds;
 }
 
@@ -51,7 +51,7 @@ interface Choice {
   readonly bounds: Bounds;
 }
 
-function chooseAtPrices(choice: Choice, market: Market): NewMachine[] {
+function chooseAtPrices(choice: Choice, market: Market): NewMachines[] {
   const { catalogue, room, bounds, planning } = choice;
   const groups: WantedGroup[] = [];
   let nodesMax = Math.min(room.max, room.perHour);

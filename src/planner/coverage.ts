@@ -48,9 +48,10 @@ export interface Coverage {
 /** Places work in tiers: ready cloud machines, then what is on its way. Work that may not wait is placed first. */
 export function coverDemand(fleet: Fleet, draft: Draft, after: AfterLocal): Coverage {
   const cloudSlots = hostSlots([...fleet.cloud, ...draft.undrained]);
-  const launchedSlots = draft.launched.map(({ capacity, offering }, index) =>
-    newSlot(`new-${index}`, capacity, placeOfOffering(offering)),
-  );
+  const launchedSlots = draft.launched.flatMap(({ capacity, offering, count }) => {
+    const place = placeOfOffering(offering);
+    return Array.from({ length: count }, () => newSlot(NEW_MACHINE, capacity, place));
+  });
   const inFlightSlots = fleet.inFlight.map(({ machine, free, place }) => newSlot(machine.id, free, place));
   const all = [...after.urgent, ...after.patient, ...after.headroom];
   const cloud = openTier(cloudSlots, all);
@@ -80,6 +81,9 @@ export function placePendingLocally(slots: readonly Slot[], demand: Demand): Aft
   const before = countTasks(demand.urgent) + countTasks(demand.patient);
   return { onLocal: before - countTasks(urgent) - countTasks(patient), urgent, patient, wait: null };
 }
+
+/** Sorts after the ids of machines, which begin with `mc-`: what is on its way is filled before what is not yet ordered. */
+const NEW_MACHINE = 'new';
 
 function newSlot(id: string, free: Resources, place: SlotPlace): Slot {
   return { id, rank: 0, place, free, taken: 0 };

@@ -7,11 +7,12 @@ import { nanoOf, usdOf } from './order.ts';
 import type { ReasonCode, WorkloadInput } from './types.ts';
 import { countOf } from './text.ts';
 
-/** A machine this plan launches. */
-export interface NewMachine {
+/** Equal machines this plan launches. */
+export interface NewMachines {
   readonly offering: Offering;
+  readonly count: number;
   readonly capacity: Resources;
-  /** Sum of the tasks it is launched for: another machine in its place must hold as much. */
+  /** Sum of the tasks each is launched for: another machine in its place must hold as much. */
   readonly used: Resources;
   /** What these tasks ask of it: another machine in its place must be like that, too. */
   readonly needs: NodeNeeds;
@@ -20,7 +21,7 @@ export interface NewMachine {
 /** A plan for one workload while it grows. */
 export interface Draft {
   readonly undrained: readonly Host[];
-  readonly launched: readonly NewMachine[];
+  readonly launched: readonly NewMachines[];
 }
 
 /** A plan that does nothing. */
@@ -55,7 +56,7 @@ export function noteBound(bounds: Bounds, code: ReasonCode, detail: string): voi
  */
 export function readRoom({ workload, fleet }: Planning, draft: Draft): Room {
   const { limits, budget } = workload.policy.burst;
-  const launched = draft.launched.length;
+  const launched = countLaunched(draft);
   const perPlanMax = wideProbes(workload).length > 0 ? Math.min(1, limits.maxScaleUp) : limits.maxScaleUp;
   return {
     max: limits.max - fleet.machines.length - launched,
@@ -71,22 +72,24 @@ export function isAffordable(type: { readonly vcpus: number; readonly priceUsdPe
   return type.vcpus <= room.vcpus && nanoOf(type.priceUsdPerHour) <= room.nanoUsdPerHour;
 }
 
+function countLaunched({ launched }: Draft): number {
+  return launched.reduce((sum, { count }) => sum + count, 0);
+}
+
 /** vCPUs of all machines that EC2 has, with the plan's own. */
 export function countVcpus(fleet: Fleet, draft: Draft): number {
   const parts = [
     ...fleet.machines.map(({ resources }) => resources.cpuMilli),
-    ...draft.launched.map(({ offering }) => offering.instanceType.resources.cpuMilli),
+    ...draft.launched.map(({ offering, count }) => offering.instanceType.resources.cpuMilli * count),
   ];
   return parts.reduce((sum, cpuMilli) => sum + cpuMilli, 0) / 1000;
 }
 
 /** What all machines of the workload cost per hour, in nano-dollars. */
 export function nanoPerHour(fleet: Fleet, draft: Draft): number {
-  const prices = [
-    ...fleet.machines.map(({ priceUsdPerHour }) => priceUsdPerHour),
-    ...draft.launched.map(({ offering }) => offering.priceUsdPerHour),
-  ];
-  return prices.reduce((sum, usd) => sum + nanoOf(usd), 0);
+  const prices = [...fleet.machines.map(({ priceUsdPerHour }) => priceUsdPerHour)].map(nanoOf);
+  const launched = draft.launched.map(({ offering, count }) => nanoOf(offering.priceUsdPerHour) * count);
+  return [...prices, ...launched].reduce((sum, nano) => sum + nano, 0);
 }
 
 const STAYING_STATES: readonly string[] = ['requested', 'launching', 'booting', 'joining', 'ready'];
@@ -96,7 +99,7 @@ export function countStaying({ machines }: Fleet, draft: Draft): Record<Market, 
   const counts: Record<Market, number> = { 'on-demand': 0, spot: 0 };
   for (const machine of machines) if (STAYING_STATES.includes(machine.state)) counts[machine.market] += 1;
   for (const { machine } of draft.undrained) counts[machine.market] += 1;
-  for (const { offering } of draft.launched) counts[offering.market] += 1;
+  for (const { offering, count } of draft.launched) counts[offering.market] += count;
   return counts;
 }
 

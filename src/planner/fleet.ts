@@ -1,5 +1,5 @@
 import type { Resources } from '../model/resources.ts';
-import { NO_RESOURCES, addResources, subtractResources } from '../model/resources.ts';
+import { NO_RESOURCES, subtractResources } from '../model/resources.ts';
 import type { EpochMs } from '../model/time.ts';
 import { SYSTEM_RESERVE, learnCapacity } from './capacity.ts';
 import type { CapacityOf } from './capacity.ts';
@@ -57,8 +57,12 @@ export interface Fleet {
 export function openWorld(input: PlannerInput): World {
   const agents = [...input.agents].sort((a, b) => compareText(a.id, b.id));
   const machines = [...input.machines].sort((a, b) => compareText(a.id, b.id));
-  const agentById = new Map(agents.map((agent) => [agent.id, agent]));
-  const agentByMachine = new Map(agents.map((agent) => [agent.machineId, agent]));
+  const onPremAgents = agents.filter(({ site }) => site === 'on-prem');
+  // Only those that a machine goes with: on-prem there may be ten thousand others.
+  const named = new Set(machines.map(({ agentId }) => agentId));
+  const ofMachines = agents.filter(({ id, machineId }) => machineId !== null || named.has(id));
+  const agentById = new Map(ofMachines.map((agent) => [agent.id, agent]));
+  const agentByMachine = new Map(ofMachines.map((agent) => [agent.machineId, agent]));
   const agentOf = (machine: MachineView): AgentView | null =>
     (machine.agentId === null ? agentByMachine.get(machine.id) : agentById.get(machine.agentId)) ?? null;
   const machinesByWorkload = new Map<string, MachineView[]>();
@@ -67,7 +71,6 @@ export function openWorld(input: PlannerInput): World {
     if (list === undefined) machinesByWorkload.set(machine.workload, [machine]);
     else list.push(machine);
   }
-  const onPremAgents = agents.filter(({ site }) => site === 'on-prem');
   return {
     nowMs: input.nowMs,
     amnesia: input.amnesia ?? null,
@@ -206,10 +209,27 @@ export function isAtWork(host: Host): boolean {
   );
 }
 
+/** Capacity of on-prem agents that take work now. */
+export function localCapacity({ reporting }: Fleet): Resources {
+  const taking = reporting.filter(({ agent, machine }) => machine === null && !agent.cordoned);
+  return sumOf(taking, ({ agent }) => agent.capacity);
+}
+
 export function sumCapacity(parts: readonly { readonly capacity: Resources }[]): Resources {
-  return parts.reduce((sum, part) => addResources(sum, part.capacity), NO_RESOURCES);
+  return sumOf(parts, ({ capacity }) => capacity);
 }
 
 export function sumFree(parts: readonly { readonly free: Resources }[]): Resources {
-  return parts.reduce((sum, part) => addResources(sum, part.free), NO_RESOURCES);
+  return sumOf(parts, ({ free }) => free);
+}
+
+function sumOf<Part>(parts: readonly Part[], resourcesOf: (part: Part) => Resources): Resources {
+  const sum = { cpuMilli: 0, memoryMib: 0, gpus: 0 };
+  for (const part of parts) {
+    const { cpuMilli, memoryMib, gpus } = resourcesOf(part);
+    sum.cpuMilli += cpuMilli;
+    sum.memoryMib += memoryMib;
+    sum.gpus += gpus;
+  }
+  return sum;
 }

@@ -28,8 +28,8 @@ export function probedBy(launched: readonly { readonly offering: Offering }[]): 
 }
 
 /** An offering that is to be probed can be had once. */
-export function isSpent({ probes = [] }: Offering, probed: ReadonlySet<string>): boolean {
-  return probes.some((key) => probed.has(key));
+export function isSpent({ probes }: Offering, probed: ReadonlySet<string>): boolean {
+  return probes !== undefined && probes.some((key) => probed.has(key));
 }
 
 /** The bound for work that has to wait for what a probe finds out. */

@@ -1,8 +1,8 @@
 import type { Market, Offering } from '../model/offering.ts';
 import { fits } from '../model/resources.ts';
-import type { NewMachine } from './draft.ts';
-import type { Catalogue } from './offerings.ts';
-import { cheapestHolding, typesFor } from './offerings.ts';
+import type { NewMachines } from './draft.ts';
+import type { Catalogue, PricedType } from './offerings.ts';
+import { serves } from './offerings.ts';
 import { compareText } from './order.ts';
 
 /**
@@ -21,34 +21,62 @@ const PER_TYPE_MAX = 3;
 const DEARER_MAX = 2;
 
 /** What a machine is launched for. */
-type MachineTasks = Pick<NewMachine, 'used' | 'needs'>;
+type MachineTasks = Pick<NewMachines, 'used' | 'needs'>;
 
 /**
- * What else could serve the tasks of a machine, the next to be tried first: other zones and types of its market by price,
+ * Tells what else could serve the tasks of a machine, the next to be tried first: other zones and types of its market by price,
  * then, for spot, on-demand. A machine that is to be on-demand never becomes spot. Offerings that are to be probed are left
- * out: one launch of one machine does that.
+ * out: one launch of one machine does that. A plan has many launches, and sorts its catalogue for all of them once.
  */
-export function buildLadder(catalogue: Catalogue, first: Offering, tasks: MachineTasks): Offering[] {
-  const own = rungsOf(catalogue, first.market, tasks).filter((offering) => !isSame(offering, first));
-  if (first.market === 'on-demand') return own.slice(0, LADDER_MAX);
-  const onDemand = rungsOf(catalogue, 'on-demand', tasks).slice(0, ON_DEMAND_PLACES);
-  return [...own.slice(0, LADDER_MAX - onDemand.length), ...onDemand];
+export function ladderBuilder(catalogue: Catalogue): (first: Offering, tasks: MachineTasks) => Offering[] {
+  const lists = new Map<Market, readonly Rung[]>();
+  const rungsOf = (market: Market, tasks: MachineTasks): Offering[] => {
+    const list = lists.get(market) ?? listRungs(catalogue, market);
+    lists.set(market, list);
+    return pickRungs(list, cheapestFor(catalogue, market, tasks), tasks);
+  };
+  return (first, tasks) => {
+    const own = rungsOf(first.market, tasks).filter((offering) => !isSame(offering, first));
+    if (first.market === 'on-demand') return own.slice(0, LADDER_MAX);
+    const onDemand = rungsOf('on-demand', tasks).slice(0, ON_DEMAND_PLACES);
+    return [...own.slice(0, LADDER_MAX - onDemand.length), ...onDemand];
+  };
 }
 
-function rungsOf({ markets, allowed }: Catalogue, market: Market, { used, needs }: MachineTasks): Offering[] {
-  const types = typesFor(markets[market].types, needs);
-  const cheapest = cheapestHolding(types, used);
-  if (cheapest === null) return [];
-  const holding = new Set(types.filter(({ capacity }) => fits(used, capacity)).map(({ name }) => name));
-  const taken = new Map<string, number>();
+interface Rung {
+  readonly offering: Offering;
+  readonly type: PricedType;
+}
+
+/** Every offering of a market that may be a rung, cheapest first. */
+function listRungs({ markets, allowed }: Catalogue, market: Market): Rung[] {
+  const types = new Map(markets[market].types.map((type) => [type.name, type]));
   return allowed[market]
-    .filter(({ instanceType, probes }) => probes === undefined && holding.has(instanceType.name))
-    .filter(({ priceUsdPerHour }) => priceUsdPerHour <= cheapest.priceUsdPerHour * DEARER_MAX)
+    .filter(({ probes }) => probes === undefined)
     .sort(compareOfferings)
-    .filter(({ instanceType: { name } }) => {
-      taken.set(name, (taken.get(name) ?? 0) + 1);
-      return (taken.get(name) ?? 0) <= PER_TYPE_MAX;
+    .flatMap((offering) => {
+      const type = types.get(offering.instanceType.name);
+      return type === undefined ? [] : [{ offering, type }];
     });
+}
+
+function cheapestFor({ markets }: Catalogue, market: Market, { used, needs }: MachineTasks): PricedType | null {
+  return markets[market].types.find((type) => serves(type, needs) && fits(used, type.capacity)) ?? null;
+}
+
+/** The first of the list that serve the tasks and are not too dear; one more than fit on a ladder, as one may be the launch itself. */
+function pickRungs(list: readonly Rung[], cheapest: PricedType | null, { used, needs }: MachineTasks): Offering[] {
+  const rungs: Offering[] = [];
+  const taken = new Map<string, number>();
+  for (const { offering, type } of list) {
+    const isTooDear = cheapest === null || offering.priceUsdPerHour > cheapest.priceUsdPerHour * DEARER_MAX;
+    if (isTooDear || rungs.length > LADDER_MAX) break;
+    if (!serves(type, needs) || !fits(used, type.capacity)) continue;
+    const before = taken.get(type.name) ?? 0;
+    taken.set(type.name, before + 1);
+    if (before < PER_TYPE_MAX) rungs.push(offering);
+  }
+  return rungs;
 }
 
 function compareOfferings(a: Offering, b: Offering): number {

@@ -1,11 +1,11 @@
 import type { Market, Offering } from '../model/offering.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import { fits } from '../model/resources.ts';
-import type { Bounds, Draft, NewMachine, Planning, Room } from './draft.ts';
+import type { Bounds, Draft, NewMachines, Planning, Room } from './draft.ts';
 import { countStaying, isAffordable, noteBound, noteBudgetBound, noteCountBounds, noteVcpuBound } from './draft.ts';
 import { isSpent, probedBy, probingDetail } from './holds.ts';
 import type { Catalogue, NodeNeeds, PricedType } from './offerings.ts';
-import { cheapestHolding, typesFor } from './offerings.ts';
+import { typesFor } from './offerings.ts';
 import { nanoOf } from './order.ts';
 import type { NodeGroup } from './pack.ts';
 import { needText } from './text.ts';
@@ -25,57 +25,113 @@ export interface LaunchContext {
 
 /** What is left and what was taken while machines are made one by one. */
 interface Tally {
-  room: Room;
+  readonly room: { -readonly [Limit in keyof Room]: Room[Limit] };
   readonly market: Record<Market, number>;
   readonly zones: Map<string, number>;
   /** Holds that a machine of this plan tries already. */
   readonly probed: Set<string>;
-  /** Types for what tasks ask for: looked up for each machine, listed once. */
-  readonly types: Map<NodeNeeds, Record<Market, readonly PricedType[]>>;
+  /** Those that rounds before this one try. */
+  readonly probedBefore: ReadonlySet<string>;
+  /** Types for what tasks ask for: looked up for each group, listed once. */
+  readonly types: Map<NodeNeeds, Wanted>;
 }
 
 /** Turns groups into machines one by one, in the order given, until a limit on their number stops it. */
-export function launchGroups(context: LaunchContext, groups: readonly WantedGroup[]): NewMachine[] {
-  const machines: NewMachine[] = [];
+export function launchGroups(context: LaunchContext, groups: readonly WantedGroup[]): NewMachines[] {
+  const machines: NewMachines[] = [];
   const tally = openTally(context);
   for (const group of groups) {
-    for (let made = 0; made < group.count; made += 1) {
-      if (noteCountBounds(context.planning, tally.room, context.bounds)) return machines;
-      const machine = launchOne(context, tally, group);
-      // What one machine of a group cannot have, the next one cannot either; a smaller group still may.
-      if (machine === null) break;
-      machines.push(machine);
-    }
+    const counts = new Map<Offering, { readonly type: PricedType; count: number }>();
+    const wanted = listWanted(context, tally, group);
+    const isStopped = launchGroup(context, tally, { group, wanted, counts });
+    const { used, needs } = group;
+    for (const [offering, { type, count }] of counts)
+      machines.push({ offering, count, capacity: type.capacity, used, needs });
+    if (isStopped) break;
   }
   return machines;
+}
+
+/** Types by price, with the offerings of each that this round may take. */
+type Wanted = Readonly<Record<Market, readonly WantedType[]>>;
+
+interface WantedType {
+  readonly type: PricedType;
+  readonly offerings: readonly Offering[];
+}
+
+function listWanted(context: LaunchContext, tally: Tally, { used, needs }: WantedGroup): Wanted {
+  const all = tally.types.get(needs) ?? listTypes(context, tally, needs);
+  tally.types.set(needs, all);
+  const list = (market: Market): WantedType[] => all[market].filter(({ type }) => fits(used, type.capacity));
+  return { 'on-demand': list('on-demand'), spot: list('spot') };
+}
+
+function listTypes({ catalogue: { markets } }: LaunchContext, tally: Tally, needs: NodeNeeds): Wanted {
+  const list = (market: Market): WantedType[] =>
+    typesFor(markets[market].types, needs).map((type) => {
+      const cheapest = markets[market].cheapest.get(type.name) ?? [];
+      return { type, offerings: cheapest.filter((offering) => !isSpent(offering, tally.probedBefore)) };
+    });
+  return { 'on-demand': list('on-demand'), spot: list('spot') };
+}
+
+interface GroupLaunch {
+  readonly group: WantedGroup;
+  readonly wanted: Wanted;
+  readonly counts: Map<Offering, { readonly type: PricedType; count: number }>;
+}
+
+/** True when a limit on the number of machines stops the whole plan. */
+function launchGroup(context: LaunchContext, tally: Tally, { group, wanted, counts }: GroupLaunch): boolean {
+  for (let made = 0; made < group.count; made += 1) {
+    if (noteCountBounds(context.planning, tally.room, context.bounds)) return true;
+    const machine = launchOne(context, tally, { ...group, wanted });
+    // What one machine of a group cannot have, the next one cannot either; a smaller group still may.
+    if (machine === null) return false;
+    const known = counts.get(machine.offering);
+    if (known === undefined) counts.set(machine.offering, { type: machine.type, count: 1 });
+    else known.count += 1;
+  }
+  return false;
 }
 
 function openTally({ planning, draft, room }: LaunchContext): Tally {
   const zones = new Map<string, number>();
   for (const { zone } of planning.fleet.machines) countZone(zones, zone);
-  for (const { offering } of draft.launched) countZone(zones, offering.zone);
+  for (const { offering, count } of draft.launched) countZone(zones, offering.zone, count);
+  const probedBefore = probedBy(draft.launched);
   return {
-    room,
+    room: { ...room },
     market: countStaying(planning.fleet, draft),
     zones,
-    probed: new Set(probedBy(draft.launched)),
+    probed: new Set(probedBefore),
+    probedBefore,
     types: new Map(),
   };
 }
 
-function launchOne(context: LaunchContext, tally: Tally, { used, needs }: Wanted): NewMachine | null {
-  const { planning, bounds } = context;
-  const wanted = needs.spotOk ? nextMarket(planning.workload.policy, tally.market) : 'on-demand';
+interface OneMachine {
+  readonly type: PricedType;
+  readonly offering: Offering;
+}
+
+function launchOne(
+  { planning, bounds }: LaunchContext,
+  tally: Tally,
+  { used, needs, wanted }: Pick<WantedGroup, 'used' | 'needs'> & { readonly wanted: Wanted },
+): OneMachine | null {
+  const first = needs.spotOk ? nextMarket(planning.workload.policy, tally.market) : 'on-demand';
   let tooMuch: PricedType | null = null;
   // A machine that should be on-demand never becomes a spot one: the base is there to outlive the spot market.
-  for (const market of wanted === 'spot' ? (['spot', 'on-demand'] as const) : (['on-demand'] as const)) {
-    const picked = pickFrom(context, tally, { market, used, needs });
+  for (const market of first === 'spot' ? MARKETS_OF_SPOT : MARKETS_OF_ON_DEMAND) {
+    const picked = pickFrom(wanted[market], tally, bounds);
     if (picked === 'spent') return null;
     if (picked !== null) return picked;
-    tooMuch ??= cheapestHolding(listTypes(context, tally, needs)[market], used);
+    tooMuch ??= wanted[market][0]?.type ?? null;
   }
   if (tooMuch === null) {
-    noteBound(bounds, 'no-offering-fits', `no ${wanted} offering holds ${needText(used, needs.arch)}`);
+    noteBound(bounds, 'no-offering-fits', `no ${first} offering holds ${needText(used, needs.arch)}`);
   } else if (tooMuch.vcpus > tally.room.vcpus) {
     noteVcpuBound(planning, tally.room, bounds);
   } else {
@@ -84,25 +140,18 @@ function launchOne(context: LaunchContext, tally: Tally, { used, needs }: Wanted
   return null;
 }
 
-type Wanted = Pick<WantedGroup, 'used' | 'needs'>;
+const MARKETS_OF_SPOT: readonly Market[] = ['spot', 'on-demand'];
+const MARKETS_OF_ON_DEMAND: readonly Market[] = ['on-demand'];
 
 /** `spent`: this round's one probe had it. The next round chooses sizes anew, without such types. */
-function pickFrom(
-  context: LaunchContext,
-  tally: Tally,
-  { market, used, needs }: Wanted & { readonly market: Market },
-): NewMachine | 'spent' | null {
-  const { catalogue, draft, bounds } = context;
-  const { cheapest } = catalogue.markets[market];
-  const before = probedBy(draft.launched);
+function pickFrom(wanted: readonly WantedType[], tally: Tally, bounds: Bounds): OneMachine | 'spent' | null {
   // Not simply the cheapest: under a limit on vCPUs a dearer type with fewer of them may be the one that is left.
-  for (const type of listTypes(context, tally, needs)[market]) {
-    const list = (cheapest.get(type.name) ?? []).filter((offering) => !isSpent(offering, before));
-    if (list.length === 0 || !fits(used, type.capacity) || !isAffordable(type, tally.room)) continue;
-    const offering = leastUsedZone(list, tally);
+  for (const { type, offerings } of wanted) {
+    if (offerings.length === 0 || !isAffordable(type, tally.room)) continue;
+    const offering = leastUsedZone(offerings, tally);
     if (offering !== null) {
       takeRoom(tally, type, offering);
-      return { offering, capacity: type.capacity, used, needs };
+      return { type, offering };
     }
     noteBound(bounds, 'probing', probingDetail(tally.probed));
     return 'spent';
@@ -110,33 +159,15 @@ function pickFrom(
   return null;
 }
 
-function listTypes(
-  { catalogue: { markets } }: LaunchContext,
-  { types }: Tally,
-  needs: NodeNeeds,
-): Record<Market, readonly PricedType[]> {
-  const known = types.get(needs);
-  if (known !== undefined) return known;
-  const listed = {
-    'on-demand': typesFor(markets['on-demand'].types, needs),
-    spot: typesFor(markets.spot.types, needs),
-  };
-  types.set(needs, listed);
-  return listed;
-}
-
-function takeRoom(tally: Tally, type: PricedType, offering: Offering): void {
-  const { room } = tally;
-  tally.room = {
-    max: room.max - 1,
-    perHour: room.perHour - 1,
-    perPlan: room.perPlan - 1,
-    vcpus: room.vcpus - type.vcpus,
-    nanoUsdPerHour: room.nanoUsdPerHour - nanoOf(type.priceUsdPerHour),
-  };
-  tally.market[offering.market] += 1;
-  countZone(tally.zones, offering.zone);
-  for (const key of offering.probes ?? []) tally.probed.add(key);
+function takeRoom({ room, market, zones, probed }: Tally, type: PricedType, offering: Offering): void {
+  room.max -= 1;
+  room.perHour -= 1;
+  room.perPlan -= 1;
+  room.vcpus -= type.vcpus;
+  room.nanoUsdPerHour -= nanoOf(type.priceUsdPerHour);
+  market[offering.market] += 1;
+  countZone(zones, offering.zone);
+  for (const key of offering.probes ?? []) probed.add(key);
 }
 
 /**
@@ -154,16 +185,20 @@ export function nextMarket({ burst }: WorkloadPolicy, counts: Readonly<Record<Ma
 
 /** Of offerings that are alike; the cheaper where a probe costs less. Each hold is tried by one machine only. */
 function leastUsedZone(offerings: readonly Offering[], { zones, probed }: Tally): Offering | null {
-  const used = ({ zone }: Offering): number => zones.get(zone) ?? 0;
   let best: Offering | null = null;
+  let bestUsed = 0;
   for (const offering of offerings) {
     if (isSpent(offering, probed)) continue;
+    const used = zones.get(offering.zone) ?? 0;
     const cheaper = offering.priceUsdPerHour - (best?.priceUsdPerHour ?? Infinity);
-    if (best === null || cheaper < 0 || (cheaper === 0 && used(offering) < used(best))) best = offering;
+    if (best === null || cheaper < 0 || (cheaper === 0 && used < bestUsed)) {
+      best = offering;
+      bestUsed = used;
+    }
   }
   return best;
 }
 
-function countZone(zones: Map<string, number>, zone: string): void {
-  zones.set(zone, (zones.get(zone) ?? 0) + 1);
+function countZone(zones: Map<string, number>, zone: string, count = 1): void {
+  zones.set(zone, (zones.get(zone) ?? 0) + count);
 }

@@ -1,4 +1,4 @@
-import type { Architecture, Market, Offering } from '../model/offering.ts';
+import type { Architecture, InstanceType, Market, Offering } from '../model/offering.ts';
 import type { InstanceRequirements, NumberRange, WorkloadPolicy } from '../model/policy.ts';
 import type { Resources } from '../model/resources.ts';
 import { fits } from '../model/resources.ts';
@@ -29,7 +29,12 @@ export interface NodeNeeds {
 
 /** The types of which machines may be bought for such tasks, in the order given. */
 export function typesFor(types: readonly PricedType[], needs: NodeNeeds): readonly PricedType[] {
-  return types.filter(({ arch, hasGpus }) => hasGpus === needs.gpus && (needs.arch === null || arch === needs.arch));
+  return types.filter((type) => serves(type, needs));
+}
+
+/** True when machines of the type may be bought for such tasks, if they hold them. */
+export function serves({ arch, hasGpus }: PricedType, needs: NodeNeeds): boolean {
+  return hasGpus === needs.gpus && (needs.arch === null || arch === needs.arch);
 }
 
 /** What tasks of a batch ask of the machine that is bought for them. */
@@ -80,11 +85,12 @@ export function readCatalogue(workload: WorkloadInput, capacityOf: CapacityOf): 
   const counts = new Map<Rejection, number>();
   const count = (reason: Rejection, by = 1): unknown => counts.set(reason, (counts.get(reason) ?? 0) + by);
   const verdicts = new Map<string, Rejection | null>();
+  const judgeType = typeJudge(policy);
   const judge = (offering: Offering): Rejection | null => {
     const { name } = offering.instanceType;
     const known = verdicts.get(name);
-    const verdict = known === undefined ? judgeType(offering, policy) : known;
-    verdicts.set(name, verdict);
+    const verdict = known === undefined ? judgeType(offering.instanceType) : known;
+    if (known === undefined) verdicts.set(name, verdict);
     return verdict ?? judgeOffering(offering, policy);
   };
   const allowed: Record<Market, Offering[]> = { 'on-demand': [], spot: [] };
@@ -120,32 +126,39 @@ function judgeOffering({ market, priceUsdPerHour }: Offering, policy: WorkloadPo
   return Number.isFinite(priceUsdPerHour) && priceUsdPerHour >= 0 ? null : 'no-price';
 }
 
-function judgeType({ instanceType }: Offering, { burst }: WorkloadPolicy): Rejection | null {
-  const { instances } = burst;
-  const { cpuMilli, memoryMib } = instanceType.resources;
-  const vcpus = cpuMilli / 1000;
-  if (burst.image[instanceType.architecture] === undefined) return 'architecture';
-  if (!isFamilyAllowed(instanceType.family, instances)) return 'family';
-  // Their vCPUs are a burst, not a promise, and look cheapest of all: only for those who ask for them by name.
-  if (instanceType.burstable && instances.families.length === 0) return 'burstable';
-  if (instances.exclude.some((glob) => matchesGlob(instanceType.name, glob))) return 'excluded';
-  if (!isWithin(vcpus, instances.cpu)) return 'cpu';
-  if (!isWithin(memoryMib, instances.memoryMib)) return 'memory';
-  return isWithin(memoryMib / vcpus, instances.memoryMibPerCpu) ? null : 'memory-per-cpu';
+/** The policy's rules about types, read once: a catalogue has more than a thousand types, and every pass judges them all. */
+function typeJudge({ burst: { image, instances } }: WorkloadPolicy): (type: InstanceType) => Rejection | null {
+  const isFamilyAllowed = familyRule(instances);
+  const excludes = instances.exclude.map(readGlob);
+  return ({ name, family, resources: { cpuMilli, memoryMib }, architecture, burstable }) => {
+    const vcpus = cpuMilli / 1000;
+    if (image[architecture] === undefined) return 'architecture';
+    if (!isFamilyAllowed(family)) return 'family';
+    // Their vCPUs are a burst, not a promise, and look cheapest of all: only for those who ask for them by name.
+    if (burstable && instances.families.length === 0) return 'burstable';
+    if (excludes.some((glob) => glob.test(name))) return 'excluded';
+    if (!isWithin(vcpus, instances.cpu)) return 'cpu';
+    if (!isWithin(memoryMib, instances.memoryMib)) return 'memory';
+    return isWithin(memoryMib / vcpus, instances.memoryMibPerCpu) ? null : 'memory-per-cpu';
+  };
 }
 
-function isFamilyAllowed(family: string, { families }: InstanceRequirements): boolean {
-  if (families.length === 0) return true;
-  return families.some((name) => (/^[a-z]$/.test(name) ? new RegExp(`^${name}\\d`).test(family) : name === family));
+/** A single letter stands for every generation of its families; anything longer is one family. */
+function familyRule({ families }: InstanceRequirements): (family: string) => boolean {
+  if (families.length === 0) return () => true;
+  const letters = families.filter((name) => /^[a-z]$/.test(name));
+  const names = new Set(families.filter((name) => !letters.includes(name)));
+  const generations = letters.length === 0 ? null : new RegExp(`^[${letters.join('')}]\\d`);
+  return (family) => names.has(family) || (generations?.test(family) ?? false);
 }
 
 /** `*` is any run of characters, `?` one; everything else stands for itself. */
-function matchesGlob(text: string, glob: string): boolean {
+function readGlob(glob: string): RegExp {
   const pattern = glob
     .replaceAll(/[.+^${}()|[\]\\]/g, '\\$&')
     .replaceAll('*', '.*')
     .replaceAll('?', '.');
-  return new RegExp(`^${pattern}$`).test(text);
+  return new RegExp(`^${pattern}$`);
 }
 
 function isWithin(value: number, range: NumberRange | null): boolean {
@@ -195,8 +208,9 @@ function compareTypes(a: PricedType, b: PricedType): number {
 export function keepUndominated(types: readonly PricedType[]): PricedType[] {
   const kept: PricedType[] = [];
   for (const type of [...types].sort(compareTypes)) {
-    const isBeaten = kept.some((better) => better.hasGpus === type.hasGpus && fits(type.capacity, better.capacity));
-    if (!isBeaten) kept.push(type);
+    // What beats a type is mostly the last one that was kept: the largest so far.
+    const better = kept.findLast(({ hasGpus, capacity }) => hasGpus === type.hasGpus && fits(type.capacity, capacity));
+    if (better === undefined) kept.push(type);
   }
   return kept;
 }

@@ -3,13 +3,13 @@ import type { Resources } from '../model/resources.ts';
 import type { AfterLocal } from './coverage.ts';
 import type { Demand } from './demand.ts';
 import { missingForTarget, utilizationDetail } from './demand.ts';
-import type { NewMachine, Planning } from './draft.ts';
+import type { NewMachines, Planning } from './draft.ts';
 import { EMPTY_DRAFT, nanoPerHour } from './draft.ts';
 import type { Fleet, Host } from './fleet.ts';
-import { sumCapacity, sumFree } from './fleet.ts';
+import { localCapacity, sumCapacity, sumFree } from './fleet.ts';
 import { wideProbes } from './holds.ts';
-import { buildLadder } from './ladder.ts';
-import type { Catalogue, NodeNeeds } from './offerings.ts';
+import { ladderBuilder } from './ladder.ts';
+import type { Catalogue } from './offerings.ts';
 import { copyOffering, mergeNeeds } from './offerings.ts';
 import { nanoOf, usdOf } from './order.ts';
 import { placePending } from './placement.ts';
@@ -79,20 +79,21 @@ interface HostReference {
 }
 
 function launchActions({ planning: { workload }, up, catalogue }: Findings): PlanAction[] {
-  const groups = new Map<string, { machine: NewMachine; used: Resources; needs: NodeNeeds; count: number }>();
-  for (const machine of up.draft.launched) {
-    const key = `${offeringKey(machine.offering)}/${machine.offering.subnetId}`;
-    const group = groups.get(key) ?? { machine, used: machine.used, needs: machine.needs, count: 0 };
-    const tasks = { used: largerOf(group.used, machine.used), needs: mergeNeeds(group.needs, machine.needs) };
-    groups.set(key, { machine, ...tasks, count: group.count + 1 });
+  const groups = new Map<string, NewMachines>();
+  for (const machines of up.draft.launched) {
+    const key = `${offeringKey(machines.offering)}/${machines.offering.subnetId}`;
+    const group = groups.get(key) ?? { ...machines, count: 0 };
+    const tasks = { used: largerOf(group.used, machines.used), needs: mergeNeeds(group.needs, machines.needs) };
+    groups.set(key, { ...machines, ...tasks, count: group.count + machines.count });
   }
   const wide = wideProbes(workload);
+  const ladderOf = ladderBuilder(catalogue);
   const actions: PlanAction[] = [];
-  for (const { machine, used, needs, count } of groups.values()) {
-    const [choice] = choicesOf(workload, [machine.offering]);
+  for (const { offering, used, needs, count } of groups.values()) {
+    const [choice] = choicesOf(workload, [offering]);
     if (choice === undefined) continue;
-    const ladder = choicesOf(workload, buildLadder(catalogue, machine.offering, { used, needs }));
-    const probes = [...wide, ...(machine.offering.probes ?? [])];
+    const ladder = choicesOf(workload, ladderOf(offering, { used, needs }));
+    const probes = [...wide, ...(offering.probes ?? [])];
     for (let left = count; left > 0; left -= LAUNCH_COUNT_MAX) {
       actions.push({ kind: 'launch', ...choice, count: Math.min(left, LAUNCH_COUNT_MAX), ladder, probes });
     }
@@ -145,11 +146,6 @@ function writeReport(findings: Findings): WorkloadReport {
 function verdictOf(up: ScaleUp, down: ScaleDown): WorkloadReport['verdict'] {
   if (up.draft.undrained.length > 0 || up.draft.launched.length > 0) return 'scale-up';
   return down.drained.length > 0 ? 'scale-down' : 'hold';
-}
-
-function localCapacity(fleet: Fleet): Resources {
-  const taking = fleet.reporting.filter(({ agent, machine }) => machine === null && !agent.cordoned);
-  return sumCapacity(taking.map(({ agent }) => agent));
 }
 
 function hostReport(hosts: readonly Host[], agents: number, staleAgents: number): CapacityReport {

@@ -1,5 +1,5 @@
 import type { Resources } from '../model/resources.ts';
-import { NO_RESOURCES, addResources } from '../model/resources.ts';
+import { NO_RESOURCES, addResources, multiplyResources } from '../model/resources.ts';
 import { chooseMachines } from './choose.ts';
 import type { Wish } from './choose.ts';
 import type { AfterLocal, Coverage } from './coverage.ts';
@@ -9,7 +9,7 @@ import { asTasks, isAnything, missingForTarget } from './demand.ts';
 import type { Bounds, Draft, Planning } from './draft.ts';
 import { EMPTY_DRAFT, countStaying, launchHold, noteBound } from './draft.ts';
 import type { Fleet, Host } from './fleet.ts';
-import { hostSlots, sumCapacity } from './fleet.ts';
+import { hostSlots, localCapacity, sumCapacity } from './fleet.ts';
 import type { Catalogue } from './offerings.ts';
 import { openTier, placeBatches } from './slots.ts';
 import type { Batch } from './slots.ts';
@@ -102,7 +102,9 @@ function readWishes(input: ScaleUpInput, draft: Draft, coverage: Coverage): Name
   if (missing > 0) {
     wishes.push({ wants: ['min'], wish: { batches: [], bare: { count: missing, shape: demand.taskShape } } });
   }
-  const filler = asTasks(missingForTarget(demand.utilization, capacityWith(fleet, draft)), demand.taskShape);
+  // Adding up ten thousand agents takes a while, and mostly nobody asks.
+  const have = demand.utilization.kind === 'known' ? capacityWith(fleet, draft) : NO_RESOURCES;
+  const filler = asTasks(missingForTarget(demand.utilization, have), demand.taskShape);
   if (filler.length > 0) wishes.push(tasksWish('utilization', filler));
   return wishes;
 }
@@ -117,14 +119,13 @@ export function capacityWith(fleet: Fleet, draft: Draft): Resources {
     readyCapacity(fleet),
     sumCapacity(fleet.inFlight),
     sumCapacity(draft.undrained),
-    sumCapacity(draft.launched),
+    sumCapacity(draft.launched.map(({ capacity, count }) => ({ capacity: multiplyResources(capacity, count) }))),
   ].reduce(addResources, NO_RESOURCES);
 }
 
 /** Capacity of agents that take work now. */
 export function readyCapacity(fleet: Fleet): Resources {
-  const local = fleet.reporting.filter(({ agent, machine }) => machine === null && !agent.cordoned);
-  return addResources(sumCapacity(local.map(({ agent }) => agent)), sumCapacity(fleet.cloud));
+  return addResources(localCapacity(fleet), sumCapacity(fleet.cloud));
 }
 
 /** Machines whose drain is called off for the wish: the cheapest that help. They cost nothing to get and nothing to start. */

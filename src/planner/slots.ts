@@ -27,26 +27,47 @@ export interface SlotPlace extends Place {
   readonly key: string;
 }
 
+/** Makes places, each only once: there are a few dozen, and equal ones are mostly compared by identity. */
 export function slotPlace({ site, arch, market }: Place, hasGpus: boolean): SlotPlace {
+  const known = PLACES.find(
+    (place) => place.site === site && place.arch === arch && place.market === market && place.hasGpus === hasGpus,
+  );
+  return known ?? makePlace({ site, arch, market }, hasGpus);
+}
+
+function makePlace({ site, arch, market }: Place, hasGpus: boolean): SlotPlace {
   return { site, arch, market, hasGpus, key: `${hasGpus ? 'gpus' : ''}/${site}/${arch ?? ''}/${market ?? ''}` };
 }
+
+const ARCHITECTURES = ['x86_64', 'arm64', null] as const;
+
+/** Every place there is: an on-prem agent has no market, a cloud one always has. */
+const PLACES: readonly SlotPlace[] = [true, false].flatMap((hasGpus) =>
+  ARCHITECTURES.flatMap((arch) => [
+    makePlace({ site: 'on-prem', arch, market: null }, hasGpus),
+    makePlace({ site: 'aws', arch, market: 'on-demand' }, hasGpus),
+    makePlace({ site: 'aws', arch, market: 'spot' }, hasGpus),
+  ]),
+);
 
 interface SlotGroup {
   readonly rank: number;
   readonly place: SlotPlace;
   readonly free: Resources;
+  /** `sizeOf` its free room. */
+  readonly size: number;
   readonly slots: readonly Slot[];
 }
 
 /**
- * Groups that are ranked anew for every shape; sorting 512 takes some 50 us, so that 200 shapes stay within 10 ms. More
- * groups arise only when hundreds of agents all have different room.
+ * Groups that are ranked anew for every shape: the best one takes some 5 us to find, and all 512 are sorted in some 50 us when
+ * that is not enough. More groups arise only when hundreds of agents all have different room.
  */
 const BEST_FIT_GROUPS_MAX = 512;
 
 /** Slots in the order they are filled: by rank, then the tightest first, so that large rooms stay whole for large tasks. */
 export interface Tier {
-  groups: SlotGroup[];
+  readonly groups: SlotGroup[];
   /** A slot below this in any dimension can take none of the tasks the tier was opened for, and is left out. */
   readonly least: Resources;
 }
@@ -66,23 +87,42 @@ export interface Batch extends TaskCount {
 /** Opens slots for batches that are going to be placed, in one call of `placeBatches` or several. */
 export function openTier(slots: readonly Slot[], batches: readonly Batch[]): Tier {
   const least = leastNeed(batches);
-  const sorted = slots.filter(({ free }) => fits(least, free)).sort(compareSlots);
-  const groups: { free: Resources; slots: Slot[]; rank: number; place: SlotPlace }[] = [];
-  for (const slot of sorted) {
-    const last = groups.at(-1);
-    if (last !== undefined && isAlike(last, slot)) last.slots.push(slot);
-    else groups.push({ free: slot.free, slots: [slot], rank: slot.rank, place: slot.place });
+  // Grouped before they are sorted: thousands of slots have a few dozen different rooms.
+  const byRoom = new Map<number, SlotList[]>();
+  const lists: SlotList[] = [];
+  let last: SlotList | undefined;
+  for (const slot of slots) {
+    if (!fits(least, slot.free)) continue;
+    if (last === undefined || !isAlike(last, slot)) {
+      const key = slot.free.cpuMilli * MEMORY_KEYS + slot.free.memoryMib;
+      const alike = byRoom.get(key);
+      last = alike?.find((list) => isAlike(list, slot));
+      if (last === undefined) {
+        last = { free: slot.free, slots: [], rank: slot.rank, place: slot.place, size: sizeOf(slot.free) };
+        lists.push(last);
+        if (alike === undefined) byRoom.set(key, [last]);
+        else alike.push(last);
+      }
+    }
+    last.slots.push(slot);
   }
-  return { groups, least };
+  for (const { slots: alike } of lists) sortById(alike);
+  return { groups: lists.sort(compareGroups), least };
 }
 
-function compareSlots(a: Slot, b: Slot): number {
-  return (
-    a.rank - b.rank ||
-    compareResources(a.free, b.free) ||
-    compareText(a.place.key, b.place.key) ||
-    compareText(a.id, b.id)
-  );
+/** More MiB than any machine has: a room's vCPUs and memory as one number. */
+const MEMORY_KEYS = 2 ** 30;
+
+type SlotList = Omit<SlotGroup, 'slots'> & { readonly slots: Slot[] };
+
+function compareGroups(a: SlotGroup, b: SlotGroup): number {
+  return a.rank - b.rank || compareResources(a.free, b.free) || compareText(a.place.key, b.place.key);
+}
+
+/** Mostly they come in this order, and comparing neighbours is much cheaper than sorting. */
+function sortById(slots: Slot[]): void {
+  const byId = (a: Slot, b: Slot): number => compareText(a.id, b.id);
+  if (slots.some((slot, at) => at > 0 && byId(slots[at - 1] ?? slot, slot) > 0)) slots.sort(byId);
 }
 
 /** Places the batches, biggest tasks first, and returns what found no room. Changes the tier and its slots. */
@@ -133,25 +173,82 @@ function leastNeed(batches: readonly Batch[]): Resources {
   return { cpuMilli, memoryMib, gpus };
 }
 
+/** A group that holds tasks of a batch, with what decides when it is filled. */
+interface Candidate {
+  readonly index: number;
+  /** 1: it has GPUs, which the tasks do not need. */
+  readonly last: number;
+  readonly rank: number;
+  /** Share of its room that is left when the tasks have taken what they can. */
+  readonly leftOver: number;
+}
+
 /**
  * Indices of the groups that hold a task of the batch, in the order to fill them: for tasks without GPU need those without GPUs
  * first, then by rank, then those that the tasks fill with the least left over. That finds for each task the machine that was once chosen for it; simple tightest-first
  * left 8 % of such machines unused. With very many groups the tier's own order, tightest first, has to do.
+ * Lazy, because mostly the first group or two take the whole batch.
  */
-function fillOrder(tier: Tier, { shape, constraints, count }: Batch): readonly number[] {
-  const fitting: { index: number; last: number; rank: number; leftOver: number }[] = [];
-  const isSmall = tier.groups.length <= BEST_FIT_GROUPS_MAX;
-  const size = sizeOf(shape);
-  for (const [index, { free, rank, place }] of tier.groups.entries()) {
-    const perSlot = Math.min(count, timesFitting(shape, free));
-    if (perSlot === 0 || !mayRunAt(constraints, place)) continue;
-    const last = shape.gpus === 0 && place.hasGpus ? 1 : 0;
-    fitting.push({ index, last, rank, leftOver: isSmall ? 1 - (perSlot * size) / sizeOf(free) : 0 });
+function* fillOrder(tier: Tier, batch: Batch): Generator<number> {
+  if (tier.groups.length > BEST_FIT_GROUPS_MAX) {
+    yield* inTierOrder(tier, batch);
+    return;
   }
-  if (isSmall)
-    fitting.sort((a, b) => a.last - b.last || a.rank - b.rank || a.leftOver - b.leftOver || a.index - b.index);
-  else fitting.sort((a, b) => a.last - b.last || a.index - b.index);
-  return fitting.map(({ index }) => index);
+  const first = bestCandidate(tier, batch);
+  if (first === null) return;
+  yield first.index;
+  for (const { index } of listCandidates(tier, batch).sort(compareCandidates)) if (index !== first.index) yield index;
+}
+
+function* inTierOrder({ groups }: Tier, { shape, constraints }: Batch): Generator<number> {
+  let hasLast = false;
+  for (const pass of [0, 1]) {
+    for (let index = 0; index < groups.length; index += 1) {
+      const group = groups[index];
+      if (group === undefined || !fits(shape, group.free)) continue;
+      const isLast = shape.gpus === 0 && group.place.hasGpus;
+      hasLast ||= isLast;
+      if (isLast === (pass === 1) && mayRunAt(constraints, group.place)) yield index;
+    }
+    if (!hasLast) return;
+  }
+}
+
+/** The first of the candidates as `compareCandidates` orders them, without listing the others. */
+function bestCandidate({ groups }: Tier, batch: Batch): Candidate | null {
+  let best: Candidate | null = null;
+  const size = sizeOf(batch.shape);
+  for (let index = 0; index < groups.length; index += 1) {
+    const group = groups[index];
+    if (group === undefined || !fits(batch.shape, group.free) || !mayRunAt(batch.constraints, group.place)) continue;
+    const candidate = candidateOf(group, batch, { index, size });
+    if (best === null || compareCandidates(candidate, best) < 0) best = candidate;
+  }
+  return best;
+}
+
+function listCandidates({ groups }: Tier, batch: Batch): Candidate[] {
+  const candidates: Candidate[] = [];
+  const size = sizeOf(batch.shape);
+  for (const [index, group] of groups.entries()) {
+    if (!fits(batch.shape, group.free) || !mayRunAt(batch.constraints, group.place)) continue;
+    candidates.push(candidateOf(group, batch, { index, size }));
+  }
+  return candidates;
+}
+
+function candidateOf(
+  group: SlotGroup,
+  { shape, count }: Batch,
+  { index, size }: { readonly index: number; readonly size: number },
+): Candidate {
+  const perSlot = Math.min(count, timesFitting(shape, group.free));
+  const last = shape.gpus === 0 && group.place.hasGpus ? 1 : 0;
+  return { index, last, rank: group.rank, leftOver: 1 - (perSlot * size) / group.size };
+}
+
+function compareCandidates(a: Candidate, b: Candidate): number {
+  return a.last - b.last || a.rank - b.rank || a.leftOver - b.leftOver || a.index - b.index;
 }
 
 function placeShape(tier: Tier, batch: Batch): number {
@@ -160,9 +257,8 @@ function placeShape(tier: Tier, batch: Batch): number {
   const replacements: { index: number; groups: SlotGroup[] }[] = [];
   for (const index of fillOrder(tier, batch)) {
     const group = tier.groups[index];
-    if (left === 0 || group === undefined) break;
+    if (group === undefined) break;
     const perSlot = Math.min(left, timesFitting(shape, group.free));
-    if (perSlot === 0) continue;
     const fullSlots = Math.min(group.slots.length, Math.floor(left / perSlot));
     const parts = [take(group, group.slots.slice(0, fullSlots), { shape, count: perSlot })];
     left -= fullSlots * perSlot;
@@ -175,6 +271,7 @@ function placeShape(tier: Tier, batch: Batch): number {
       parts.push({ ...group, slots: group.slots.slice(fullSlots) });
     }
     replacements.push({ index, groups: parts.filter(({ slots, free }) => slots.length > 0 && fits(tier.least, free)) });
+    if (left === 0) break;
   }
   replaceGroups(
     tier,
@@ -190,26 +287,35 @@ function take({ rank, free, place }: SlotGroup, slots: readonly Slot[], { shape,
     slot.free = left;
     slot.taken += count;
   }
-  return { rank, free: left, place, slots };
+  return { rank, free: left, place, size: sizeOf(left), slots };
 }
 
 function replaceGroups(tier: Tier, replacements: readonly { index: number; groups: readonly SlotGroup[] }[]): void {
-  if (replacements.length === 0) return;
-  const groups: SlotGroup[] = [];
-  let from = 0;
+  const [first] = replacements;
+  if (first === undefined) return;
+  const { groups } = tier;
+  if (replacements.length === 1) {
+    groups.splice(first.index, 1, ...first.groups);
+    return;
+  }
+  const rest = groups.splice(first.index);
+  let from = first.index;
   for (const replacement of replacements) {
     for (let index = from; index < replacement.index; index += 1) {
-      const kept = tier.groups[index];
+      const kept = rest[index - first.index];
       if (kept !== undefined) groups.push(kept);
     }
     groups.push(...replacement.groups);
     from = replacement.index + 1;
   }
-  tier.groups = groups.concat(tier.groups.slice(from));
+  for (let index = from - first.index; index < rest.length; index += 1) {
+    const kept = rest[index];
+    if (kept !== undefined) groups.push(kept);
+  }
 }
 
-function isAlike(a: Omit<SlotGroup, 'slots'>, b: Omit<SlotGroup, 'slots'>): boolean {
+function isAlike(a: Omit<SlotGroup, 'slots' | 'size'>, b: Omit<SlotGroup, 'slots' | 'size'>): boolean {
   const isSame =
     a.free.cpuMilli === b.free.cpuMilli && a.free.memoryMib === b.free.memoryMib && a.free.gpus === b.free.gpus;
-  return a.rank === b.rank && isSame && a.place.key === b.place.key;
+  return isSame && a.rank === b.rank && (a.place === b.place || a.place.key === b.place.key);
 }
