@@ -1,4 +1,4 @@
-import type { PlanOutcome } from '../planner/types.ts';
+import { describeProofs, type PlanPreview } from '../planner/gap.ts';
 import { describePlan } from '../planner/describe.ts';
 import { EXIT_CHANGES } from './exit-codes.ts';
 import { terminalSafeLines } from './output/terminal-text.ts';
@@ -19,8 +19,11 @@ export const plan: CommandSpec = {
   exitCodes: [3, EXIT_CHANGES],
   seeAlso: ['status', 'machine list'],
   async run({ options, output, client }) {
-    const outcome = await (await client()).get<PlanOutcome>('Plan', '/v1/plan', { workload: options.text('workload') });
-    await output.object('Plan', outcome, () => output.line(terminalSafeLines(describePlan(outcome))));
+    const outcome = await (await client()).get<PlanPreview>('Plan', '/v1/plan', { workload: options.text('workload') });
+    await output.object('Plan', outcome, () => {
+      output.line(terminalSafeLines(describePlan(outcome)));
+      describeProofs(outcome.proofs).forEach((line) => output.line(terminalSafeLines(line)));
+    });
     const changes = outcome.workloads.some((workload) => workload.actions.length > 0);
     return options.isSet('detailed-exitcode') && changes ? EXIT_CHANGES : 0;
   },

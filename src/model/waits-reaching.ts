@@ -53,6 +53,11 @@ export const REACHING_WAITS = {
     waitsFor: 'use of a connection in the pool',
     end: 'it is closed',
   },
+  'postgres.listen-probe': {
+    ms: 30 * SECOND_MS,
+    waitsFor: 'word of new work, before the connection is asked whether it lives',
+    end: 'a connection that does not answer within `postgres.answer` is opened again',
+  },
   'migrate.statement': {
     ms: 10 * MINUTE_MS,
     waitsFor: 'one statement of a migration, such as an index on a large table',

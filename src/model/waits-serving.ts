@@ -46,6 +46,12 @@ export const SERVING_WAITS = {
     end: 'whoever is still connected is cut off',
   },
 
+  'planner.proof': {
+    ms: 4 * SECOND_MS,
+    waitsFor: 'a solver that proves how far a shown plan is from the cheapest one',
+    end: 'the thread is ended, and the plan shown without a proof',
+  },
+
   'agent.connect': {
     ms: 5 * SECOND_MS,
     waitsFor: 'a connection of an agent to the service',

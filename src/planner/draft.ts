@@ -87,7 +87,7 @@ export function countVcpus(fleet: Fleet, draft: Draft): number {
 
 /** What all machines of the workload cost per hour, in nano-dollars. */
 export function nanoPerHour(fleet: Fleet, draft: Draft): number {
-  const prices = [...fleet.machines.map(({ priceUsdPerHour }) => priceUsdPerHour)].map(nanoOf);
+  const prices = fleet.machines.map(({ priceUsdPerHour }) => nanoOf(priceUsdPerHour));
   const launched = draft.launched.map(({ offering, count }) => nanoOf(offering.priceUsdPerHour) * count);
   return [...prices, ...launched].reduce((sum, nano) => sum + nano, 0);
 }

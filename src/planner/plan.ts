@@ -10,19 +10,17 @@ import { readDemand } from './demand.ts';
 import type { Fleet, World } from './fleet.ts';
 import { localSlotsOf, openWorld, readFleet, sumFree } from './fleet.ts';
 import { readCatalogue } from './offerings.ts';
-import { writePlan } from './report.ts';
+import { writePlan, type Findings } from './report.ts';
 import { planScaleDown } from './scale-down.ts';
 import { planScaleUp } from './scale-up.ts';
 import { openTier, placeBatches } from './slots.ts';
 import { waitForLocal } from './wait.ts';
 import type { Resources } from '../model/resources.ts';
-import type { PlannerInput, PlanOutcome, WorkloadInput, WorkloadPlan } from './types.ts';
+import type { PlannerInput, PlanOutcome, WorkloadInput } from './types.ts';
 
 /** Plans every workload. Pure; throws only on input that breaks its own types. */
 export function planAll(input: PlannerInput): PlanOutcome {
-  const world = openWorld(input);
-  const parts = placeLocally(world);
-  return { decidedAtMs: input.nowMs, workloads: parts.map((part) => planWorkload(world, part)) };
+  return { decidedAtMs: input.nowMs, workloads: decideAll(input).map(writePlan) };
 }
 
 interface Part {
@@ -54,11 +52,17 @@ function placeLocally(world: World): Part[] {
   });
 }
 
-function planWorkload(world: World, { workload, fleet, demand, after, localFree }: Part): WorkloadPlan {
+/** What `planAll` writes down, before it is written. */
+export function decideAll(input: PlannerInput): Findings[] {
+  const world = openWorld(input);
+  return placeLocally(world).map((part) => decide(world, part));
+}
+
+function decide(world: World, { workload, fleet, demand, after, localFree }: Part): Findings {
   const planning = { world, workload, fleet };
   const catalogue = readCatalogue(workload, world.capacityOf);
   const up = planScaleUp({ ...planning, demand, after, catalogue });
   const isGrowing = up.draft.undrained.length > 0 || up.draft.launched.length > 0;
   const down = planScaleDown({ ...planning, demand, coverage: up.coverage, isGrowing });
-  return writePlan({ planning, demand, after, localFree, catalogue, up, down });
+  return { planning, demand, after, localFree, catalogue, up, down };
 }

@@ -1,14 +1,13 @@
 import { Client } from 'pg';
 import { describeError } from '../model/errors.ts';
 import { SECOND_MS } from '../model/time.ts';
+import { waitMs } from '../model/waits.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Log } from '../ports/log.ts';
 import { clientConfig } from './pool.ts';
 
 /** The channel of migration 0012. */
 const CHANNEL = 'spillway_work';
-/** A listener says nothing of its own accord: so often it is asked whether its connection still is one. */
-const PROBE_MS = 30 * SECOND_MS;
 const RETRY_MS = { min: SECOND_MS, max: 30 * SECOND_MS } as const;
 
 export interface WorkBellOptions {
@@ -17,6 +16,10 @@ export interface WorkBellOptions {
   readonly onWork: () => void;
   readonly clock: Pick<Clock, 'sleep'>;
   readonly log: Pick<Log, 'warn' | 'info'>;
+  /** Default: `postgres.listen-probe` of the list of waits: a listener hears nothing of a connection that is gone. */
+  readonly probeMs?: number;
+  /** Default: `postgres.answer`. */
+  readonly answerMs?: number;
 }
 
 export interface WorkBell {
@@ -39,10 +42,12 @@ export function listenForWork(options: WorkBellOptions): WorkBell {
   };
 }
 
-async function listenUntil({ url, onWork, clock, log }: WorkBellOptions, stop: AbortSignal): Promise<void> {
+async function listenUntil(options: WorkBellOptions, stop: AbortSignal): Promise<void> {
+  const { url, onWork, clock, log } = options;
+  const { probeMs = waitMs('postgres.listen-probe'), answerMs = waitMs('postgres.answer') } = options;
   let retryMs: number = RETRY_MS.min;
   while (!stop.aborted) {
-    const client = new Client(clientConfig(url, { applicationName: 'spillway-listen' }));
+    const client = new Client(clientConfig(url, { applicationName: 'spillway-listen', answerMs }));
     const lost = new AbortController();
     client.on('error', () => lost.abort());
     client.on('end', () => lost.abort());
@@ -52,7 +57,7 @@ async function listenUntil({ url, onWork, clock, log }: WorkBellOptions, stop: A
       await client.query(`listen ${CHANNEL}`);
       retryMs = RETRY_MS.min;
       onWork();
-      while (await pause(clock, PROBE_MS, AbortSignal.any([stop, lost.signal]))) await client.query('select 1');
+      while (await pause(clock, probeMs, AbortSignal.any([stop, lost.signal]))) await client.query('select 1');
       if (!stop.aborted) log.warn({}, 'the connection that hears of new work was lost; it is opened again');
     } catch (error) {
       log.warn(

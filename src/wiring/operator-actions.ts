@@ -8,6 +8,7 @@ import { holdKeyText } from '../model/holds.ts';
 import { planAll } from '../planner/plan.ts';
 import type { HealthCheck, OperatorActions } from '../ports/operator.ts';
 import type { AgentStore } from '../ports/tasks.ts';
+import type { GapProver } from './gap-prover.ts';
 import type { Loops } from './loops.ts';
 
 interface ActionParts {
@@ -18,6 +19,7 @@ interface ActionParts {
   readonly running: () => Loops | null;
   readonly pingQueue: () => Promise<void>;
   readonly isLeader: () => boolean;
+  readonly prover: GapProver;
 }
 
 /** What operators may ask the running service to do. */
@@ -33,9 +35,11 @@ export function createOperatorActions(parts: ActionParts): OperatorActions {
           remedy: `use one of: ${policies.map(({ name }) => name).join(', ') || '(none; add a policy)'}`,
         });
       }
-      const outcome = planAll(await readPlannerInput(loops, policies));
-      if (workload === null) return outcome;
-      return { ...outcome, workloads: outcome.workloads.filter((plan) => plan.workload === workload) };
+      const input = await readPlannerInput(loops, policies);
+      const outcome = planAll(input);
+      const isAsked = (each: { readonly workload: string }): boolean => workload === null || each.workload === workload;
+      const proofs = await parts.prover.prove(input);
+      return { ...outcome, workloads: outcome.workloads.filter(isAsked), proofs: proofs.filter(isAsked) };
     },
 
     async createEnrolment({ labels, ttlMs }) {

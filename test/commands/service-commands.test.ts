@@ -370,6 +370,7 @@ describe('a plan with actions', () => {
           workloads: [
             { workload: 'ci', actions: [{ kind: 'drain', machineId, revision: 1, why: 'unneeded' }], report },
           ],
+          proofs: [],
         }) as never,
     },
   });

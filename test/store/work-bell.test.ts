@@ -1,19 +1,24 @@
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { describe, expect, onTestFinished } from 'vitest';
 import { sql } from 'kysely';
 import { createTaskStore } from '../../src/store/tasks.ts';
-import { listenForWork } from '../../src/store/work-bell.ts';
+import { listenForWork, type WorkBellOptions } from '../../src/store/work-bell.ts';
 import { anAgent, anId, aTask, WORKLOAD } from '../support/builders.ts';
 import { realClock } from '../support/clock.ts';
 import { test } from '../support/database.ts';
 import { quietLog } from '../support/log.ts';
 import { until } from '../support/wait.ts';
+import { shows } from '../support/waits.ts';
 
 /** Rings so far, and a way to wait for one more than there were. */
-async function aListener(url: string): Promise<{ rings: () => number; ring: (after: number) => Promise<unknown> }> {
+async function aListener(
+  url: string,
+  waits: Pick<WorkBellOptions, 'probeMs' | 'answerMs'> = {},
+): Promise<{ rings: () => number; ring: (after: number) => Promise<unknown> }> {
   let count = 0;
   // A connection that was cut is opened again at once here.
   const clock = { sleep: async (ms: number, signal?: AbortSignal) => await realClock.sleep(ms / 100, signal) };
-  const bell = listenForWork({ url, onWork: () => (count += 1), clock, log: quietLog });
+  const bell = listenForWork({ url, onWork: () => (count += 1), clock, log: quietLog, ...waits });
   onTestFinished(async () => await bell.close());
   const ring = async (after: number) => await until('the bell rings', () => count > after);
   await ring(0);
@@ -89,4 +94,44 @@ describe('whoever listens for work', () => {
     await sql`notify spillway_work`.execute(db);
     await ring(again);
   });
+
+  test(`opens its connection again when nobody answers on it ${shows('postgres.listen-probe')}`, async ({
+    databaseUrl,
+  }) => {
+    const relay = await aRelay(databaseUrl);
+    const { rings, ring } = await aListener(relay.url, { probeMs: 100, answerMs: 200 });
+    const before = rings();
+
+    // From here on nothing comes back on the old connection, and it is not closed either.
+    relay.mute();
+
+    await ring(before);
+    expect(relay.connections()).toBeGreaterThan(1);
+  });
 });
+
+/** A way to the server that can fall silent on what is connected. */
+async function aRelay(url: string): Promise<{ url: string; mute: () => void; connections: () => number }> {
+  const target = new URL(url);
+  const open: Socket[] = [];
+  let count = 0;
+  const relay = createServer((client) => {
+    count += 1;
+    const server = connect({ host: target.hostname, port: Number(target.port) });
+    server.on('data', (chunk) => client.write(chunk));
+    client.on('data', (chunk) => server.write(chunk));
+    for (const socket of [client, server]) socket.on('error', () => undefined);
+    open.push(server, client);
+  });
+  await new Promise<void>((resolve) => relay.listen(0, '127.0.0.1', () => resolve()));
+  onTestFinished(() => {
+    for (const socket of open) socket.destroy();
+    relay.close();
+  });
+  const { port } = relay.address() as AddressInfo;
+  return {
+    url: Object.assign(new URL(url), { host: `127.0.0.1:${port}` }).href,
+    mute: () => open.forEach((socket) => socket.removeAllListeners('data').on('data', () => undefined)),
+    connections: () => count,
+  };
+}

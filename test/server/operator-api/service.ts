@@ -3,7 +3,7 @@ import type { TaskId } from '../../../src/model/ids.ts';
 import { createLogger } from '../../../src/observability/log.ts';
 import { createMetrics } from '../../../src/observability/metrics.ts';
 import type { EnrolmentRequest, OperatorActions, ServiceHealth, TaskSubmission } from '../../../src/ports/operator.ts';
-import type { PlanOutcome } from '../../../src/planner/types.ts';
+import type { PlanPreview } from '../../../src/planner/gap.ts';
 import { createOperatorApi } from '../../../src/server/operator-api/create-operator-api.ts';
 import { createReports } from '../../../src/store/reports.ts';
 import type { Db } from '../../../src/store/database.ts';
@@ -16,7 +16,7 @@ export const HEALTHY: ServiceHealth = {
   checks: [{ name: 'database', state: 'ok', detail: '', sinceMs: NOW_MS - 5000 }],
 };
 
-export const EMPTY_PLAN: PlanOutcome = { decidedAtMs: NOW_MS, workloads: [] };
+export const EMPTY_PLAN: PlanPreview = { decidedAtMs: NOW_MS, workloads: [], proofs: [] };
 
 /** Actions that remember what they were asked; `overrides` replaces single ones. */
 export function recordingActions(overrides: Partial<OperatorActions> = {}) {

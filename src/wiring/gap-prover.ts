@@ -1,0 +1,65 @@
+import { Worker } from 'node:worker_threads';
+import type { Clock } from '../ports/clock.ts';
+import { waitMs } from '../model/waits.ts';
+import { makeGapModel, proveGap, readGapQuestions, type GapProblem, type GapVerdict } from '../planner/gap.ts';
+import type { PlannerInput } from '../planner/types.ts';
+import type { GapThreadSetup } from './gap-thread.ts';
+
+/** Beside this file, in a checkout and in a built package. */
+const THREAD = new URL(import.meta.url.endsWith('.ts') ? './gap-thread.ts' : './gap-thread.js', import.meta.url);
+/** The rest is for loading the solver and reading the models. */
+const SOLVE_SHARE = 0.5;
+
+/**
+ * Proves for each workload that launches something how far its machines are from the cheapest possible. The solver runs in a
+ * thread of its own and is ended at `planner.proof`, whatever it does; one proof at a time, others are told that it is busy.
+ */
+export class GapProver {
+  readonly #clock: Pick<Clock, 'sleep'>;
+  readonly #proofMs: number;
+  #isBusy = false;
+
+  /** @param proofMs for all workloads of one plan; default: `planner.proof` of the list of waits */
+  constructor(clock: Pick<Clock, 'sleep'>, proofMs: number = waitMs('planner.proof')) {
+    this.#clock = clock;
+    this.#proofMs = proofMs;
+  }
+
+  async prove(input: PlannerInput): Promise<readonly GapVerdict[]> {
+    const questions = readGapQuestions(input);
+    const problems = questions.filter((question) => 'kinds' in question);
+    const bounds = this.#isBusy ? null : await this.#solve(problems);
+    return questions.map((question) => {
+      if (!('kinds' in question)) return question;
+      const { workload } = question;
+      if (bounds === null) return { workload, unproven: 'the solver is busy with another plan' };
+      const bound = bounds[problems.indexOf(question)] ?? Number.NaN;
+      if (Number.isNaN(bound)) return { workload, unproven: 'the solver proved nothing in its time' };
+      return proveGap(question, bound);
+    });
+  }
+
+  async #solve(problems: readonly GapProblem[]): Promise<Float64Array> {
+    const bounds = new Float64Array(new SharedArrayBuffer(problems.length * Float64Array.BYTES_PER_ELEMENT));
+    if (problems.length === 0) return bounds;
+    bounds.fill(Number.NaN);
+    this.#isBusy = true;
+    const ended = new AbortController();
+    try {
+      const solveMs = (this.#proofMs * SOLVE_SHARE) / problems.length;
+      const setup: GapThreadSetup = { models: problems.map(makeGapModel), solveMs, bounds };
+      const thread = new Worker(THREAD, { workerData: setup, execArgv: [] });
+      thread.unref();
+      // Whatever becomes of it: what it proved is written down, and the rest is not proved.
+      thread.once('error', () => ended.abort());
+      thread.once('exit', () => ended.abort());
+      await this.#clock.sleep(this.#proofMs, ended.signal).catch((error: unknown) => {
+        if (!ended.signal.aborted) throw error;
+      });
+      await thread.terminate();
+    } finally {
+      this.#isBusy = false;
+    }
+    return bounds;
+  }
+}

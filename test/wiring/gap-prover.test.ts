@@ -1,0 +1,95 @@
+import * as fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { describeGap, proveGap, type GapVerdict } from '../../src/planner/gap.ts';
+import type { PlannerInput } from '../../src/planner/types.ts';
+import { GapProver } from '../../src/wiring/gap-prover.ts';
+import { agent, cores, input, pending, policy, requested } from '../planner/fixtures.ts';
+import { world } from '../planner/random-worlds.ts';
+import { realClock } from '../support/clock.ts';
+import { shows } from '../support/waits.ts';
+
+const FAMILY_C = { families: ['c6a'] };
+
+function wanting(...tasks: readonly (readonly [cpus: number, count: number])[]): PlannerInput {
+  const kinds = tasks.map(([cpus, count]) => pending(cores(cpus), count));
+  return input({ workload: { pending: kinds, policy: policy({ instances: FAMILY_C }) } });
+}
+
+async function prove(asked: PlannerInput): Promise<GapVerdict | undefined> {
+  return (await new GapProver(realClock).prove(asked))[0];
+}
+
+describe('the proof of a plan', () => {
+  test('says that nothing cheaper is possible where that is so', async () => {
+    // 32 cores at the price of 32 cores, whatever the machines.
+    expect(await prove(wanting([8, 4]))).toMatchObject({ gap: 0 });
+  });
+
+  test('knows that tasks do not share a machine that holds only one of them', async () => {
+    // Three of 40 cores need a machine of 64 each, though two such machines have 120 cores.
+    expect(await prove(wanting([40, 3]))).toMatchObject({
+      boundUsdPerHour: expect.closeTo(3 * 64 * 0.03825, 9),
+      gap: 0,
+    });
+  });
+
+  test('counts only what has no room on agents and on machines that are on their way', async () => {
+    const asked = input({
+      workload: { pending: [pending(cores(2), 7)], policy: policy({ instances: FAMILY_C }) },
+      agents: [agent(1)],
+      machines: [requested(1, { instanceType: 'c6a.large', resources: cores(2, 4) })],
+    });
+    // Four on the agent, one on the machine: two are bought for.
+    expect(await prove(asked)).toMatchObject({ boundUsdPerHour: expect.closeTo(2 * 2 * 0.03825, 9) });
+  });
+
+  test('is not attempted for machines that no task asks for', async () => {
+    const asked = input({ workload: { policy: policy({ limits: { min: 2 } }) } });
+    expect(await prove(asked)).toEqual({
+      workload: 'ci',
+      unproven: 'machines are also launched for min, not for tasks alone',
+    });
+  });
+
+  test('is of no concern to a plan that launches nothing', async () => {
+    expect(await prove(input({}))).toBeUndefined();
+  });
+
+  test('never lies above what a plan pays', async () => {
+    const prover = new GapProver(realClock, 1000);
+    await fc.assert(
+      fc.asyncProperty(world, async (asked) => {
+        for (const verdict of await prover.prove(asked)) {
+          if ('unproven' in verdict) continue;
+          expect(verdict.gap).toBeGreaterThanOrEqual(0);
+          expect(verdict.boundUsdPerHour).toBeLessThanOrEqual(verdict.paidUsdPerHour * (1 + 1e-6));
+        }
+      }),
+      { numRuns: 8 },
+    );
+  }, 60_000);
+
+  test(`is given up in time ${shows('planner.proof')}`, async () => {
+    expect(await new GapProver(realClock, 1).prove(wanting([8, 4]))).toEqual([
+      { workload: 'ci', unproven: 'the solver proved nothing in its time' },
+    ]);
+  });
+
+  test('is made for one plan at a time', async () => {
+    const prover = new GapProver(realClock);
+    const [first, second] = await Promise.all([prover.prove(wanting([8, 4])), prover.prove(wanting([8, 4]))]);
+    expect(first).toMatchObject([{ gap: 0 }]);
+    expect(second).toEqual([{ workload: 'ci', unproven: 'the solver is busy with another plan' }]);
+  });
+});
+
+describe('in words', () => {
+  test.for([
+    [1, 1, 'no cheaper machines are possible for it'],
+    [1.0121, 1, 'within 1.3 % of the cheapest possible'],
+    [1.00001, 1, 'within 0.1 % of the cheapest possible'],
+  ] as const)('%f $/h where %f $/h is the bound: %s', ([paid, bound, words]) => {
+    const problem = { workload: 'ci', paidUsdPerHour: paid, types: [], kinds: [] };
+    expect(describeGap(proveGap(problem, bound))).toBe(words);
+  });
+});
