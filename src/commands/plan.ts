@@ -17,7 +17,7 @@ export const plan: CommandSpec = {
   ],
   output: 'object',
   exitCodes: [3, EXIT_CHANGES],
-  seeAlso: ['status', 'machine list'],
+  seeAlso: ['why-not', 'explain plan', 'plan replay', 'status'],
   async run({ options, output, client }) {
     const outcome = await (await client()).get<PlanOutcome>('Plan', '/v1/plan', { workload: options.text('workload') });
     await output.object('Plan', outcome, () => output.line(terminalSafeLines(describePlan(outcome))));

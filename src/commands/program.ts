@@ -69,9 +69,13 @@ function buildProgram(specs: readonly CommandSpec[], found: Found, print: (text:
       program.addCommand(leaf(first, spec, { program, found, print }));
       continue;
     }
-    const noun = nouns.get(first) ?? configure(new Command(first), () => nounHelp(first, specs), print);
-    if (!nouns.has(first)) program.addCommand(noun);
+    // `plan replay` is a command of the command `plan`.
+    const known = nouns.get(first) ?? program.commands.find((command) => command.name() === first);
+    const noun = known ?? configure(new Command(first), () => nounHelp(first, specs), print);
+    if (known === undefined) program.addCommand(noun);
     nouns.set(first, noun);
+    // Flags behind the second word are its own, also where the first word has one of the same name.
+    noun.enablePositionalOptions();
     noun.addCommand(leaf(verb, spec, { program, found, print }));
   }
   const help = configure(new Command('help'), () => programHelp(specs), print);

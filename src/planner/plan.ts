@@ -16,12 +16,14 @@ import { planScaleUp } from './scale-up.ts';
 import { openTier, placeBatches } from './slots.ts';
 import type { Resources } from '../model/resources.ts';
 import type { PlannerInput, PlanOutcome, WorkloadInput, WorkloadPlan } from './types.ts';
+import { PLANNER_VERSION } from './version.generated.ts';
 
 /** Plans every workload. Pure; throws only on input that breaks its own types. */
 export function planAll(input: PlannerInput): PlanOutcome {
   const world = openWorld(input);
   const parts = placeLocally(world);
-  return { decidedAtMs: input.nowMs, workloads: parts.map((part) => planWorkload(world, part)) };
+  const workloads = parts.map((part) => planWorkload(world, part));
+  return { plannerVersion: PLANNER_VERSION, decidedAtMs: input.nowMs, workloads };
 }
 
 interface Part {

@@ -5,6 +5,7 @@ import type { Demand } from './demand.ts';
 import { missingForTarget, utilizationDetail } from './demand.ts';
 import type { NewMachine, Planning } from './draft.ts';
 import { EMPTY_DRAFT, nanoPerHour } from './draft.ts';
+import { writeDemand, writeGap, writeLimits } from './figures.ts';
 import type { Fleet, Host } from './fleet.ts';
 import { sumCapacity, sumFree } from './fleet.ts';
 import { wideProbes } from './holds.ts';
@@ -120,11 +121,15 @@ function writeReport(findings: Findings): WorkloadReport {
   const { fleet } = planning;
   const placement = placePending(findings);
   const before = nanoPerHour(fleet, EMPTY_DRAFT);
+  const reasons = listReasons({ planning, demand, placement, up, down });
   const gone = down.drained.reduce((sum, { machine }) => sum + nanoOf(machine.priceUsdPerHour), 0);
   return {
     verdict: verdictOf(up, down),
-    reasons: listReasons({ planning, demand, placement, up, down }),
+    reasons,
     signals: writeSignals(planning, demand, up),
+    demand: writeDemand(demand),
+    gap: writeGap(planning, demand, up.before),
+    limits: writeLimits({ planning, launched: up.draft, drained: down.drained.length, reasons }),
     placement,
     local: {
       agents: fleet.localAgents.length,
