@@ -54,8 +54,9 @@ export function replayPlan(input: PlannerInput, stored: PlanOutcome): Replay {
   return { result, madeBy, differences: findDifferences(before, after) };
 }
 
-function withoutVersion({ plannerVersion: _, ...outcome }: PlanOutcome): Omit<PlanOutcome, 'plannerVersion'> {
-  return outcome;
+/** What is undefined is in no canonical text. */
+function withoutVersion(outcome: PlanOutcome): object {
+  return { ...outcome, plannerVersion: undefined };
 }
 
 /** Where two JSON values differ, at most twenty places, in the order of their paths. */

@@ -8,7 +8,14 @@ export const BINDINGS = ['hold', 'limit', 'budget', 'capacity', 'cooldown', 'roo
 export type Binding = (typeof BINDINGS)[number];
 
 /** Codes beyond those of reasons tell of what no plan says, because there was nothing to decide. */
-export type FindingCode = ReasonCode | 'planner-failing' | 'growing' | 'at-work' | 'leaving' | 'no-machines';
+export type FindingCode =
+  | ReasonCode
+  | 'planner-failing'
+  | 'growing'
+  | 'at-work'
+  | 'on-the-way'
+  | 'leaving'
+  | 'no-machines';
 
 export interface Finding {
   readonly code: FindingCode;
@@ -169,36 +176,39 @@ function troubleFinding(detail: string): Finding {
   return { code: 'planner-failing', binding: 'hold', says: 'no plan is made', detail, remedy };
 }
 
+const COMING: readonly string[] = ['requested', 'launching', 'booting', 'joining'];
 const GOING: readonly string[] = ['draining', 'leaving', 'terminating'];
 
 /** A plan does not tell of machines that nothing was decided about. */
 function withPresent({ plan, machines }: WhyNotFacts, findings: readonly Finding[], drained: number): Finding[] {
-  const total = Object.values(machines).reduce((sum, count) => sum + count, 0);
-  if (total === 0) {
-    const detail = 'no machine of this workload lives';
-    return [{ code: 'no-machines', binding: 'room', says: 'there is nothing to let go', detail, remedy: BY_ITSELF }];
+  const ready = (machines['ready'] ?? 0) - drained;
+  const growth = countGrowth(plan);
+  const coming = countStates(machines, COMING);
+  const going = countStates(machines, GOING);
+  if (Object.values(machines).every((count) => count === 0)) {
+    return [present('no-machines', 'there is nothing to let go', 'no machine of this workload lives', BY_ITSELF)];
   }
-  const more: Finding[] = [...findings];
-  const ready = machines['ready'] ?? 0;
-  if (countGrowth(plan) > 0) {
-    const says = 'a plan that wants machines lets none go';
-    const detail = `${countOf(countGrowth(plan), 'machine')} wanted`;
-    more.push({ code: 'growing', binding: 'room', says, detail, remedy: BY_ITSELF });
-  } else if (findings.length === 0 && ready > drained) {
-    const detail = `${countOf(ready - drained, 'ready machine')}`;
-    const remedy = '`spillway explain machine ID` names the tasks that one runs';
-    more.push({ code: 'at-work', binding: 'room', says: 'machines with work are never let go', detail, remedy });
-  }
-  const going = GOING.flatMap((state) => ((machines[state] ?? 0) > 0 ? [`${machines[state]} ${state}`] : []));
-  if (going.length > 0) {
-    const remedy = '`spillway explain machine ID` says what each waits for';
-    more.push({
-      code: 'leaving',
-      binding: 'wait',
-      says: 'some are on their way out',
-      detail: going.join(', '),
-      remedy,
-    });
-  }
-  return more;
+  const wanted = `${countOf(growth, 'machine')} wanted`;
+  const more: readonly (readonly [boolean, Finding])[] = [
+    [growth > 0, present('growing', 'a plan that wants machines lets none go', wanted, BY_ITSELF)],
+    [
+      growth === 0 && findings.length === 0 && ready > 0,
+      present('at-work', 'machines with work are never let go', countOf(ready, 'ready machine'), ASK_FOR_TASKS),
+    ],
+    [coming !== '', present('on-the-way', 'machines on their way are not let go', coming, ASK_FOR_WAIT)],
+    [going !== '', { ...present('leaving', 'some are on their way out', going, ASK_FOR_WAIT), binding: 'wait' }],
+  ];
+  return [...findings, ...more.flatMap(([applies, finding]) => (applies ? [finding] : []))];
+}
+
+const ASK_FOR_TASKS = '`spillway explain machine ID` names the tasks that one runs';
+const ASK_FOR_WAIT = '`spillway explain machine ID` says what each waits for';
+
+function present(code: FindingCode, says: string, detail: string, remedy: string): Finding {
+  return { code, binding: 'room', says, detail, remedy };
+}
+
+/** `2 booting, 1 joining`, or nothing. */
+function countStates(machines: WhyNotFacts['machines'], states: readonly string[]): string {
+  return states.flatMap((state) => ((machines[state] ?? 0) > 0 ? [`${machines[state]} ${state}`] : [])).join(', ');
 }

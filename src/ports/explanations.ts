@@ -1,5 +1,5 @@
 import type { WhyNot } from '../planner/why-not.ts';
-import type { AgentId, LaunchId, MachineId, PlanId, TaskId, TraceId } from '../model/ids.ts';
+import type { LaunchId, MachineId, PlanId, TaskId, TraceId } from '../model/ids.ts';
 import type { LaunchState } from '../model/launch.ts';
 import type { MachineState } from '../model/machine.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
@@ -148,5 +148,5 @@ export interface ExplanationReports {
   readPlan(id: PlanId | null): Promise<StoredPlan | null>;
   readMachineFacts(id: MachineId): Promise<MachineFacts | null>;
   /** By id, or by name: then the newest of that name. */
-  readAgentFacts(idOrName: AgentId | string): Promise<AgentFacts | null>;
+  readAgentFacts(idOrName: string): Promise<AgentFacts | null>;
 }

@@ -158,5 +158,5 @@ async function readPolicies(tx: Tx): Promise<WorkloadPolicy[]> {
     .where('active', '=', true)
     .orderBy('workload')
     .execute();
-  return rows.map(({ document }) => document as unknown as WorkloadPolicy);
+  return rows.map(({ document }) => document as WorkloadPolicy);
 }

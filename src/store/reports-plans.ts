@@ -27,8 +27,8 @@ export async function readPlan(db: Db, id: PlanId | null): Promise<StoredPlan | 
         epoch: found.epoch,
         decidedAt: toTimestamp(found.decided_at),
         rebuilt: found.digest === REBUILT_REASON,
-        input: found.input as unknown as PlannerInput,
-        outcome: found.outcome as unknown as PlanOutcome,
+        input: found.input as PlannerInput,
+        outcome: found.outcome as PlanOutcome,
         launches: await readLaunches(tx, found.id),
       };
     },
@@ -45,7 +45,7 @@ async function readLaunches(tx: Tx, planId: string): Promise<PlanLaunch[]> {
     .orderBy('id')
     .execute();
   return rows.map((row) => {
-    const { instanceType, market } = row.body as unknown as LaunchBody;
+    const { instanceType, market } = row.body as LaunchBody;
     return {
       id: row.id as LaunchId,
       workload: row.workload,
@@ -68,7 +68,7 @@ export async function readPlanPart(tx: Tx, id: string, workload: string): Promis
     .where('id', '=', id)
     .executeTakeFirst();
   if (row === undefined) return null;
-  const outcome = row.outcome as unknown as Partial<PlanOutcome>;
+  const outcome = row.outcome as Partial<PlanOutcome>;
   return {
     planId: row.id as PlanId,
     traceId: row.trace_id,
