@@ -35,7 +35,7 @@ function cordonText({ agent }: AgentExplanation): string {
 
 function servedSentence({ workload, freshnessS, silentAt, silent }: ServedWorkload): string {
   const limit = `demand.freshness of ${freshnessS} s`;
-  if (silentAt === null) return `Workload ${workload} selects it, and holds what it has until the first report`;
+  if (silentAt === null) return `Workload ${workload} selects it, and lets nothing go until its first report`;
   return silent
     ? `Workload ${workload} selects it; it counts as silent since ${silentAt} (${limit}): its room is not offered and nothing is let go`
     : `Workload ${workload} selects it; without a report it counts as silent from ${silentAt} on (${limit})`;

@@ -1,6 +1,6 @@
 import { describeReason } from '../../planner/describe.ts';
 import { candidatesText, demandText, gapText } from '../../planner/explain.ts';
-import type { PlanAction, WorkloadPlan } from '../../planner/types.ts';
+import type { WorkloadPlan } from '../../planner/types.ts';
 import type { HeldTasks, MachineExplanation, PlanPart } from '../../ports/explanations.ts';
 import type { MachineEventDocument } from '../../ports/reports.ts';
 import { humanAge, humanSeconds, humanUsd } from '../output/format.ts';
@@ -13,7 +13,11 @@ export function machineSentences(explanation: MachineExplanation): string[] {
   const { machine } = explanation;
   return [
     `Machine ${machine.id} of ${machine.workload}: ${machine.state} since ${machine.stateSince}`,
-    ...section('Why it was launched', [...wantedBy(explanation), ...launchSentences(explanation)]),
+    ...section('Why it was launched', [
+      ...wantedBy(explanation),
+      ...launchSentences(explanation),
+      ...tagSentence(explanation),
+    ]),
     ...section('Why it was let go', drainedBy(explanation)),
     ...section('What happened', machine.events.map(eventSentence)),
     ...section('Now', nowSentences(explanation)),
@@ -57,19 +61,22 @@ function launchSentences({ machine, launch, launchedBy }: MachineExplanation): s
     ...refused,
     ...(plan === null
       ? []
-      : [`offerings: ${candidatesText(plan.report.candidates)}${alternativesText(plan, machine.instanceType)}`]),
+      : [`offerings: ${candidatesText(plan.report.candidates)}${ladderText(plan, machine.instanceType)}`]),
   ];
 }
 
-function alternativesText({ actions }: WorkloadPlan, instanceType: string): string {
-  const launches = actions.filter(
-    (action): action is Extract<PlanAction, { kind: 'launch' }> => action.kind === 'launch',
+function tagSentence({ machine }: MachineExplanation): string[] {
+  const { instanceId, traceId } = machine;
+  return instanceId === null ? [] : [`instance: ${instanceId}, tagged spillway:trace=${traceId}`];
+}
+
+/** The plan's ladder for it, the cheapest first: what is tried next whenever EC2 refuses. */
+function ladderText({ actions }: WorkloadPlan, instanceType: string): string {
+  const ladders = actions.flatMap((action) =>
+    action.kind === 'launch' ? [[action, ...action.ladder].map(({ offering }) => offering.instanceType.name)] : [],
   );
-  const names = launches.flatMap(({ offering, ladder }) => [offering, ...ladder.map((rung) => rung.offering)]);
-  const others = [...new Set(names.map((offering) => offering.instanceType.name))].filter(
-    (name) => name !== instanceType,
-  );
-  return others.length === 0 ? '' : `; next best: ${others.join(', ')}`;
+  const names = new Set(ladders.find((ladder) => ladder.includes(instanceType)));
+  return names.size < 2 ? '' : `; to be tried in this order: ${[...names].join(', ')}`;
 }
 
 function drainedBy({ drainedBy: part }: MachineExplanation): string[] {
