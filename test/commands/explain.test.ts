@@ -201,6 +201,7 @@ describe('explain', () => {
       machine: { state: 'draining' },
     });
     const text = (await service.run('explain', 'machine', id)).stdout;
+    expect(text).toMatch(/Why it was let go:\n {2}plan pl-\w{12} of .*\n {2}because policy-removed\n/);
     expect(text).toMatch(
       /it waits for its agent to obey the cordon and its tasks to end, until .*; then drain.onDeadline/,
     );

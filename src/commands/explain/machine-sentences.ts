@@ -79,10 +79,15 @@ function ladderText({ actions }: WorkloadPlan, instanceType: string): string {
   return names.size < 2 ? '' : `; to be tried in this order: ${[...names].join(', ')}`;
 }
 
-function drainedBy({ drainedBy: part }: MachineExplanation): string[] {
+function drainedBy({ drainedBy: part, machine }: MachineExplanation): string[] {
   if (part === null) return [];
-  const reasons = part.plan?.report.reasons.slice(0, 1) ?? [];
-  return [planSentence(part), ...reasons.map((reason) => `because ${describeReason(reason)}`)];
+  // A workload without a policy has no part in the plan that lets its machines go.
+  const reason = machine.events.findLast(
+    ({ planId, toState }) => planId === part.planId && toState === 'draining',
+  )?.reason;
+  const [first] = part.plan?.report.reasons ?? [];
+  const why = first === undefined ? reason : describeReason(first);
+  return [planSentence(part), ...(why === undefined ? [] : [`because ${why}`])];
 }
 
 function eventSentence({ at, toState, actor, reason, planId }: MachineEventDocument): string {
