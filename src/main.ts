@@ -24,7 +24,7 @@ import { listPriceUsdPerHour } from './cost/catalogue.ts';
 import { openCloud } from './wiring/cloud.ts';
 import { createCredentials } from './wiring/credentials.ts';
 import { ensureDeploymentKey } from './wiring/deployment-key.ts';
-import { GapProver } from './wiring/gap-prover.ts';
+import { PlanProver } from './wiring/plan-prover.ts';
 import { nameHolder } from './wiring/holder.ts';
 import { listenOnSocket, listenOnTcp } from './wiring/listeners.ts';
 import { loopIntervals, startLoops, type Loops } from './wiring/loops.ts';
@@ -99,7 +99,7 @@ async function startService(config: Config, log: ReturnType<typeof createLogger>
     running: () => running,
     pingQueue: async () => await queues.ping(),
     isLeader: () => loops.view.leading,
-    prover: new GapProver(systemClock),
+    prover: new PlanProver(systemClock),
   });
 
   // Ports first: a second service on the same ports must fail before it decides anything.

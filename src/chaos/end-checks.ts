@@ -1,6 +1,8 @@
 import { listPriceUsdPerHour } from '../cost/catalogue.ts';
 import type { TaskId } from '../model/ids.ts';
 import { nanoUsdFromDecimal, nanoUsdToNumber } from '../model/money.ts';
+import { replayPlan } from '../planner/replay.ts';
+import type { PlannerInput, PlanOutcome } from '../planner/types.ts';
 import type { Region } from '../simulator/region.ts';
 import type { SqlWorld } from './sql.ts';
 import { type Truth, Violation } from './truth.ts';
@@ -11,6 +13,9 @@ const MINUTES_PER_HOUR = 60;
 
 /** A report may be recorded late, by a process that was slow or stopped, and a decision a little after what it is based on. */
 const HEARD_SLACK_MS = 90_000;
+
+/** Hours of decisions; each takes about a millisecond. */
+const REPLAYED_MAX = 500;
 
 export interface Circumstances {
   /** Tasks whose submission was confirmed. */
@@ -71,6 +76,7 @@ export class EndChecks {
       throw new Violation('task-lost', `${id} was accepted and is ${state ?? 'gone'}`);
     }
     if (!failedOver) await this.checkDeciders();
+    await this.checkReplays();
     await this.checkScaleDowns(freshnessMs);
     await this.checkLedger();
     await this.checkSecrets();
@@ -98,6 +104,18 @@ export class EndChecks {
     if (late === undefined) return;
     const what = `plan ${late.plan_id} of epoch ${late.epoch} was committed`;
     throw new Violation('one-decider', `${what} when epoch ${late.newest} had begun`);
+  }
+
+  /** What was stored of a decision is enough to make it again, to the byte. */
+  private async checkReplays(): Promise<void> {
+    const plans = await this.sql.query<{ id: string; input: PlannerInput; outcome: PlanOutcome }>(
+      `select id, input, outcome from spillway.plans order by decided_at desc, id limit ${REPLAYED_MAX}`,
+    );
+    for (const { id, input, outcome } of plans) {
+      const { result, differences } = replayPlan(input, outcome);
+      if (result === 'same') continue;
+      throw new Violation('replay', `plan ${id} made again is ${result}: ${JSON.stringify(differences.slice(0, 3))}`);
+    }
   }
 
   /** Nobody is let go of whom nothing was heard lately. */

@@ -4,10 +4,14 @@ import { backtest } from './backtest/backtest.ts';
 import { completion } from './completion.ts';
 import { configShow } from './config/show.ts';
 import { costReport } from './cost/report.ts';
+import { explainAgent } from './explain/agent.ts';
+import { explainMachine } from './explain/machine.ts';
+import { explainPlan } from './explain/plan.ts';
 import { machineList } from './machine/list.ts';
 import { machineShow } from './machine/show.ts';
 import { migrate } from './migrate.ts';
 import { plan } from './plan.ts';
+import { planReplay } from './plan/replay.ts';
 import { policyList } from './policy/list.ts';
 import { policySchema } from './policy/schema.ts';
 import { policyValidate } from './policy/validate.ts';
@@ -20,11 +24,17 @@ import { taskLogs } from './task/logs.ts';
 import { taskShow } from './task/show.ts';
 import { taskSubmit } from './task/submit.ts';
 import type { CommandSpec } from './types.ts';
+import { whyNot } from './why-not.ts';
 
 /** Every command, in the order help lists them: look first, then work, then what runs the service. */
 export const COMMANDS: readonly CommandSpec[] = [
   status,
   plan,
+  planReplay,
+  explainPlan,
+  explainMachine,
+  explainAgent,
+  whyNot,
   taskSubmit,
   taskList,
   taskShow,

@@ -11,6 +11,7 @@ export const NOUN_SUMMARIES: Readonly<Record<string, string>> = {
   agent: 'Worker machines that run tasks',
   config: 'What the environment says',
   cost: 'What the cloud has cost',
+  explain: 'Why a plan, a machine or an agent is as it is',
   machine: 'Cloud machines, from intent to terminated',
   policy: 'How workloads may burst',
   simulate: 'A region of our own to try things in',

@@ -1,4 +1,4 @@
-import { describeProofs, type PlanPreview } from '../planner/gap.ts';
+import { describeProofs, type PlanPreview } from '../planner/proof.ts';
 import { describePlan } from '../planner/describe.ts';
 import { EXIT_CHANGES } from './exit-codes.ts';
 import { terminalSafeLines } from './output/terminal-text.ts';
@@ -17,7 +17,7 @@ export const plan: CommandSpec = {
   ],
   output: 'object',
   exitCodes: [3, EXIT_CHANGES],
-  seeAlso: ['status', 'machine list'],
+  seeAlso: ['why-not', 'explain plan', 'plan replay', 'status'],
   async run({ options, output, client }) {
     const outcome = await (await client()).get<PlanPreview>('Plan', '/v1/plan', { workload: options.text('workload') });
     await output.object('Plan', outcome, () => {

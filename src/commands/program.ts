@@ -69,8 +69,10 @@ function buildProgram(specs: readonly CommandSpec[], found: Found, print: (text:
       program.addCommand(leaf(first, spec, { program, found, print }));
       continue;
     }
-    const noun = nouns.get(first) ?? configure(new Command(first), () => nounHelp(first, specs), print);
-    if (!nouns.has(first)) program.addCommand(noun);
+    // `plan replay` is a command of the command `plan`.
+    const known = nouns.get(first) ?? program.commands.find((command) => command.name() === first);
+    const noun = known ?? configure(new Command(first), () => nounHelp(first, specs), print);
+    if (known === undefined) program.addCommand(noun);
     nouns.set(first, noun);
     noun.addCommand(leaf(verb, spec, { program, found, print }));
   }
@@ -102,6 +104,7 @@ function leaf(
   }
   (spec.options ?? []).forEach((option) => command.addOption(toCommander(option)));
   command.action(() => {
+    refuseForeignFlags(command, spec);
     const values = { ...valuesOf(shared.program, GLOBAL_OPTIONS), ...valuesOf(command, spec.options ?? []) };
     shared.found({ kind: 'run', spec, args: command.args, options: new Options(values) });
   });
@@ -119,12 +122,29 @@ function toCommander(spec: OptionSpec): Option {
   return option;
 }
 
+/** `plan` takes a flag that `plan replay` has as well for its own, wherever it stands; it is still the one that was meant. */
+function holderOf(command: Command, attribute: string): Command {
+  const { parent } = command;
+  const isParents = parent !== null && parent.getOptionValueSource(attribute) === 'cli';
+  return isParents && command.getOptionValueSource(attribute) !== 'cli' ? parent : command;
+}
+
+/** Flags of `plan` say nothing to `plan replay`, and a flag that is ignored is a trap. @throws AppError USAGE */
+function refuseForeignFlags({ parent }: Command, { path, options = [] }: CommandSpec): void {
+  if (parent === null || parent.parent === null) return;
+  for (const option of parent.options) {
+    const isGiven = parent.getOptionValueSource(option.attributeName()) === 'cli';
+    if (!isGiven || options.some(({ name }) => `--${name}` === option.long)) continue;
+    throw usage(`${option.long ?? option.flags} is not a flag of ${path}`, `see \`spillway ${path} --help\``);
+  }
+}
+
 /** By the names of the specs; commander keeps `--no-headers` as `headers: false`. */
 function valuesOf(command: Command, specs: readonly OptionSpec[]): OptionValues {
   return Object.fromEntries(
     specs.map((spec) => {
       const attribute = toCommander(spec).attributeName();
-      const value: unknown = command.getOptionValue(attribute);
+      const value: unknown = holderOf(command, attribute).getOptionValue(attribute);
       return [spec.name, spec.name.startsWith('no-') ? value === false : value];
     }),
   ) as OptionValues;

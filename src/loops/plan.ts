@@ -3,6 +3,7 @@ import type { MachineId } from '../model/ids.ts';
 import { launchLimitsOf } from '../model/launch.ts';
 import { planAll } from '../planner/plan.ts';
 import type { PlanOutcome, PlannerInput, WorkloadPlan } from '../planner/types.ts';
+import { machinesWithoutPolicy } from '../planner/without-policy.ts';
 import type { DrainStep, MachineStep, NewLaunch } from '../ports/planning.ts';
 import type { LoadedPolicy } from '../ports/policies.ts';
 import { buildLaunch, type Decision } from './build-launch.ts';
@@ -100,14 +101,16 @@ async function commitOutcome(
   return { kind: 'planned', outcome, acted: launches.length + result.drained.length + result.undrained.length > 0 };
 }
 
-/** A removed policy is a drain, not an orphan: its machines finish their work and leave, whatever their policy said. */
+/** A removed policy is a drain, not an orphan. */
 function drainsOfRemovedPolicies(input: PlannerInput): DrainStep[] {
-  if (input.amnesia !== undefined) return [];
-  const inForce = new Set(input.workloads.map(({ policy }) => policy.name));
   const reason = 'policy-removed';
-  return input.machines
-    .filter(({ workload, state }) => state === 'ready' && !inForce.has(workload))
-    .map(({ id, revision }) => ({ machineId: id, revision, reason, endReason: reason, deadlineMs: REMOVED_DRAIN_MS }));
+  return machinesWithoutPolicy(input).map(({ id, revision }) => ({
+    machineId: id,
+    revision,
+    reason,
+    endReason: reason,
+    deadlineMs: REMOVED_DRAIN_MS,
+  }));
 }
 
 /** Cordons and their ends reach the agents at once instead of with their next report. */

@@ -1,6 +1,6 @@
 import type { LaunchState } from './launch.ts';
 import { STATE_DEADLINE_MS, type LiveMachineState } from './machine.ts';
-import { MINUTE_MS } from './time.ts';
+import { HOUR_MS, MINUTE_MS } from './time.ts';
 
 /** EC2 answers within seconds; ten minutes outlive a throttled hour's worst minute and every replay of a lost answer. */
 export const LAUNCH_DEADLINE_MS = 10 * MINUTE_MS;
@@ -23,6 +23,12 @@ export const LAUNCH_GRACE_MS = 30 * MINUTE_MS;
  * (it fences itself at two thirds of the lease) and they run elsewhere, so nothing running is killed.
  */
 export const AGENT_LOST_AFTER_MS = 15 * MINUTE_MS;
+
+/**
+ * An agent unheard of for an hour, e.g. a machine that was taken out of its rack without a word: what it ran has run elsewhere
+ * since its leases ended, and no plan looks at it any more. Its row stays for reports.
+ */
+export const AGENT_GONE_AFTER_MS = HOUR_MS;
 
 /** What a machine gets for its next step when an amnesia is over: its old deadline may have passed while everything held. */
 export const DEADLINE_ANEW_MS = 10 * MINUTE_MS;

@@ -55,14 +55,26 @@ export function describePlan(outcome: PlanOutcome): string {
 export function describeWorkloadPlan(plan: WorkloadPlan): string {
   const { placement, verdict } = plan.report;
   const head = `${plan.workload}: ${verdict.replace('-', ' ')}, ${countOf(placement.pendingTasks, 'pending task')}${whereTo(plan)}`;
-  const cells = plan.actions.map((action) => actionCells(action));
-  const widths = [0, 1, 2].map((column) => Math.max(0, ...cells.map((row) => row[column]?.length ?? 0)));
-  const lines = cells.map((row) =>
-    `  ${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}`.trimEnd(),
-  );
   const [first, ...others] = plan.report.reasons;
   const because = first === undefined ? [] : [`  because ${describeReason(first)}`];
-  return [head, ...lines, ...because, ...others.map((reason) => `      and ${describeReason(reason)}`)].join('\n');
+  return [
+    head,
+    ...describeActions(plan),
+    ...because,
+    ...others.map((reason) => `      and ${describeReason(reason)}`),
+  ].join('\n');
+}
+
+/** What is done, a line each: `+` launched, `~` taken back, `-` let go. */
+export function describeActions({ actions }: WorkloadPlan): string[] {
+  const cells = actions.map((action) => actionCells(action));
+  const widths = [0, 1, 2].map((column) => Math.max(0, ...cells.map((row) => row[column]?.length ?? 0)));
+  return cells.map((row) => `  ${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}`.trimEnd());
+}
+
+/** What a code means, without figures. */
+export function reasonText(code: ReasonCode): string {
+  return REASON_TEXTS[code];
 }
 
 /** One reason as a clause: what its code means, then the figures. */
@@ -121,7 +133,8 @@ function signedPrice(usdPerHour: number): string {
   return `${usdPerHour < 0 ? '-' : '+'}$${Math.abs(usdPerHour).toFixed(4)}/h`;
 }
 
-function describeTotals({ workloads }: PlanOutcome): string {
+/** How much is launched, taken back and let go by all workloads, and what that costs. */
+export function describeTotals({ workloads }: PlanOutcome): string {
   const actions = workloads.flatMap((plan) => plan.actions);
   const launches = actions.reduce((sum, action) => sum + (action.kind === 'launch' ? action.count : 0), 0);
   const undrains = actions.filter(({ kind }) => kind === 'undrain').length;

@@ -72,7 +72,7 @@ export function isAffordable(type: { readonly vcpus: number; readonly priceUsdPe
   return type.vcpus <= room.vcpus && nanoOf(type.priceUsdPerHour) <= room.nanoUsdPerHour;
 }
 
-function countLaunched({ launched }: Draft): number {
+export function countLaunched({ launched }: Draft): number {
   return launched.reduce((sum, { count }) => sum + count, 0);
 }
 

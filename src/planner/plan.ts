@@ -17,10 +17,11 @@ import { openTier, placeBatches } from './slots.ts';
 import { waitForLocal } from './wait.ts';
 import type { Resources } from '../model/resources.ts';
 import type { PlannerInput, PlanOutcome, WorkloadInput } from './types.ts';
+import { PLANNER_VERSION } from './version.generated.ts';
 
 /** Plans every workload. Pure; throws only on input that breaks its own types. */
 export function planAll(input: PlannerInput): PlanOutcome {
-  return { decidedAtMs: input.nowMs, workloads: decideAll(input).map(writePlan) };
+  return { plannerVersion: PLANNER_VERSION, decidedAtMs: input.nowMs, workloads: decideAll(input).map(writePlan) };
 }
 
 interface Part {

@@ -5,6 +5,7 @@ import type { Demand } from './demand.ts';
 import { missingForTarget, utilizationDetail } from './demand.ts';
 import type { NewMachines, Planning } from './draft.ts';
 import { EMPTY_DRAFT, nanoPerHour } from './draft.ts';
+import { writeDemand, writeGap, writeLimits } from './figures.ts';
 import type { Fleet, Host } from './fleet.ts';
 import { localCapacity, sumCapacity, sumFree } from './fleet.ts';
 import { wideProbes } from './holds.ts';
@@ -124,10 +125,14 @@ function writeReport(findings: Findings): WorkloadReport {
   const before = nanoPerHour(fleet, EMPTY_DRAFT);
   const gone = down.drained.reduce((sum, { machine }) => sum + nanoOf(machine.priceUsdPerHour), 0);
   const wait = after.wait === null ? null : reportWait(after.wait, catalogue, workload.times?.runP50S ?? null);
+  const reasons = listReasons({ planning, demand, wait, placement, up, down });
   return {
     verdict: verdictOf(up, down),
-    reasons: listReasons({ planning, demand, wait, placement, up, down }),
+    reasons,
     signals: writeSignals(planning, demand, up),
+    demand: writeDemand(demand),
+    gap: writeGap(planning, demand, up.before),
+    limits: writeLimits({ planning, launched: up.draft, drained: down.drained.length, reasons }),
     placement,
     local: {
       agents: fleet.localAgents.length,

@@ -20,6 +20,8 @@ export type Want = 'work' | 'headroom' | 'min' | 'utilization';
 export interface ScaleUp {
   readonly draft: Draft;
   readonly coverage: Coverage;
+  /** The same before this plan's own machines. */
+  readonly before: Coverage;
   /** Wants that the draft answered, in order of urgency. */
   readonly wants: readonly Want[];
   /** Wants that are still open, with what stood in the way in `bounds`. */
@@ -42,12 +44,13 @@ export interface ScaleUpInput extends Planning {
 /** Takes back drains and launches machines until nothing more is wanted or a limit stands in the way. */
 export function planScaleUp(input: ScaleUpInput): ScaleUp {
   let draft = EMPTY_DRAFT;
+  const before = coverDemand(input.fleet, draft, input.after);
   const answered = new Set<Want>();
   for (let round = 1; ; round += 1) {
-    const coverage = coverDemand(input.fleet, draft, input.after);
+    const coverage = round === 1 ? before : coverDemand(input.fleet, draft, input.after);
     const step = takeStep(input, draft, coverage);
     if (step.next === null || round === ROUNDS_MAX) {
-      return { draft, coverage, wants: [...answered], open: step.open, bounds: step.bounds };
+      return { draft, coverage, before, wants: [...answered], open: step.open, bounds: step.bounds };
     }
     for (const want of step.answered) answered.add(want);
     draft = step.next;

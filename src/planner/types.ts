@@ -143,6 +143,8 @@ export interface MachineView {
 
 /** What a pass decided, and why; also for doing nothing. Plain JSON. */
 export interface PlanOutcome {
+  /** The planner that made it, see `version.generated.ts`. Absent: one that did not say. */
+  readonly plannerVersion?: string;
   readonly decidedAtMs: EpochMs;
   readonly workloads: readonly WorkloadPlan[];
 }
@@ -204,6 +206,12 @@ export interface WorkloadReport {
     readonly utilization: SignalReport | null;
     readonly headroom: SignalReport | null;
   };
+  /** Pending work as it was found. Absent, like `gap` and `limits`: made by a planner that did not say. */
+  readonly demand?: DemandReport;
+  /** What nothing there or on its way had room for, before this plan's own machines. */
+  readonly gap?: GapReport;
+  /** Every limit that the policy sets, with how much of it was used. */
+  readonly limits?: readonly LimitReport[];
   /** Pending work by where it is expected to run. */
   readonly placement: {
     readonly pendingTasks: number;
@@ -235,6 +243,42 @@ export interface WaitReport {
   readonly machineInS: number;
   /** What the tasks would cost in the cloud at least; null = not known. Waiting costs nothing here. */
   readonly burstUsd: number | null;
+}
+
+export interface DemandReport {
+  readonly tasks: number;
+  /** Of them, those that may not wait for a local place any longer. */
+  readonly urgentTasks: number;
+  readonly resources: Resources;
+  /** Null: nothing is pending. */
+  readonly oldestPendingSinceMs: EpochMs | null;
+}
+
+export interface GapReport {
+  readonly tasks: number;
+  readonly resources: Resources;
+  readonly headroom: Resources;
+  readonly utilization: Resources;
+  readonly machinesBelowMin: number;
+}
+
+export type LimitName =
+  | 'limits.max'
+  | 'limits.vcpus'
+  | 'limits.launchesPerHour'
+  | 'limits.maxScaleUp'
+  | 'budget.hourly'
+  | 'limits.min'
+  | 'limits.maxScaleDown';
+
+export interface LimitReport {
+  readonly limit: LimitName;
+  readonly value: number;
+  /** Used before this plan, and with it. Machines that leave count until they are gone, but not for `limits.min`. */
+  readonly before: number;
+  readonly after: number;
+  /** It stood in the way of something this plan would have done. */
+  readonly bound: boolean;
 }
 
 export interface SignalReport {

@@ -1,7 +1,7 @@
 import type { TaskId } from '../model/ids.ts';
 import type { Architecture } from '../model/offering.ts';
 import type { MeasuredUse, Resources } from '../model/resources.ts';
-import type { PlanPreview } from '../planner/gap.ts';
+import type { PlanPreview } from '../planner/proof.ts';
 
 /** What an operator may ask the running service to do; the HTTP layer validates, these act. */
 export interface OperatorActions {

@@ -8,6 +8,7 @@ import type { MeasuredUse, Resources } from '../model/resources.ts';
 import type { Site } from '../model/agent.ts';
 import type { TaskState } from '../model/task.ts';
 import type { EpochMs } from '../model/time.ts';
+import type { ExplanationReports } from './explanations.ts';
 
 /**
  * What operators may read. Everything here is a document in its published form: times are RFC 3339 in UTC,
@@ -266,7 +267,7 @@ export interface TaskFilter {
 }
 
 /** Read-only questions about the fleet. Every list is bounded; `AppError` DATABASE_UNREACHABLE when there is no answer. */
-export interface Reports {
+export interface Reports extends ExplanationReports {
   /** Newest first. */
   listMachines(filter: MachineFilter, page: PageRequest): Promise<Page<MachineDocument>>;
   /** Null = no such machine. */

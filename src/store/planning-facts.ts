@@ -2,6 +2,7 @@ import { sql } from 'kysely';
 
 import { describeAmnesia } from '../model/amnesia.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
+import { AGENT_GONE_AFTER_MS } from '../model/state-waits.ts';
 import { DAY_MS, HOUR_MS } from '../model/time.ts';
 import type { AgentView, MachineView, PendingShape, UtilizationView } from '../planner/types.ts';
 import type { PlanningFacts, WorkloadFacts } from '../ports/planning.ts';
@@ -12,12 +13,6 @@ import type { Architecture } from '../model/offering.ts';
 import { KIND_COLUMNS, toConstraints, toKind } from './task-kinds.ts';
 import { readFreeing, readTimes } from './expected-ends.ts';
 import { listHolds } from './launch-holds.ts';
-
-/**
- * An agent unheard of for an hour, e.g. a machine that was taken out of its rack without a word: what it ran has run elsewhere
- * since its leases ended. Its row stays for reports.
- */
-const GONE_AFTER_MS = HOUR_MS;
 
 /** Everything one decision pass may know, as of one moment (repeatable read: no half-seen transactions). */
 export async function readPlanningFacts(db: Db, policies: readonly WorkloadPolicy[]): Promise<PlanningFacts> {
@@ -84,7 +79,7 @@ async function readAgents(tx: Tx): Promise<readonly AgentView[]> {
     .where('a.left_at', 'is', null)
     // One that has been silent for so long is not silent but gone: it must not hold scale-in for ever.
     .where(
-      sql<boolean>`coalesce(a.last_seen_at, a.registered_at) > spillway.now() - ${GONE_AFTER_MS} * interval '1 millisecond'`,
+      sql<boolean>`coalesce(a.last_seen_at, a.registered_at) > spillway.now() - ${AGENT_GONE_AFTER_MS} * interval '1 millisecond'`,
     )
     .orderBy('a.id')
     .execute();

@@ -1,8 +1,8 @@
-import { sql } from 'kysely';
+import { sql, type RawBuilder } from 'kysely';
 import type { Site } from '../model/agent.ts';
 import type { AgentId, MachineId } from '../model/ids.ts';
 import type { Architecture } from '../model/offering.ts';
-import type { AgentDocument, AgentFreshness, Page, PageRequest } from '../ports/reports.ts';
+import type { AgentDocument, AgentFreshness, Page, PageRequest, Timestamp } from '../ports/reports.ts';
 import type { Db } from './database.ts';
 import { lostCursor, toPage, toTimestamp } from './reports-shared.ts';
 
@@ -27,25 +27,53 @@ interface AgentRow {
   age_s: number | null;
   registered_at: Date;
   machine_id: string | null;
+  left_at: Date | null;
+  removed_at: Date | null;
 }
+
+const COLUMNS = sql`
+  r.id, r.name, r.site, r.labels, r.capacity_cpu_milli, r.capacity_memory_mib, r.capacity_gpus,
+  coalesce(r.arch, m.arch) as arch, r.used_cpu_milli, r.used_memory_mib, coalesce(held.gpus, 0) as held_gpus,
+  coalesce(held.cpu_milli, 0) as held_cpu_milli, coalesce(held.memory_mib, 0) as held_memory_mib, r.running_tasks,
+  r.cordoned, r.cordoned and r.cordon_acked_generation >= r.cordon_generation as acknowledged, r.last_seen_at,
+  extract(epoch from spillway.now() - r.last_seen_at)::float8 as age_s, r.registered_at, r.machine_id, r.left_at, r.removed_at`;
+
+const SOURCE = sql`
+  spillway.agents r
+  left join spillway.machines m on m.id = r.machine_id
+  left join lateral (
+    select sum(t.cpu_milli)::int as cpu_milli, sum(t.memory_mib)::int as memory_mib, sum(t.gpus)::int as gpus
+    from spillway.tasks t where t.agent_id = r.id and t.state in ('leased', 'running')) held on true`;
 
 /** By name, then id: the order in which people look for one. */
 export async function listAgents(db: Db, page: PageRequest, freshnessMs: number): Promise<Page<AgentDocument>> {
   const after = await afterAgent(db, page.cursor);
   const { rows } = await sql<AgentRow>`
-    select r.id, r.name, r.site, r.labels, r.capacity_cpu_milli, r.capacity_memory_mib, r.capacity_gpus,
-      coalesce(r.arch, m.arch) as arch, r.used_cpu_milli, r.used_memory_mib, coalesce(held.gpus, 0) as held_gpus,
-      coalesce(held.cpu_milli, 0) as held_cpu_milli, coalesce(held.memory_mib, 0) as held_memory_mib, r.running_tasks,
-      r.cordoned, r.cordoned and r.cordon_acked_generation >= r.cordon_generation as acknowledged, r.last_seen_at,
-      extract(epoch from spillway.now() - r.last_seen_at)::float8 as age_s, r.registered_at, r.machine_id
-    from spillway.agents r
-    left join spillway.machines m on m.id = r.machine_id
-    left join lateral (
-      select sum(t.cpu_milli)::int as cpu_milli, sum(t.memory_mib)::int as memory_mib, sum(t.gpus)::int as gpus
-      from spillway.tasks t where t.agent_id = r.id and t.state in ('leased', 'running')) held on true
+    select ${COLUMNS} from ${SOURCE}
     where r.removed_at is null and ${after}
     order by r.name, r.id limit ${page.limit + 1}`.execute(db);
   return toPage(rows, page.limit, (row) => toAgentDocument(row, freshnessMs));
+}
+
+export interface FoundAgent {
+  readonly agent: AgentDocument;
+  readonly leftAt: Timestamp | null;
+  readonly removedAt: Timestamp | null;
+}
+
+/** One agent, removed or not; where the condition fits several, the one that is there, then the newest. */
+export async function readAgent(
+  db: Db,
+  condition: RawBuilder<unknown>,
+  freshnessMs: number,
+): Promise<FoundAgent | null> {
+  const { rows } = await sql<AgentRow>`
+    select ${COLUMNS} from ${SOURCE} where ${condition}
+    order by r.removed_at is null desc, r.left_at is null desc, r.registered_at desc, r.id limit 1`.execute(db);
+  const [row] = rows;
+  if (row === undefined) return null;
+  const [leftAt, removedAt] = [toTimestamp(row.left_at), toTimestamp(row.removed_at)];
+  return { agent: toAgentDocument(row, freshnessMs), leftAt, removedAt };
 }
 
 async function afterAgent(db: Db, cursor: string | null): Promise<ReturnType<typeof sql>> {

@@ -1,9 +1,10 @@
-import { sql } from 'kysely';
+import { sql, type Selectable, type SelectQueryBuilder } from 'kysely';
 import { AppError } from '../model/errors.ts';
 import type { MachineId } from '../model/ids.ts';
 import type { Market } from '../model/offering.ts';
 import type { EpochMs } from '../model/time.ts';
-import type { ChargeFacts, ChargeRow } from '../ports/reports.ts';
+import type { ChargeFacts, ChargeRow, OpenMachineRow } from '../ports/reports.ts';
+import type { Database } from './database.generated.ts';
 import { inTransaction, toMs, type Db, type Tx } from './database.ts';
 
 /** A thousand machines charged three ways every hour make 72,000 lines a day; two such days are what one answer may hold. */
@@ -72,23 +73,53 @@ async function selectCharges(tx: Tx, { from, to }: Range): Promise<ChargeRow[]> 
 }
 
 async function selectOpenMachines(tx: Tx, { from, to }: Range): Promise<ChargeFacts['open']> {
-  const rows = await tx
+  const rows = await openMachines(tx)
+    .where('running_seen_at', '<', to)
+    .where((eb) => eb.or([eb('ended_at', 'is', null), eb('ended_at', '>', from)]))
+    .orderBy('created_at')
+    .limit(OPEN_MACHINES_MAX)
+    .execute();
+  return rows.map(toOpenMachine);
+}
+
+/** One machine, if it costs money which the ledger does not have yet. */
+export async function readOpenMachine(tx: Tx, id: MachineId): Promise<OpenMachineRow | null> {
+  const row = await openMachines(tx).where('running_seen_at', 'is not', null).where('id', '=', id).executeTakeFirst();
+  return row === undefined ? null : toOpenMachine(row);
+}
+
+type OpenColumn =
+  | 'id'
+  | 'workload'
+  | 'instance_type'
+  | 'zone'
+  | 'market'
+  | 'volume_gib'
+  | 'price_usd_per_hour'
+  | 'launch_time'
+  | 'pending_seen_at'
+  | 'running_seen_at'
+  | 'ended_at'
+  | 'end_code'
+  | 'charged_through';
+type OpenRow = Pick<Selectable<Database['machines']>, OpenColumn>;
+
+function openMachines(tx: Tx): SelectQueryBuilder<Database, 'machines', OpenRow> {
+  return tx
     .selectFrom('machines')
     .select(['id', 'workload', 'instance_type', 'zone', 'market', 'volume_gib', 'price_usd_per_hour'])
     .select(['launch_time', 'pending_seen_at', 'running_seen_at', 'ended_at', 'end_code', 'charged_through'])
-    .where('running_seen_at', '<', to)
-    .where((eb) => eb.or([eb('ended_at', 'is', null), eb('ended_at', '>', from)]))
     .where((eb) =>
       eb.or([
         eb('ended_at', 'is', null),
         eb('charged_through', 'is', null),
         eb('charged_through', '<', eb.ref('ended_at')),
       ]),
-    )
-    .orderBy('created_at')
-    .limit(OPEN_MACHINES_MAX)
-    .execute();
-  return rows.map((row) => ({
+    );
+}
+
+function toOpenMachine(row: OpenRow): OpenMachineRow {
+  return {
     machineId: row.id as MachineId,
     workload: row.workload,
     instanceType: row.instance_type,
@@ -102,7 +133,7 @@ async function selectOpenMachines(tx: Tx, { from, to }: Range): Promise<ChargeFa
     endedAtMs: toMs(row.ended_at),
     endCode: row.end_code,
     chargedThroughMs: toMs(row.charged_through),
-  }));
+  };
 }
 
 async function readNowMs(tx: Tx): Promise<EpochMs> {

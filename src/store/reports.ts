@@ -2,7 +2,9 @@ import type { Reports } from '../ports/reports.ts';
 import type { Db } from './database.ts';
 import { listAgents } from './reports-agents.ts';
 import { readCharges } from './reports-charges.ts';
+import { readAgentFacts, readMachineFacts } from './reports-explain.ts';
 import { listMachines, showMachine } from './reports-machines.ts';
+import { readPlan } from './reports-plans.ts';
 import { answered } from './reports-shared.ts';
 import { readStatus } from './reports-status.ts';
 import { listTasks, readTaskLog, showTask } from './reports-tasks.ts';
@@ -23,6 +25,9 @@ export function createReports(db: Db, options: ReportsOptions = {}): Reports {
     showTask: async (id) => answered(async () => showTask(db, id)),
     readTaskLog: async (id, attempt, offset) => answered(async () => readTaskLog(db, id, attempt, offset)),
     readCharges: async (fromMs, toMs) => answered(async () => readCharges(db, fromMs, toMs)),
+    readPlan: async (id) => answered(async () => readPlan(db, id)),
+    readMachineFacts: async (id) => answered(async () => readMachineFacts(db, id, freshnessMs)),
+    readAgentFacts: async (idOrName) => answered(async () => readAgentFacts(db, idOrName, freshnessMs)),
     status: async () => answered(async () => readStatus(db, freshnessMs)),
   };
 }

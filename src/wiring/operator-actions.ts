@@ -8,7 +8,7 @@ import { holdKeyText } from '../model/holds.ts';
 import { planAll } from '../planner/plan.ts';
 import type { HealthCheck, OperatorActions } from '../ports/operator.ts';
 import type { AgentStore } from '../ports/tasks.ts';
-import type { GapProver } from './gap-prover.ts';
+import type { PlanProver } from './plan-prover.ts';
 import type { Loops } from './loops.ts';
 
 interface ActionParts {
@@ -19,7 +19,7 @@ interface ActionParts {
   readonly running: () => Loops | null;
   readonly pingQueue: () => Promise<void>;
   readonly isLeader: () => boolean;
-  readonly prover: GapProver;
+  readonly prover: PlanProver;
 }
 
 /** What operators may ask the running service to do. */

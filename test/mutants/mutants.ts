@@ -215,6 +215,14 @@ export const MUTANTS: readonly Mutant[] = [
     '  if (a === b) return Math.random() - 0.5;\n',
   ),
 
+  one(
+    'input-kept-in-part',
+    7,
+    'loops/plan.ts',
+    '    input,\n    outcome,\n',
+    '    input: { ...input, agents: [] },\n    outcome,\n',
+  ),
+
   // 10: verified hosts, no secrets
   one(
     'any-host-key',
@@ -256,9 +264,9 @@ export const MUTANTS: readonly Mutant[] = [
   one(
     'removed-policy-forgotten',
     8,
-    'loops/plan.ts',
-    ".filter(({ workload, state }) => state === 'ready' && !inForce.has(workload))",
-    ".filter(({ workload, state }) => state === 'ready' && !inForce.has(workload) && workload === '')",
+    'planner/without-policy.ts',
+    "filter(({ workload, state }) => state === 'ready' && !inForce.has(workload))",
+    "filter(({ workload, state }) => state === 'ready' && !inForce.has(workload) && workload === '')",
   ),
 
   // 9: the ledger

@@ -13,6 +13,7 @@ import { dumpSchema } from '../../src/store/dump-schema.ts';
 import { generateTypes } from '../../src/store/generate-types.ts';
 import { errnoOf } from '../../src/store/embedded-cluster.ts';
 import { type ReliabilityReport, withReliabilityTable } from '../simulation/reliability-report.ts';
+import { renderPlannerVersion, VERSION_FILE } from './planner-version.ts';
 import { startTestPostgres, withClient } from './postgres.ts';
 
 interface Sources {
@@ -29,6 +30,7 @@ interface Generator {
 const GENERATORS: readonly Generator[] = [
   { path: 'migrations/schema.sql', produce: ({ client }) => dumpSchema(client) },
   { path: 'src/store/database.generated.ts', produce: ({ client }) => generateTypes(client) },
+  { path: VERSION_FILE, produce: async () => await renderPlannerVersion() },
   { path: 'docs/policy-schema.json', produce: async () => renderPolicySchema() },
   { path: 'docs/waits.md', produce: async () => renderWaitsDocs() },
   { path: 'docs/cli.md', produce: async () => renderCliDocs() },

@@ -2,7 +2,7 @@ import { describe, expect } from 'vitest';
 import type { LaunchId } from '../../src/model/ids.ts';
 import type { NewHold } from '../../src/ports/machines.ts';
 import { realClock } from '../support/clock.ts';
-import { GapProver } from '../../src/wiring/gap-prover.ts';
+import { PlanProver } from '../../src/wiring/plan-prover.ts';
 import { createOperatorActions } from '../../src/wiring/operator-actions.ts';
 import { aLaunch } from '../support/builders.ts';
 import { test } from '../support/database.ts';
@@ -29,7 +29,7 @@ describe('the health of launches', () => {
       running: () => null,
       pingQueue: async () => undefined,
       isLeader: () => true,
-      prover: new GapProver(realClock),
+      prover: new PlanProver(realClock),
     });
     const { ready, checks } = await actions.health();
     return { ready, launches: checks.find(({ name }) => name === 'launches') };

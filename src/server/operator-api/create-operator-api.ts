@@ -2,6 +2,7 @@ import { fastify, type FastifyInstance } from 'fastify';
 import { closeWithin } from '../close-within.ts';
 import { sendError } from './error-response.ts';
 import { refuseForeignHost, refuseCrossSite } from './guards.ts';
+import { addExplainRoutes } from './explain-routes.ts';
 import { addHealthRoutes } from './health-routes.ts';
 import { OPERATOR_API_WAITS, type OperatorApiOptions } from './options.ts';
 import { addReadRoutes } from './read-routes.ts';
@@ -46,6 +47,7 @@ export function createOperatorApi(options: OperatorApiOptions): FastifyInstance 
   app.setNotFoundHandler((request, reply) => sendError(null, { request, reply, log: options.log }));
   addHealthRoutes(app, options);
   addReadRoutes(app, options);
+  addExplainRoutes(app, options);
   addWriteRoutes(app, options);
   return app;
 }

@@ -7,7 +7,7 @@ import { PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX } from '../../ports/reports.ts';
 
 /** Unknown keys are refused everywhere: a misspelt filter that is ignored would show everything. */
 
-const name = z.string().min(1).max(253);
+export const name = z.string().min(1).max(253);
 const wholeNumber = (min: number, max: number) =>
   z
     .string()
@@ -38,6 +38,8 @@ export const agentListQuery = z.strictObject(page);
 
 export const planQuery = z.strictObject({ workload: name.nullable().default(null) });
 
+export const storedPlanQuery = z.strictObject({ input: flag.default(false) });
+
 export const logQuery = z.strictObject({
   attempt: wholeNumber(1, 1_000_000).nullable().default(null),
   offset: wholeNumber(0, Number.MAX_SAFE_INTEGER).default(0),
@@ -59,6 +61,12 @@ export const machineId = z
 export const taskId = z
   .string()
   .refine((text) => isId('tk', text), 'must be the whole id of a task, tk- and twelve characters');
+
+export const planId = z
+  .string()
+  .refine((text) => isId('pl', text), 'must be latest or the whole id of a plan, pl- and twelve characters');
+/** Id or name. */
+export const agentName = z.string().min(1).max(100);
 
 /** Many times what the largest machine has. */
 export const GPUS_MAX = 1024;

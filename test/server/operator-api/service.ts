@@ -3,7 +3,7 @@ import type { TaskId } from '../../../src/model/ids.ts';
 import { createLogger } from '../../../src/observability/log.ts';
 import { createMetrics } from '../../../src/observability/metrics.ts';
 import type { EnrolmentRequest, OperatorActions, ServiceHealth, TaskSubmission } from '../../../src/ports/operator.ts';
-import type { PlanPreview } from '../../../src/planner/gap.ts';
+import type { PlanPreview } from '../../../src/planner/proof.ts';
 import { createOperatorApi } from '../../../src/server/operator-api/create-operator-api.ts';
 import { createReports } from '../../../src/store/reports.ts';
 import type { Db } from '../../../src/store/database.ts';

@@ -14,35 +14,35 @@ import type { Batch } from './slots.ts';
 import type { PlannerInput, PlanOutcome } from './types.ts';
 
 /** What one workload's launches have to hold, and what could be bought for it instead. */
-export interface GapProblem {
+export interface ProofProblem {
   readonly workload: string;
   /** What the plan's new machines cost. */
   readonly paidUsdPerHour: number;
   readonly types: readonly { readonly name: string; readonly capacity: Resources; readonly priceUsdPerHour: number }[];
-  readonly kinds: readonly GapKind[];
+  readonly kinds: readonly ProofKind[];
 }
 
 /** So many equal tasks, and on which types (by index) how many of them fit. */
-export interface GapKind {
+export interface ProofKind {
   readonly need: Resources;
   readonly count: number;
   readonly fits: readonly { readonly type: number; readonly times: number }[];
 }
 
-export type GapQuestion = GapProblem | { readonly workload: string; readonly unproven: string };
+export type ProofQuestion = ProofProblem | { readonly workload: string; readonly unproven: string };
 
 /** Pairs of kind and type that a solver still settles in a second or two. */
 const PAIRS_MAX = 20_000;
 
 /** The question for each workload that the plan of this input launches machines for. */
-export function readGapQuestions(input: PlannerInput): GapQuestion[] {
+export function readProofQuestions(input: PlannerInput): ProofQuestion[] {
   return decideAll(input).flatMap((decided) => {
     const question = questionOf(decided);
     return question === null ? [] : [question];
   });
 }
 
-function questionOf({ planning, after, catalogue, up }: Findings): GapQuestion | null {
+function questionOf({ planning, after, catalogue, up }: Findings): ProofQuestion | null {
   const { launched } = up.draft;
   if (launched.length === 0) return null;
   const workload = planning.workload.policy.name;
@@ -71,7 +71,7 @@ function questionOf({ planning, after, catalogue, up }: Findings): GapQuestion |
   };
 }
 
-function kindOf(batch: Batch, types: readonly PricedType[]): GapKind {
+function kindOf(batch: Batch, types: readonly PricedType[]): ProofKind {
   const allowed = new Set(typesFor(types, needsOf(batch)));
   const fits = types.flatMap((type, index) => {
     const times = allowed.has(type) ? timesFitting(batch.shape, type.capacity) : 0;
@@ -89,14 +89,14 @@ function less(all: readonly Batch[], left: readonly Batch[]): Batch[] {
 }
 
 /** A mixed-integer program in rows and columns, as solvers take it; `<= 0` or `= count` for every row. */
-export interface GapModel {
+export interface ProofModel {
   readonly costs: readonly number[];
   /** True: a whole number. */
   readonly integers: readonly boolean[];
-  readonly rows: readonly GapRow[];
+  readonly rows: readonly ProofRow[];
 }
 
-export interface GapRow {
+export interface ProofRow {
   readonly columns: readonly number[];
   readonly values: readonly number[];
   /** Null: the sum is at most 0. Else it is exactly this. */
@@ -112,11 +112,11 @@ const UNITS: Readonly<Record<(typeof DIMENSIONS)[number], number>> = { cpuMilli:
  * may be spread over them at will: cheaper than any real packing or equal to the cheapest, and so a lower bound. No task
  * counts for more than its share of a machine that holds only its kind, which is what makes the bound tight for large tasks.
  */
-export function makeGapModel({ types, kinds }: GapProblem): GapModel {
+export function makeProofModel({ types, kinds }: ProofProblem): ProofModel {
   const costs = types.map(({ priceUsdPerHour }) => priceUsdPerHour);
   // The column of each kind on each type that it fits, after those of the types.
   const placed: Placed[] = [];
-  const whole: GapRow[] = [];
+  const whole: ProofRow[] = [];
   for (const { need, count, fits } of kinds) {
     const columns = fits.map(({ type, times }) => {
       const column = types.length + placed.length;
@@ -153,7 +153,7 @@ function roomRow(
   { type, capacity }: { readonly type: number; readonly capacity: Resources },
   placed: readonly Placed[],
   dimension: keyof typeof UNITS,
-): GapRow[] {
+): ProofRow[] {
   const needing = placed.filter(({ need }) => need[dimension] > 0);
   if (needing.length === 0) return [];
   const unit = UNITS[dimension];
@@ -167,42 +167,42 @@ function roomRow(
   ];
 }
 
-/** The proof in figures; `gap` 0.013 = at most 1.3 % dearer than the cheapest possible. */
-export interface GapProof {
+/** The proof in figures; `excess` 0.013 = at most 1.3 % dearer than the cheapest possible. */
+export interface ExcessProof {
   readonly workload: string;
   readonly paidUsdPerHour: number;
   readonly boundUsdPerHour: number;
-  readonly gap: number;
+  readonly excess: number;
 }
 
-export type GapVerdict = GapProof | { readonly workload: string; readonly unproven: string };
+export type ProofVerdict = ExcessProof | { readonly workload: string; readonly unproven: string };
 
 /** A plan that is shown before anybody acts on it. */
 export interface PlanPreview extends PlanOutcome {
   /** How cheap it is, for each workload that launches machines. */
-  readonly proofs: readonly GapVerdict[];
+  readonly proofs: readonly ProofVerdict[];
 }
 
-/** Bounds come from floating point: half a millionth of the price is no gap. */
+/** Bounds come from floating point: half a millionth of the price is no excess. */
 const NOISE = 5e-7;
 
 /** What a bound says of a plan. */
-export function proveGap({ workload, paidUsdPerHour }: GapProblem, boundUsdPerHour: number): GapProof {
-  const gap = paidUsdPerHour / boundUsdPerHour - 1;
-  return { workload, paidUsdPerHour, boundUsdPerHour, gap: gap <= NOISE ? 0 : gap };
+export function proveExcess({ workload, paidUsdPerHour }: ProofProblem, boundUsdPerHour: number): ExcessProof {
+  const excess = paidUsdPerHour / boundUsdPerHour - 1;
+  return { workload, paidUsdPerHour, boundUsdPerHour, excess: excess <= NOISE ? 0 : excess };
 }
 
 /** A line for each workload that launches machines. */
-export function describeProofs(proofs: readonly GapVerdict[]): string[] {
+export function describeProofs(proofs: readonly ProofVerdict[]): string[] {
   return proofs.map((proof) => {
     if ('unproven' in proof) return `${proof.workload}: how cheap this is was not proved: ${proof.unproven}`;
     const { workload, paidUsdPerHour, boundUsdPerHour } = proof;
-    return `${workload}: ${describeGap(proof)} (new machines $${paidUsdPerHour.toFixed(4)}/h, at least $${boundUsdPerHour.toFixed(4)}/h)`;
+    return `${workload}: ${describeExcess(proof)} (new machines $${paidUsdPerHour.toFixed(4)}/h, at least $${boundUsdPerHour.toFixed(4)}/h)`;
   });
 }
 
 /** `within 1.3 % of the cheapest possible`; rounded up, so that it is never too good. */
-export function describeGap({ gap }: GapProof): string {
-  if (gap === 0) return 'no cheaper machines are possible for it';
-  return `within ${(Math.ceil(gap * 1000) / 10).toFixed(1)} % of the cheapest possible`;
+export function describeExcess({ excess }: ExcessProof): string {
+  if (excess === 0) return 'no cheaper machines are possible for it';
+  return `within ${(Math.ceil(excess * 1000) / 10).toFixed(1)} % of the cheapest possible`;
 }

@@ -1,8 +1,8 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { describeGap, proveGap, type GapVerdict } from '../../src/planner/gap.ts';
+import { describeExcess, proveExcess, type ProofVerdict } from '../../src/planner/proof.ts';
 import type { PlannerInput } from '../../src/planner/types.ts';
-import { GapProver } from '../../src/wiring/gap-prover.ts';
+import { PlanProver } from '../../src/wiring/plan-prover.ts';
 import { agent, cores, input, pending, policy, requested } from '../planner/fixtures.ts';
 import { world } from '../planner/random-worlds.ts';
 import { realClock } from '../support/clock.ts';
@@ -15,21 +15,21 @@ function wanting(...tasks: readonly (readonly [cpus: number, count: number])[]):
   return input({ workload: { pending: kinds, policy: policy({ instances: FAMILY_C }) } });
 }
 
-async function prove(asked: PlannerInput): Promise<GapVerdict | undefined> {
-  return (await new GapProver(realClock).prove(asked))[0];
+async function prove(asked: PlannerInput): Promise<ProofVerdict | undefined> {
+  return (await new PlanProver(realClock).prove(asked))[0];
 }
 
 describe('the proof of a plan', () => {
   test('says that nothing cheaper is possible where that is so', async () => {
     // 32 cores at the price of 32 cores, whatever the machines.
-    expect(await prove(wanting([8, 4]))).toMatchObject({ gap: 0 });
+    expect(await prove(wanting([8, 4]))).toMatchObject({ excess: 0 });
   });
 
   test('knows that tasks do not share a machine that holds only one of them', async () => {
     // Three of 40 cores need a machine of 64 each, though two such machines have 120 cores.
     expect(await prove(wanting([40, 3]))).toMatchObject({
       boundUsdPerHour: expect.closeTo(3 * 64 * 0.03825, 9),
-      gap: 0,
+      excess: 0,
     });
   });
 
@@ -56,12 +56,12 @@ describe('the proof of a plan', () => {
   });
 
   test('never lies above what a plan pays', async () => {
-    const prover = new GapProver(realClock, 1000);
+    const prover = new PlanProver(realClock, 1000);
     await fc.assert(
       fc.asyncProperty(world, async (asked) => {
         for (const verdict of await prover.prove(asked)) {
           if ('unproven' in verdict) continue;
-          expect(verdict.gap).toBeGreaterThanOrEqual(0);
+          expect(verdict.excess).toBeGreaterThanOrEqual(0);
           expect(verdict.boundUsdPerHour).toBeLessThanOrEqual(verdict.paidUsdPerHour * (1 + 1e-6));
         }
       }),
@@ -70,15 +70,15 @@ describe('the proof of a plan', () => {
   }, 60_000);
 
   test(`is given up in time ${shows('planner.proof')}`, async () => {
-    expect(await new GapProver(realClock, 1).prove(wanting([8, 4]))).toEqual([
+    expect(await new PlanProver(realClock, 1).prove(wanting([8, 4]))).toEqual([
       { workload: 'ci', unproven: 'the solver proved nothing in its time' },
     ]);
   });
 
   test('is made for one plan at a time', async () => {
-    const prover = new GapProver(realClock);
+    const prover = new PlanProver(realClock);
     const [first, second] = await Promise.all([prover.prove(wanting([8, 4])), prover.prove(wanting([8, 4]))]);
-    expect(first).toMatchObject([{ gap: 0 }]);
+    expect(first).toMatchObject([{ excess: 0 }]);
     expect(second).toEqual([{ workload: 'ci', unproven: 'the solver is busy with another plan' }]);
   });
 });
@@ -90,6 +90,6 @@ describe('in words', () => {
     [1.00001, 1, 'within 0.1 % of the cheapest possible'],
   ] as const)('%f $/h where %f $/h is the bound: %s', ([paid, bound, words]) => {
     const problem = { workload: 'ci', paidUsdPerHour: paid, types: [], kinds: [] };
-    expect(describeGap(proveGap(problem, bound))).toBe(words);
+    expect(describeExcess(proveExcess(problem, bound))).toBe(words);
   });
 });

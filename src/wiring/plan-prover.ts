@@ -1,12 +1,18 @@
 import { Worker } from 'node:worker_threads';
 import type { Clock } from '../ports/clock.ts';
 import { waitMs } from '../model/waits.ts';
-import { makeGapModel, proveGap, readGapQuestions, type GapProblem, type GapVerdict } from '../planner/gap.ts';
+import {
+  makeProofModel,
+  proveExcess,
+  readProofQuestions,
+  type ProofProblem,
+  type ProofVerdict,
+} from '../planner/proof.ts';
 import type { PlannerInput } from '../planner/types.ts';
-import type { GapThreadSetup } from './gap-thread.ts';
+import type { ProverSetup } from './prover-thread.ts';
 
 /** Beside this file, in a checkout and in a built package. */
-const THREAD = new URL(import.meta.url.endsWith('.ts') ? './gap-thread.ts' : './gap-thread.js', import.meta.url);
+const THREAD = new URL(import.meta.url.endsWith('.ts') ? './prover-thread.ts' : './prover-thread.js', import.meta.url);
 /** The rest is for loading the solver and reading the models. */
 const SOLVE_SHARE = 0.5;
 
@@ -14,7 +20,7 @@ const SOLVE_SHARE = 0.5;
  * Proves for each workload that launches something how far its machines are from the cheapest possible. The solver runs in a
  * thread of its own and is ended at `planner.proof`, whatever it does; one proof at a time, others are told that it is busy.
  */
-export class GapProver {
+export class PlanProver {
   readonly #clock: Pick<Clock, 'sleep'>;
   readonly #proofMs: number;
   #isBusy = false;
@@ -25,8 +31,8 @@ export class GapProver {
     this.#proofMs = proofMs;
   }
 
-  async prove(input: PlannerInput): Promise<readonly GapVerdict[]> {
-    const questions = readGapQuestions(input);
+  async prove(input: PlannerInput): Promise<readonly ProofVerdict[]> {
+    const questions = readProofQuestions(input);
     const problems = questions.filter((question) => 'kinds' in question);
     const bounds = this.#isBusy ? null : await this.#solve(problems);
     return questions.map((question) => {
@@ -35,11 +41,11 @@ export class GapProver {
       if (bounds === null) return { workload, unproven: 'the solver is busy with another plan' };
       const bound = bounds[problems.indexOf(question)] ?? Number.NaN;
       if (Number.isNaN(bound)) return { workload, unproven: 'the solver proved nothing in its time' };
-      return proveGap(question, bound);
+      return proveExcess(question, bound);
     });
   }
 
-  async #solve(problems: readonly GapProblem[]): Promise<Float64Array> {
+  async #solve(problems: readonly ProofProblem[]): Promise<Float64Array> {
     const bounds = new Float64Array(new SharedArrayBuffer(problems.length * Float64Array.BYTES_PER_ELEMENT));
     if (problems.length === 0) return bounds;
     bounds.fill(Number.NaN);
@@ -47,7 +53,7 @@ export class GapProver {
     const ended = new AbortController();
     try {
       const solveMs = (this.#proofMs * SOLVE_SHARE) / problems.length;
-      const setup: GapThreadSetup = { models: problems.map(makeGapModel), solveMs, bounds };
+      const setup: ProverSetup = { models: problems.map(makeProofModel), solveMs, bounds };
       const thread = new Worker(THREAD, { workerData: setup, execArgv: [] });
       thread.unref();
       // Whatever becomes of it: what it proved is written down, and the rest is not proved.

@@ -1,25 +1,25 @@
-/** The thread of `gap-prover.ts`: solves the models it is given, one after the other, and writes down a bound for each. */
+/** The thread of `plan-prover.ts`: solves the models it is given, one after the other, and writes down a bound for each. */
 import { workerData } from 'node:worker_threads';
 import { createRequire } from 'node:module';
 import type { Highs } from 'highs';
-import type { GapModel } from '../planner/gap.ts';
+import type { ProofModel } from '../planner/proof.ts';
 
-export interface GapThreadSetup {
-  readonly models: readonly GapModel[];
+export interface ProverSetup {
+  readonly models: readonly ProofModel[];
   /** For each of them. */
   readonly solveMs: number;
   /** A place for each model's bound, not a number until it is proved; read when the thread has ended. */
   readonly bounds: Float64Array<SharedArrayBuffer>;
 }
 
-const { models, solveMs, bounds } = workerData as GapThreadSetup;
+const { models, solveMs, bounds } = workerData as ProverSetup;
 // The package's types speak of its CommonJS face, where the loader is the module itself.
 const load = createRequire(import.meta.url)('highs') as () => Promise<Highs>;
 const highs = await load();
 for (const [index, model] of models.entries()) bounds[index] = solve(highs, model, solveMs);
 
 /** The least that any solution costs, as far as it was proved when time was up; not a number when nothing was. */
-function solve(solver: Highs, { costs, integers, rows }: GapModel, timeMs: number): number {
+function solve(solver: Highs, { costs, integers, rows }: ProofModel, timeMs: number): number {
   const { constants, infinity } = solver;
   const starts: number[] = [];
   const indices: number[] = [];
