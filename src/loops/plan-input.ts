@@ -4,6 +4,7 @@ import type { WorkloadPolicy } from '../model/policy.ts';
 import { MINUTE_MS } from '../model/time.ts';
 import type { HoldView, PlannerInput, WorkloadInput } from '../planner/types.ts';
 import type { PlanningFacts } from '../ports/planning.ts';
+import { openWindows } from '../policy/schedule.ts';
 import type { LoopPorts } from './ports.ts';
 
 /** A listing of the cloud older than this is no picture to remove machines by: two missed sweeps and some. */
@@ -39,6 +40,7 @@ function workloadInput(
   if (known === undefined) throw new Error(`bug: no facts were read for workload ${policy.name}`);
   const holds = readHolds(facts.holds, policy);
   const available = offerings?.flatMap((offering) => holds.judge(offering)) ?? null;
+  const windows = openWindows(policy.demand.schedule ?? [], facts.nowMs);
   return {
     policy,
     ...known,
@@ -46,6 +48,7 @@ function workloadInput(
     unavailableOfferings: (offerings?.length ?? 0) - (available?.length ?? 0),
     holds: holds.ofWorkload,
     cloudViewFresh: ports.view.isFresh(policy.burst.region, ports.clock.monotonicMs(), CLOUD_VIEW_MAX_AGE_MS),
+    ...(windows.length === 0 ? {} : { windows }),
   };
 }
 

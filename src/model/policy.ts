@@ -20,6 +20,8 @@ export interface DemandPolicy {
   readonly utilization: UtilizationSignal | null;
   readonly queue: QueueSignal | null;
   readonly headroom: { readonly tasks: number } | null;
+  /** Times with bounds of their own; absent = none. */
+  readonly schedule?: readonly ScheduleWindow[];
   /** Reports older than this mean HOLD. */
   readonly freshnessMs: number;
 }
@@ -31,6 +33,22 @@ export interface UtilizationSignal {
   /** 0..1 */
   readonly target: number;
   readonly windowMs: number;
+}
+
+/** From each moment of `cron` on, for `durationMs`, the machines kept and allowed are bounded. */
+export interface ScheduleWindow {
+  /** Five fields, in the wall time of `timezone`. */
+  readonly cron: string;
+  /** IANA name. */
+  readonly timezone: string;
+  /** Time that passes, whatever the clocks on the wall do meanwhile. */
+  readonly durationMs: number;
+  /** So long before the window opens its `min` counts already. */
+  readonly leadTimeMs: number;
+  /** Machines kept although nothing needs them; null = no bound of its own. */
+  readonly min: number | null;
+  /** Most machines; null = no bound of its own. */
+  readonly max: number | null;
 }
 
 /** Pending tasks. */

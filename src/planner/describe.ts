@@ -6,7 +6,8 @@ import { countOf } from './text.ts';
 const REASON_TEXTS: Readonly<Record<ReasonCode, string>> = {
   amnesia: 'everything holds until the rows are rebuilt',
   'unserved-work': 'pending work has nowhere to run',
-  'below-min': 'fewer machines than limits.min',
+  'below-min': 'fewer machines than limits.min or the schedule asks for',
+  'schedule-window': 'a window of the schedule counts',
   'utilization-above-target': 'utilization is above its target',
   'headroom-missing': 'headroom is missing',
   'local-first': 'local agents take pending work first',

@@ -6,6 +6,7 @@ import type { CapacityOf } from './capacity.ts';
 import { compareText } from './order.ts';
 import type { Slot, SlotPlace } from './slots.ts';
 import { slotPlace } from './slots.ts';
+import { withOpenWindows } from './windows.ts';
 import type { AgentView, MachineView, PlannerInput, WorkloadInput } from './types.ts';
 
 /** On their way to `ready`. */
@@ -69,7 +70,7 @@ export function openWorld(input: PlannerInput): World {
   return {
     nowMs: input.nowMs,
     amnesia: input.amnesia ?? null,
-    workloads: orderWorkloads(input.workloads),
+    workloads: orderWorkloads(input.workloads).map(withOpenWindows),
     onPremAgents,
     machinesByWorkload,
     agentOf,

@@ -10,6 +10,7 @@ import { isAboveTarget } from './scale-up.ts';
 import { countTasks, sumTasks } from './slots.ts';
 import type { PlanReason, ReasonCode, WorkloadReport } from './types.ts';
 import { countOf, needText } from './text.ts';
+import { windowReasons } from './windows.ts';
 
 export interface ReasonFacts {
   readonly planning: Planning;
@@ -44,6 +45,7 @@ export function listReasons(facts: ReasonFacts): PlanReason[] {
   add(boundReasons(down.bounds));
   add(placementReasons(facts));
   if (reasons.length === 0) add([contentReason(facts)]);
+  add(windowReasons(planning.workload, planning.world.nowMs));
   return reasons;
 }
 

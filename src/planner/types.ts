@@ -44,6 +44,21 @@ export interface WorkloadInput {
   readonly lastDrainAtMs: EpochMs | null;
   /** True when the last listing of the cloud was complete and fresh; else nothing is drained. */
   readonly cloudViewFresh: boolean;
+  /** Windows of the policy's schedule that are open at `nowMs` or about to be. Absent = none. */
+  readonly windows?: readonly OpenWindow[];
+}
+
+/** A window of a schedule, read from its cron expression before the planner is asked. */
+export interface OpenWindow {
+  /** As the policy has it: cron expression and time zone. */
+  readonly schedule: string;
+  /** Machines that are kept; null = no bound. */
+  readonly min: number | null;
+  /** Machines that are allowed; null = no bound. */
+  readonly max: number | null;
+  /** Later than `nowMs` while it is only prepared for. */
+  readonly fromMs: EpochMs;
+  readonly untilMs: EpochMs;
 }
 
 /** A hold as the planner sees it; see `model/holds.ts`. */
@@ -228,6 +243,7 @@ export type ReasonCode =
   | 'amnesia'
   | 'unserved-work'
   | 'below-min'
+  | 'schedule-window'
   | 'utilization-above-target'
   | 'headroom-missing'
   | 'local-first'

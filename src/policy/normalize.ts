@@ -1,5 +1,5 @@
 /** From the words of the file to the words of the model. */
-import type { WorkloadPolicy } from '../model/policy.ts';
+import type { ScheduleWindow, WorkloadPolicy } from '../model/policy.ts';
 import type { Architecture } from '../model/offering.ts';
 import { resolveFrom } from './cross-checks.ts';
 import type { PolicyDocument } from './schema.ts';
@@ -24,7 +24,7 @@ export function normalizePolicy(document: PolicyDocument, file: string): Workloa
 }
 
 function demandOf(demand: DemandDocument): WorkloadPolicy['demand'] {
-  const { utilization, queue, headroom } = demand;
+  const { utilization, queue, headroom, schedule } = demand;
   return {
     utilization:
       utilization === null
@@ -39,8 +39,15 @@ function demandOf(demand: DemandDocument): WorkloadPolicy['demand'] {
             maxWaitMs: queue.maxWait,
           },
     headroom,
+    // Left out when there is none, so that policies without it keep their hash.
+    ...(schedule.length === 0 ? {} : { schedule: schedule.map(windowOf) }),
     freshnessMs: demand.freshness,
   };
+}
+
+function windowOf(window: DemandDocument['schedule'][number]): ScheduleWindow {
+  const { cron, timezone, duration, leadTime, min, max } = window;
+  return { cron, timezone, durationMs: duration, leadTimeMs: leadTime, min, max };
 }
 
 function burstOf(burst: BurstDocument): WorkloadPolicy['burst'] {

@@ -8,6 +8,7 @@ import {
   countRange,
   cpu,
   duration,
+  field,
   percent,
   size,
   sizeRange,
@@ -34,6 +35,7 @@ import {
   VARIABLE_NAME,
   VARIABLE_VALUE,
 } from './rules.ts';
+import { CRON_PATTERN, parseCron, parseTimezone } from './schedule.ts';
 
 /** One entry of a list is no longer than EC2's or Postgres's own names; a list has no more entries than EC2 takes. */
 const LIST_MAX = 64;
@@ -49,6 +51,45 @@ const taskSchema = z.strictObject({
     { min: 0, max: 1024 },
     { description: 'GPUs of one task, which it has to itself.', examples: [1] },
   ).prefault(0),
+});
+
+const windowSchema = z.strictObject({
+  cron: field(
+    parseCron,
+    { type: 'string', pattern: CRON_PATTERN.source },
+    {
+      description: 'When the window opens: minute, hour, day of month, month, day of week.',
+      examples: ['0 8 * * 1-5'],
+    },
+  ),
+  duration: duration(
+    { min: MINUTE_MS, max: 31 * DAY_MS },
+    { description: 'How long it stays open, in time that passes.', examples: ['10h'] },
+  ),
+  timezone: field(
+    parseTimezone,
+    { type: 'string' },
+    { description: 'IANA time zone that cron is read in.', examples: ['Europe/Berlin'] },
+  ).prefault('UTC'),
+  min: count(
+    { min: 0, max: MACHINES_MAX },
+    { description: 'Machines kept while it is open, although nothing needs them. Default: as limits.min.' },
+  )
+    .nullable()
+    .prefault(null),
+  max: count(
+    { min: 0, max: MACHINES_MAX },
+    {
+      description:
+        'Most machines launched while it is open; those above it leave once they have no work. Default: as limits.max.',
+    },
+  )
+    .nullable()
+    .prefault(null),
+  leadTime: duration(
+    { min: 0, max: HOUR_MS },
+    { description: 'So long before it opens machines are started for min.' },
+  ).prefault('0s'),
 });
 
 const demandSchema = z.strictObject({
@@ -98,6 +139,10 @@ const demandSchema = z.strictObject({
     .meta({ description: 'Room kept free, in tasks of the shape of queue.task.' })
     .nullable()
     .prefault(null),
+  schedule: z.array(windowSchema).max(LIST_MAX).prefault([]).meta({
+    description:
+      'Times with a min and a max of machines of their own; of open windows the largest min and the smallest max hold, and max before min.',
+  }),
   freshness: duration(
     { min: SECOND_MS, max: HOUR_MS },
     { description: 'Reports older than this mean HOLD: nothing is removed.' },
@@ -316,7 +361,7 @@ export const documentSchema = z.strictObject({
         .meta({ description: 'The on-prem agents of the workload; they are always filled first.' }),
       demand: demandSchema.prefault({}).meta({
         description:
-          'What says how much is needed: at least one of utilization, queue, headroom; the largest answer wins.',
+          'What says how much is needed: at least one of utilization, queue, headroom, schedule; the largest answer wins.',
       }),
       burst: burstSchema.prefault(EMPTY_SECTION).meta({ description: 'How the workload may use AWS.' }),
       join: joinSchema.prefault(EMPTY_SECTION).meta({ description: 'How a new machine becomes an agent.' }),

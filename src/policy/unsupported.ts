@@ -16,7 +16,6 @@ const UNSUPPORTED_KEYS: readonly string[] = [
   'identity.agent',
   'launchTemplate',
   'paused',
-  'schedule',
   'warmPool',
 ];
 

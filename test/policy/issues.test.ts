@@ -213,7 +213,7 @@ describe('one mistake gives one issue, at its place', () => {
     [
       '{ task: { cpu: 2, memory: 4GiB }, maxWait: 60s }',
       'null',
-      '6:3 POLICY_CONFLICT spec.demand | nothing says how much is needed | add utilization, queue or headroom under spec.demand, such as `queue: { task: { cpu: 2, memory: 4GiB } }`',
+      '6:3 POLICY_CONFLICT spec.demand | nothing says how much is needed | add utilization, queue, headroom or a schedule with min under spec.demand, such as `queue: { task: { cpu: 2, memory: 4GiB } }`',
     ],
     [
       'queue: { task: { cpu: 2, memory: 4GiB }, maxWait: 60s }',

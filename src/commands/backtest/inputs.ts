@@ -1,4 +1,4 @@
-import type { ProductionScaler } from '../../backtest/production.ts';
+import type { ProductionOptions, ProductionScaler } from '../../backtest/production.ts';
 import type { Amount, NodeType, Trace } from '../../backtest/types.ts';
 import type { WorkloadPolicy } from '../../model/policy.ts';
 import { parseDuration } from '../../model/units.ts';
@@ -36,7 +36,7 @@ export async function readInputs(options: Options): Promise<BacktestInputs> {
   const policies = await Promise.all(
     files.map(async (file) => ({
       name: file,
-      scaler: productionScaler({ policy: await readPolicyFile(file), types }),
+      scaler: productionScaler(await productionOptions(file, types)),
     })),
   );
   return {
@@ -47,6 +47,14 @@ export async function readInputs(options: Options): Promise<BacktestInputs> {
     bootS,
     untilS: until === null ? null : (trace.tasks[0]?.submitS ?? 0) + secondsOf('until', until),
   };
+}
+
+async function productionOptions(file: string, types: readonly NodeType[]): Promise<ProductionOptions> {
+  const policy = await readPolicyFile(file);
+  const { schedule = [] } = policy.demand;
+  if (schedule.length === 0) return { policy, types };
+  const { openWindows } = await import('../../policy/schedule.ts');
+  return { policy, types, windowsAt: (nowMs) => openWindows(schedule, nowMs) };
 }
 
 function secondsOf(flag: string, text: string): number {
