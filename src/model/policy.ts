@@ -8,11 +8,20 @@ import type { Architecture } from './offering.ts';
 export interface WorkloadPolicy {
   /** metadata.name; the workload's name. */
   readonly name: string;
-  readonly agents: { readonly selector: Readonly<Record<string, string>> };
+  readonly agents: AgentsPolicy;
   readonly demand: DemandPolicy;
   readonly burst: BurstPolicy;
   readonly join: JoinPolicy;
   readonly drain: DrainPolicy;
+}
+
+/** The on-prem agents of a workload, and how it shares them. */
+export interface AgentsPolicy {
+  readonly selector: Readonly<Record<string, string>>;
+  /** Share of agents that several workloads of one priority want; absent = 1. */
+  readonly weight?: number;
+  /** Workloads of a higher one draw on local agents first; absent = 0. */
+  readonly priority?: number;
 }
 
 /** What says how much is needed: several signals, of which the largest answer wins; null = not a signal of this workload. */

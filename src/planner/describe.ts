@@ -12,6 +12,7 @@ const REASON_TEXTS: Readonly<Record<ReasonCode, string>> = {
   'headroom-missing': 'headroom is missing',
   'local-first': 'local agents take pending work first',
   'local-only': 'work that may not go to the cloud waits for local agents',
+  'local-share': 'workloads share local agents by priority and weight',
   'in-flight-covers': 'machines on their way cover the rest',
   'waiting-within-max-wait': 'work may still wait for room',
   'drain-cancelled': 'a drain is called off instead of a launch',

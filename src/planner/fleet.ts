@@ -90,8 +90,7 @@ export function openWorld(input: PlannerInput): World {
   };
 }
 
-/** Who draws first on local agents that several workloads select: by name. A fair-share order can take its place. */
-export function orderWorkloads(workloads: readonly WorkloadInput[]): WorkloadInput[] {
+function orderWorkloads(workloads: readonly WorkloadInput[]): WorkloadInput[] {
   return [...workloads].sort((a, b) => compareText(a.policy.name, b.policy.name));
 }
 

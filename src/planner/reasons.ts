@@ -3,19 +3,21 @@ import { utilizationDetail } from './demand.ts';
 import type { Bounds, Planning } from './draft.ts';
 import { nanoPerHour, EMPTY_DRAFT } from './draft.ts';
 import { holdReasons } from './holds.ts';
+import type { LocalShare } from './local-room.ts';
 import { usdOf } from './order.ts';
 import type { ScaleDown } from './scale-down.ts';
 import type { ScaleUp, Want } from './scale-up.ts';
 import { isAboveTarget } from './scale-up.ts';
 import { countTasks, sumTasks } from './slots.ts';
 import type { PlanReason, ReasonCode, WorkloadReport } from './types.ts';
-import { countOf, needText } from './text.ts';
+import { countOf, needText, percent } from './text.ts';
 import { windowReasons } from './windows.ts';
 
 export interface ReasonFacts {
   readonly planning: Planning;
   readonly demand: Demand;
   readonly placement: Required<WorkloadReport['placement']>;
+  readonly share: LocalShare | null;
   readonly up: ScaleUp;
   readonly down: ScaleDown;
 }
@@ -44,6 +46,7 @@ export function listReasons(facts: ReasonFacts): PlanReason[] {
   add(up.open.map((want) => wantReason(want, facts)));
   add(boundReasons(down.bounds));
   add(placementReasons(facts));
+  add(shareReasons(facts));
   if (reasons.length === 0) add([contentReason(facts)]);
   add(windowReasons(planning.workload, planning.world.nowMs));
   return reasons;
@@ -120,6 +123,16 @@ function localOnlyReasons({ coverage }: ScaleUp): PlanReason[] {
   const left = [...coverage.urgent, ...coverage.patient].filter(({ constraints }) => constraints.localOnly);
   if (left.length === 0) return [];
   return [{ code: 'local-only', detail: `${countOf(countTasks(left), 'task')} without room on local agents` }];
+}
+
+/** Who has what of local agents, when some of the work found no room there although others wanted the same. */
+function shareReasons({ share, placement }: ReasonFacts): PlanReason[] {
+  if (share === null || placement.onLocal === placement.pendingTasks) return [];
+  const { own, rivals } = share;
+  const text = ({ priority, weight, dominant }: LocalShare['own']): string =>
+    `${percent(dominant)} at priority ${priority}, weight ${weight}`;
+  const others = rivals.map((rival) => `${rival.workload} ${text(rival)}`);
+  return [{ code: 'local-share', detail: `${text(own)}; ${others.join('; ')}` }];
 }
 
 function contentReason({ planning, placement }: ReasonFacts): PlanReason {

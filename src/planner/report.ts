@@ -9,6 +9,7 @@ import type { Fleet, Host } from './fleet.ts';
 import { sumCapacity, sumFree } from './fleet.ts';
 import { wideProbes } from './holds.ts';
 import { buildLadder } from './ladder.ts';
+import type { LocalShare } from './local-room.ts';
 import type { Catalogue, NodeNeeds } from './offerings.ts';
 import { copyOffering, mergeNeeds } from './offerings.ts';
 import { nanoOf, usdOf } from './order.ts';
@@ -37,6 +38,7 @@ export interface Findings {
   readonly demand: Demand;
   readonly after: AfterLocal;
   readonly localFree: Resources;
+  readonly share: LocalShare | null;
   readonly catalogue: Catalogue;
   readonly up: ScaleUp;
   readonly down: ScaleDown;
@@ -116,14 +118,14 @@ function largerOf(a: Resources, b: Resources): Resources {
 }
 
 function writeReport(findings: Findings): WorkloadReport {
-  const { planning, demand, localFree, catalogue, up, down } = findings;
+  const { planning, demand, localFree, share, catalogue, up, down } = findings;
   const { fleet } = planning;
   const placement = placePending(findings);
   const before = nanoPerHour(fleet, EMPTY_DRAFT);
   const gone = down.drained.reduce((sum, { machine }) => sum + nanoOf(machine.priceUsdPerHour), 0);
   return {
     verdict: verdictOf(up, down),
-    reasons: listReasons({ planning, demand, placement, up, down }),
+    reasons: listReasons({ planning, demand, placement, share, up, down }),
     signals: writeSignals(planning, demand, up),
     placement,
     local: {

@@ -44,6 +44,8 @@ export interface WorkloadInput {
   readonly lastDrainAtMs: EpochMs | null;
   /** True when the last listing of the cloud was complete and fresh; else nothing is drained. */
   readonly cloudViewFresh: boolean;
+  /** What its tasks hold on on-prem agents. Absent = nothing. */
+  readonly heldLocally?: Resources;
   /** Windows of the policy's schedule that are open at `nowMs` or about to be. Absent = none. */
   readonly windows?: readonly OpenWindow[];
 }
@@ -248,6 +250,7 @@ export type ReasonCode =
   | 'headroom-missing'
   | 'local-first'
   | 'local-only'
+  | 'local-share'
   | 'in-flight-covers'
   | 'waiting-within-max-wait'
   | 'drain-cancelled'

@@ -106,22 +106,24 @@ interface WindowProblem {
   readonly what: { readonly message: string; readonly fix: string };
 }
 
-function windowProblem(
-  { min = null, max = null, leadTime = null }: Record<string, unknown>,
-  most: unknown,
-): WindowProblem | null {
+function windowProblem(window: Record<string, unknown>, limitsMax: unknown): WindowProblem | null {
   const problem = (at: PolicyPath, message: string, fix: string): WindowProblem => ({ at, what: { message, fix } });
-  const exceeds = (a: unknown, b: unknown): boolean => typeof a === 'number' && typeof b === 'number' && a > b;
+  const { min = null, max = null, leadTime = null } = window;
   if (min === null && max === null)
     return problem([], 'the window has neither min nor max', 'add min, such as `min: 2`, or max');
-  if (exceeds(min, max)) return problem(['min'], `min ${min} is more than max ${max}`, `write at most ${max}`);
-  if (exceeds(min, most)) {
-    const fix = `write at most ${most}, or raise spec.burst.limits.max`;
-    return problem(['min'], `min ${min} is more than spec.burst.limits.max ${most}`, fix);
-  }
   if (min === null && leadTime !== null)
     return problem(['leadTime'], 'leadTime starts machines for min, and there is no min', 'add min, or delete it');
+  if (exceeds(min, max))
+    return problem(['min'], `min ${String(min)} is more than max ${String(max)}`, `write at most ${String(max)}`);
+  if (exceeds(min, limitsMax)) {
+    const fix = `write at most ${String(limitsMax)}, or raise spec.burst.limits.max`;
+    return problem(['min'], `min ${String(min)} is more than spec.burst.limits.max ${String(limitsMax)}`, fix);
+  }
   return null;
+}
+
+function exceeds(a: unknown, b: unknown): boolean {
+  return typeof a === 'number' && typeof b === 'number' && a > b;
 }
 
 function checkImages(check: Check): void {

@@ -15,12 +15,21 @@ export function normalizePolicy(document: PolicyDocument, file: string): Workloa
   const { agents, demand, burst, join, drain } = document.spec;
   return deepFreeze({
     name,
-    agents: { selector: { ...agents.selector } },
+    agents: agentsOf(agents),
     demand: demandOf(demand),
     burst: burstOf(burst),
     join: joinOf(join, file),
     drain: drainOf(drain),
   });
+}
+
+/** What every policy has is left out, so that policies that do not share keep their hash. */
+function agentsOf({ selector, weight, priority }: PolicyDocument['spec']['agents']): WorkloadPolicy['agents'] {
+  return {
+    selector: { ...selector },
+    ...(weight === 1 ? {} : { weight }),
+    ...(priority === 0 ? {} : { priority }),
+  };
 }
 
 function demandOf(demand: DemandDocument): WorkloadPolicy['demand'] {

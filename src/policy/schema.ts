@@ -356,6 +356,14 @@ export const documentSchema = z.strictObject({
           selector: textMap(LABEL_NAME, LABEL_VALUE, {
             description: 'Labels an on-prem agent must have to serve the workload. Default: every agent serves it.',
           }).prefault({}),
+          weight: count(
+            { min: 1, max: 1000 },
+            { description: 'Share of agents that several workloads want: 2 gets twice what 1 gets.' },
+          ).prefault(1),
+          priority: count(
+            { min: -1000, max: 1000 },
+            { description: 'Workloads of a higher priority take local agents first, whatever their weight.' },
+          ).prefault(0),
         })
         .prefault({})
         .meta({ description: 'The on-prem agents of the workload; they are always filled first.' }),

@@ -25,6 +25,8 @@ export interface PlanningFacts {
 export interface WorkloadFacts {
   readonly pending: readonly PendingShape[];
   readonly utilization: UtilizationView | null;
+  /** What its tasks hold on on-prem agents; absent = nothing. */
+  readonly heldLocally?: Resources;
   readonly launchedLastHour: number;
   readonly lastLaunchAtMs: EpochMs | null;
   readonly lastDrainAtMs: EpochMs | null;

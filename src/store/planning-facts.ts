@@ -11,6 +11,7 @@ import type { AgentId, MachineId } from '../model/ids.ts';
 import type { Architecture } from '../model/offering.ts';
 import { KIND_COLUMNS, toConstraints, toKind } from './task-kinds.ts';
 import { listHolds } from './launch-holds.ts';
+import { readHeldLocally } from './local-shares.ts';
 
 /**
  * An agent unheard of for an hour, e.g. a machine that was taken out of its rack without a word: what it ran has run elsewhere
@@ -27,7 +28,12 @@ export async function readPlanningFacts(db: Db, policies: readonly WorkloadPolic
       const agents = await readAgents(tx);
       const machines = await readMachines(tx);
       const workloads = new Map<string, WorkloadFacts>();
-      for (const policy of policies) workloads.set(policy.name, await readWorkload(tx, policy));
+      const held = await readHeldLocally(tx);
+      for (const policy of policies) {
+        const heldLocally = held.get(policy.name);
+        const facts = await readWorkload(tx, policy);
+        workloads.set(policy.name, { ...facts, ...(heldLocally === undefined ? {} : { heldLocally }) });
+      }
       const amnesia = await readAmnesia(tx);
       const nowMs = toMs(clock.now);
       return {

@@ -18,7 +18,7 @@ describe('a schedule', () => {
     expect(await planTick(world.process.loops)).toMatchObject({ kind: 'planned', acted: true });
     expect(await world.liveMachines()).toBe(2);
     const stored = await world.db.selectFrom('plans').select(['input', 'outcome']).executeTakeFirstOrThrow();
-    const input = stored.input as unknown as PlannerInput;
+    const input = stored.input as PlannerInput;
     expect(input.workloads[0]?.windows).toMatchObject([{ schedule: '* * * * * UTC', min: 2, max: 3 }]);
     expect(JSON.parse(JSON.stringify(planAll(input)))).toEqual(stored.outcome);
   });

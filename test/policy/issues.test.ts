@@ -204,6 +204,16 @@ describe('one mistake gives one issue, at its place', () => {
       'volumeSize: 4.5GiB\n    limits:',
       '12:17 POLICY_VALUE spec.burst.volumeSize | "4.5GiB" is not a whole number of GiB | write 5GiB',
     ],
+    [
+      '{ selector: { pool: media } }',
+      '{ selector: { pool: media }, weight: 0 }',
+      '5:48 POLICY_VALUE spec.agents.weight | 0 is less than 1 | write a whole number from 1 to 1000',
+    ],
+    [
+      '{ selector: { pool: media } }',
+      '{ selector: { pool: media }, priority: high }',
+      '5:50 POLICY_VALUE spec.agents.priority | "high" is not a whole number | write a whole number from -1000 to 1000',
+    ],
     // several keys at once
     [
       'min: 1',

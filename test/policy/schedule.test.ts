@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { ScheduleWindow } from '../../src/model/policy.ts';
 import { HOUR_MS, MINUTE_MS } from '../../src/model/time.ts';
