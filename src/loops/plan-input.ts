@@ -3,7 +3,8 @@ import type { Offering } from '../model/offering.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import { MINUTE_MS } from '../model/time.ts';
 import type { HoldView, PlannerInput, WorkloadInput } from '../planner/types.ts';
-import type { PlanningFacts } from '../ports/planning.ts';
+import { forecastPeriods, viewForecast } from '../planner/forecast.ts';
+import type { DemandRecord, PlanningFacts } from '../ports/planning.ts';
 import { openWindows } from '../policy/schedule.ts';
 import type { LoopPorts } from './ports.ts';
 
@@ -17,17 +18,39 @@ const CLOUD_VIEW_MAX_AGE_MS = 2 * MINUTE_MS;
 export async function readPlannerInput(
   ports: Pick<LoopPorts, 'offerings' | 'planning' | 'view' | 'clock'>,
   policies: readonly WorkloadPolicy[],
-): Promise<PlannerInput> {
+): Promise<SeenWorld> {
   const offerings = new Map<string, readonly Offering[] | null>();
   for (const policy of policies) offerings.set(policy.name, await ports.offerings.list(policy));
   const facts = await ports.planning.readFacts(policies);
-  return {
+  const forecasts = new Map(policies.flatMap((policy) => forecastOf(facts, policy)));
+  const input: PlannerInput = {
     nowMs: facts.nowMs,
     agents: facts.agents,
     machines: facts.machines,
     ...(facts.amnesia === null ? {} : { amnesia: facts.amnesia }),
-    workloads: policies.map((policy) => workloadInput(ports, facts, policy, offerings.get(policy.name) ?? null)),
+    workloads: policies.map((policy) => ({
+      ...workloadInput(ports, facts, policy, offerings.get(policy.name) ?? null),
+      ...forecasts.get(policy.name)?.seen,
+    })),
   };
+  return { input, records: [...forecasts.values()].map(({ record }) => record) };
+}
+
+/** What the planner is asked about, and what is worth keeping of it for later forecasts. */
+interface SeenWorld {
+  readonly input: PlannerInput;
+  readonly records: readonly DemandRecord[];
+}
+
+function forecastOf(
+  { workloads, nowMs }: PlanningFacts,
+  { name, demand }: WorkloadPolicy,
+): [string, { readonly seen: Pick<WorkloadInput, 'forecast'>; readonly record: DemandRecord }][] {
+  const history = workloads.get(name)?.history;
+  if (demand.forecast === undefined || history === undefined) return [];
+  const forecasts = forecastPeriods(history.past, { nowMs, leadTimeMs: demand.forecast.leadTimeMs });
+  const seen = { forecast: viewForecast(forecasts, history.errors) };
+  return [[name, { seen, record: { workload: name, nowMs, forecasts } }]];
 }
 
 function workloadInput(
@@ -38,12 +61,14 @@ function workloadInput(
 ): WorkloadInput {
   const known = facts.workloads.get(policy.name);
   if (known === undefined) throw new Error(`bug: no facts were read for workload ${policy.name}`);
+  // What a forecast was made of is not stored with every plan: the forecast is.
+  const { history: _history, ...seen } = known;
   const holds = readHolds(facts.holds, policy);
   const available = offerings?.flatMap((offering) => holds.judge(offering)) ?? null;
   const windows = openWindows(policy.demand.schedule ?? [], facts.nowMs);
   return {
     policy,
-    ...known,
+    ...seen,
     offerings: available,
     unavailableOfferings: (offerings?.length ?? 0) - (available?.length ?? 0),
     holds: holds.ofWorkload,

@@ -31,6 +31,8 @@ export interface DemandPolicy {
   readonly headroom: { readonly tasks: number } | null;
   /** Times with bounds of their own; absent = none. */
   readonly schedule?: readonly ScheduleWindow[];
+  /** Absent = none. */
+  readonly forecast?: ForecastSignal;
   /** Reports older than this mean HOLD. */
   readonly freshnessMs: number;
 }
@@ -58,6 +60,16 @@ export interface ScheduleWindow {
   readonly min: number | null;
   /** Most machines; null = no bound of its own. */
   readonly max: number | null;
+}
+
+/** Demand that is expected because it was there at the same time of earlier weeks or days. */
+export interface ForecastSignal {
+  /** `ForecastOnly`: it says what it expects and how right it was, and does nothing. */
+  readonly mode: 'ForecastOnly' | 'ForecastAndScale';
+  /** So long before it is expected there is room for it. */
+  readonly leadTimeMs: number;
+  /** 0..1: with less than this it does nothing. */
+  readonly minAccuracy: number;
 }
 
 /** Pending tasks. */

@@ -10,6 +10,8 @@ const REASON_TEXTS: Readonly<Record<ReasonCode, string>> = {
   'schedule-window': 'a window of the schedule counts',
   'utilization-above-target': 'utilization is above its target',
   'headroom-missing': 'headroom is missing',
+  'forecast-room-missing': 'room for expected demand is missing',
+  forecast: 'demand is forecast',
   'local-first': 'local agents take pending work first',
   'local-only': 'work that may not go to the cloud waits for local agents',
   'local-share': 'workloads share local agents by priority and weight',

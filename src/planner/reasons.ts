@@ -2,6 +2,7 @@ import type { Demand } from './demand.ts';
 import { utilizationDetail } from './demand.ts';
 import type { Bounds, Planning } from './draft.ts';
 import { nanoPerHour, EMPTY_DRAFT } from './draft.ts';
+import { forecastReasons } from './forecast.ts';
 import { holdReasons } from './holds.ts';
 import type { LocalShare } from './local-room.ts';
 import { usdOf } from './order.ts';
@@ -48,6 +49,7 @@ export function listReasons(facts: ReasonFacts): PlanReason[] {
   add(placementReasons(facts));
   add(shareReasons(facts));
   if (reasons.length === 0) add([contentReason(facts)]);
+  add(forecastReasons(planning.workload));
   add(windowReasons(planning.workload, planning.world.nowMs));
   return reasons;
 }
@@ -64,6 +66,8 @@ const WANT_CODES: Readonly<Record<Want, ReasonCode>> = {
 };
 
 function wantReason(want: Want, facts: ReasonFacts): PlanReason {
+  if (want === 'headroom' && facts.demand.isForecast)
+    return { code: 'forecast-room-missing', detail: wantDetail(want, facts) };
   return { code: WANT_CODES[want], detail: wantDetail(want, facts) };
 }
 

@@ -48,6 +48,30 @@ export interface WorkloadInput {
   readonly heldLocally?: Resources;
   /** Windows of the policy's schedule that are open at `nowMs` or about to be. Absent = none. */
   readonly windows?: readonly OpenWindow[];
+  /** Absent: no forecast was asked for. */
+  readonly forecast?: ForecastView;
+}
+
+/** What is expected, and how right such expectations were lately. */
+export type ForecastView =
+  | {
+      readonly kind: 'known';
+      /** The most that any period until `untilMs` is expected to want, of each resource. */
+      readonly wanted: Resources;
+      readonly untilMs: EpochMs;
+      readonly season: 'week' | 'day';
+      /** Weeks or days that the last of these periods is the median of. */
+      readonly seasons: number;
+      readonly score: ForecastScore;
+    }
+  /** Too little history. */
+  | { readonly kind: 'unknown'; readonly score: ForecastScore };
+
+export interface ForecastScore {
+  /** Periods whose forecast was compared with the truth. */
+  readonly periods: number;
+  /** 0..1, of the resource that was forecast worst; null = no period was scored. */
+  readonly accuracy: number | null;
 }
 
 /** A window of a schedule, read from its cron expression before the planner is asked. */
@@ -248,6 +272,8 @@ export type ReasonCode =
   | 'schedule-window'
   | 'utilization-above-target'
   | 'headroom-missing'
+  | 'forecast-room-missing'
+  | 'forecast'
   | 'local-first'
   | 'local-only'
   | 'local-share'

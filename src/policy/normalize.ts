@@ -33,7 +33,7 @@ function agentsOf({ selector, weight, priority }: PolicyDocument['spec']['agents
 }
 
 function demandOf(demand: DemandDocument): WorkloadPolicy['demand'] {
-  const { utilization, queue, headroom, schedule } = demand;
+  const { utilization, queue, headroom, schedule, forecast } = demand;
   return {
     utilization:
       utilization === null
@@ -50,6 +50,9 @@ function demandOf(demand: DemandDocument): WorkloadPolicy['demand'] {
     headroom,
     // Left out when there is none, so that policies without it keep their hash.
     ...(schedule.length === 0 ? {} : { schedule: schedule.map(windowOf) }),
+    ...(forecast === null
+      ? {}
+      : { forecast: { mode: forecast.mode, leadTimeMs: forecast.leadTime, minAccuracy: forecast.minAccuracy } }),
     freshnessMs: demand.freshness,
   };
 }

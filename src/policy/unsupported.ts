@@ -11,7 +11,6 @@ const UNSUPPORTED_KEYS: readonly string[] = [
   'disruptionBudgets',
   'dryRun',
   'expireAfter',
-  'forecast',
   'gpus',
   'identity.agent',
   'launchTemplate',

@@ -10,6 +10,7 @@ import { dbNow, inTransaction, toMs, type Db, type Tx } from './database.ts';
 import type { AgentId, MachineId } from '../model/ids.ts';
 import type { Architecture } from '../model/offering.ts';
 import { KIND_COLUMNS, toConstraints, toKind } from './task-kinds.ts';
+import { readDemandHistory } from './demand-history.ts';
 import { listHolds } from './launch-holds.ts';
 import { readHeldLocally } from './local-shares.ts';
 
@@ -32,7 +33,13 @@ export async function readPlanningFacts(db: Db, policies: readonly WorkloadPolic
       for (const policy of policies) {
         const heldLocally = held.get(policy.name);
         const facts = await readWorkload(tx, policy);
-        workloads.set(policy.name, { ...facts, ...(heldLocally === undefined ? {} : { heldLocally }) });
+        const { forecast } = policy.demand;
+        const at = { nowMs: toMs(clock.now), leadTimeMs: forecast?.leadTimeMs ?? 0 };
+        workloads.set(policy.name, {
+          ...facts,
+          ...(heldLocally === undefined ? {} : { heldLocally }),
+          ...(forecast === undefined ? {} : { history: await readDemandHistory(tx, policy.name, at) }),
+        });
       }
       const amnesia = await readAmnesia(tx);
       const nowMs = toMs(clock.now);

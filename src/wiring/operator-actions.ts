@@ -33,7 +33,7 @@ export function createOperatorActions(parts: ActionParts): OperatorActions {
           remedy: `use one of: ${policies.map(({ name }) => name).join(', ') || '(none; add a policy)'}`,
         });
       }
-      const outcome = planAll(await readPlannerInput(loops, policies));
+      const outcome = planAll((await readPlannerInput(loops, policies)).input);
       if (workload === null) return outcome;
       return { ...outcome, workloads: outcome.workloads.filter((plan) => plan.workload === workload) };
     },
