@@ -2,7 +2,8 @@ import { holdKeysOf, holdKeyText, type Hold } from '../model/holds.ts';
 import type { Offering } from '../model/offering.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import { MINUTE_MS } from '../model/time.ts';
-import type { HoldView, PlannerInput, WorkloadInput } from '../planner/types.ts';
+import type { HoldView, PlannerInput, SilenceView, WorkloadInput } from '../planner/types.ts';
+import { findSilence } from '../planner/doubt.ts';
 import { forecastPeriods, viewForecast } from '../planner/forecast.ts';
 import type { DemandRecord, PlanningFacts } from '../ports/planning.ts';
 import { openWindows } from '../policy/schedule.ts';
@@ -65,6 +66,7 @@ function workloadInput(
   const { history: _history, ...seen } = known;
   const holds = readHolds(facts.holds, policy);
   const available = offerings?.flatMap((offering) => holds.judge(offering)) ?? null;
+  const silence = silenceOf(ports, facts, policy);
   const windows = openWindows(policy.demand.schedule ?? [], facts.nowMs);
   return {
     policy,
@@ -74,7 +76,20 @@ function workloadInput(
     holds: holds.ofWorkload,
     cloudViewFresh: ports.view.isFresh(policy.burst.region, ports.clock.monotonicMs(), CLOUD_VIEW_MAX_AGE_MS),
     ...(windows.length === 0 ? {} : { windows }),
+    ...(silence === null ? {} : { silence }),
   };
+}
+
+/** Silence is counted from when this process first saw it: while it could see nothing, it heard nobody. */
+function silenceOf(
+  { view, clock }: Pick<LoopPorts, 'view' | 'clock'>,
+  { agents, nowMs }: PlanningFacts,
+  policy: WorkloadPolicy,
+): SilenceView | null {
+  const silence = findSilence(agents, { policy }, nowMs);
+  const look = { nowMs: clock.monotonicMs(), gapMaxMs: policy.demand.freshnessMs };
+  const forMs = view.noteSilence(policy.name, silence !== null, look);
+  return silence === null ? null : { ...silence, forMs };
 }
 
 interface ReadHolds {

@@ -3,6 +3,7 @@ import type { Resources } from '../model/resources.ts';
 import { ANYWHERE, constraintsKey } from '../model/constraints.ts';
 import { NO_RESOURCES, shapeKey, subtractResources } from '../model/resources.ts';
 import { MINUTE_MS } from '../model/time.ts';
+import { isImplausible } from './doubt.ts';
 import { missingForForecast } from './forecast.ts';
 import type { Fleet, World } from './fleet.ts';
 import { sumCapacity } from './fleet.ts';
@@ -39,7 +40,8 @@ export type UtilizationDemand =
   | { readonly kind: 'known'; readonly total: Resources; readonly shares: UtilizationView; readonly target: number }
   | { readonly kind: 'not-configured' }
   | { readonly kind: 'no-samples' }
-  | { readonly kind: 'stale'; readonly ageMs: number };
+  | { readonly kind: 'stale'; readonly ageMs: number }
+  | { readonly kind: 'implausible'; readonly shares: UtilizationView };
 
 /** The workload's signals in one form. Stale samples become `stale`, never zero. */
 export function readDemand(world: World, workload: WorkloadInput, fleet: Fleet): Demand {
@@ -104,6 +106,7 @@ function readUtilization(world: World, { policy, utilization }: WorkloadInput, f
   if (utilization === null) return { kind: 'no-samples' };
   const ageMs = world.nowMs - utilization.newestSampleAtMs;
   if (ageMs > policy.demand.freshnessMs) return { kind: 'stale', ageMs };
+  if (isImplausible(utilization)) return { kind: 'implausible', shares: utilization };
   const measured = utilization.capacity ?? measuredCapacity(fleet, utilization);
   return {
     kind: 'known',
@@ -161,6 +164,8 @@ export function utilizationDetail(demand: UtilizationDemand): string {
     }
     case 'stale':
       return `newest utilization sample is ${Math.round(demand.ageMs / 1000)} s old`;
+    case 'implausible':
+      return `cpu ${percent(demand.shares.cpu)}, memory ${percent(demand.shares.memory)} of what the agents have`;
     case 'no-samples':
       return 'no utilization sample in the window';
     case 'not-configured':

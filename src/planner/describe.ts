@@ -32,6 +32,8 @@ const REASON_TEXTS: Readonly<Record<ReasonCode, string>> = {
   'cooldown-scale-down': 'drains cool down',
   'stale-samples': 'nothing is let go on old reports',
   'no-samples': 'nothing is let go without samples',
+  'implausible-samples': 'samples that cannot be true count as none',
+  'silence-unconfirmed': 'launches go in small steps until the silence is confirmed',
   'offerings-unknown': 'nothing is launched while offerings are unknown',
   'no-offering-fits': 'no allowed offering fits',
   'offerings-held': 'offerings that EC2 refused are left alone for a while',

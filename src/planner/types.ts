@@ -48,8 +48,18 @@ export interface WorkloadInput {
   readonly heldLocally?: Resources;
   /** Windows of the policy's schedule that are open at `nowMs` or about to be. Absent = none. */
   readonly windows?: readonly OpenWindow[];
+  /** So many local agents are silent that the way to them is the likelier fault. Absent: they are not. */
+  readonly silence?: SilenceView;
   /** Absent: no forecast was asked for. */
   readonly forecast?: ForecastView;
+}
+
+/** Local agents that are silent together. */
+export interface SilenceView {
+  readonly silentAgents: number;
+  readonly localAgents: number;
+  /** For how long the deciding process has seen it, without a gap in what it saw. */
+  readonly forMs: number;
 }
 
 /** What is expected, and how right such expectations were lately. */
@@ -294,6 +304,8 @@ export type ReasonCode =
   | 'cooldown-scale-down'
   | 'stale-samples'
   | 'no-samples'
+  | 'implausible-samples'
+  | 'silence-unconfirmed'
   | 'offerings-unknown'
   | 'no-offering-fits'
   | 'offerings-held'

@@ -4,6 +4,7 @@ import { describe, expect } from 'vitest';
 import { planTick } from '../../src/loops/plan.ts';
 import { planAll } from '../../src/planner/plan.ts';
 import type { PlannerInput } from '../../src/planner/types.ts';
+import { anAgent } from '../support/builders.ts';
 import { test } from '../support/database.ts';
 import { worldPolicy } from '../support/world-policy.ts';
 import { World } from '../support/world.ts';
@@ -64,5 +65,27 @@ describe('a forecast', () => {
     expect(tick).toMatchObject({ kind: 'planned', acted: false });
     const [plan] = tick.kind === 'planned' ? tick.outcome.workloads : [];
     expect(plan?.report.reasons.find(({ code }) => code === 'forecast')?.detail).toContain('ForecastOnly does nothing');
+  });
+});
+
+describe('a datacenter that falls silent as a whole', () => {
+  test('is not bought again at once, but is when it stays silent while everything else is seen', async ({ pool }) => {
+    const world = await World.create(pool, { everyS: NO_LOOPS });
+    for (let number = 0; number < 4; number += 1) {
+      await anAgent(world.db, { labels: { pool: 'local' }, silentMs: 31_000 });
+    }
+    await world.submit(40, 600);
+    const launched = async (): Promise<number> => {
+      await planTick(world.process.loops);
+      return await world.liveMachines();
+    };
+    const first = await launched();
+    expect(first).toBe(2);
+    for (let pass = 0; pass < 5; pass += 1) {
+      await world.time.run(5000);
+      expect(await launched()).toBe(2);
+    }
+    await world.time.run(5000);
+    expect(await launched()).toBeGreaterThan(2);
   });
 });
