@@ -269,6 +269,26 @@ create table spillway.charges (
   constraint charges_quantity_seconds_check CHECK ((quantity_seconds >= 0))
 );
 
+create table spillway.demand_history (
+  workload text not null,
+  bucket timestamp with time zone not null,
+  cpu_milli bigint,
+  memory_mib bigint,
+  gpus bigint,
+  forecast_cpu_milli bigint,
+  forecast_memory_mib bigint,
+  forecast_gpus bigint,
+  constraint demand_history_pkey PRIMARY KEY (workload, bucket),
+  constraint demand_history_cpu_milli_check CHECK ((cpu_milli >= 0)),
+  constraint demand_history_forecast_cpu_milli_check CHECK ((forecast_cpu_milli >= 0)),
+  constraint demand_history_forecast_gpus_check CHECK ((forecast_gpus >= 0)),
+  constraint demand_history_forecast_memory_mib_check CHECK ((forecast_memory_mib >= 0)),
+  constraint demand_history_forecast_whole CHECK ((num_nulls(forecast_cpu_milli, forecast_memory_mib, forecast_gpus) = ANY (ARRAY[0, 3]))),
+  constraint demand_history_gpus_check CHECK ((gpus >= 0)),
+  constraint demand_history_memory_mib_check CHECK ((memory_mib >= 0)),
+  constraint demand_history_whole CHECK ((num_nulls(cpu_milli, memory_mib, gpus) = ANY (ARRAY[0, 3])))
+);
+
 create table spillway.enrolments (
   token_hash text not null,
   site text not null,

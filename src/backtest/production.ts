@@ -5,12 +5,13 @@
  * A pass costs more than all the rest of a replay, so `planAll` is asked only when it could decide something new: a task has
  * come that found no place, a node has become ready while tasks still wait, an idle node or a waiting task reaches its
  * deadline, a limit of time that bound has passed. Whatever only gives room (a task ends, a waiting task is placed) cannot make
- * a plan launch more. With a utilization signal it is asked at every tick, because every sample counts.
+ * a plan launch more. With a utilization signal or a schedule it is asked at every tick, because every sample and every minute counts.
  */
 import type { WorkloadPolicy } from '../model/policy.ts';
+import type { EpochMs } from '../model/time.ts';
 import { HOUR_MS, SECOND_MS } from '../model/time.ts';
 import { planAll } from '../planner/plan.ts';
-import type { PlanAction, PlannerInput, ReasonCode, WorkloadPlan } from '../planner/types.ts';
+import type { OpenWindow, PlanAction, PlannerInput, ReasonCode, WorkloadPlan } from '../planner/types.ts';
 import {
   cloudAgent,
   listMarketTypes,
@@ -32,9 +33,13 @@ export interface ProductionOptions {
   readonly types: readonly NodeType[];
   /** Time between two plans; the service's default is 5 s. */
   readonly tickS?: number;
+  /** Windows of the policy's schedule that are open at a moment; the log begins on Saturday, 1 January 2000, 00:00 UTC. */
+  readonly windowsAt?: WindowsAt | null;
   /** Ask the planner at every tick, needed or not: the same figures, much later. Tests compare the two. */
   readonly asksAlways?: boolean;
 }
+
+type WindowsAt = (nowMs: EpochMs) => readonly OpenWindow[];
 
 /** Why launches or drains were held back, and how often a pass said so. */
 export type ReasonCounts = Readonly<Record<string, number>>;
@@ -57,9 +62,13 @@ export function productionScaler({
   types,
   tickS = TICK_S,
   asksAlways = false,
+  windowsAt = null,
 }: ProductionOptions): ProductionScaler {
   const allowed = allowedMarketTypes(policy, listMarketTypes(types, policy));
-  const planner = new PlannerScaler(policy, asksAlways ? allowed : usefulMarketTypes(allowed), asksAlways);
+  const planner = new PlannerScaler(policy, asksAlways ? allowed : usefulMarketTypes(allowed), {
+    asksAlways,
+    windowsAt,
+  });
   return {
     name: policy.name,
     tickS,
@@ -72,6 +81,7 @@ export function productionScaler({
 class PlannerScaler {
   readonly #policy: WorkloadPolicy;
   readonly #asksAlways: boolean;
+  readonly #windowsAt: WindowsAt | null;
   readonly #markets: readonly MarketType[];
   readonly #typeByOffering: ReadonlyMap<string, MarketType>;
   readonly #marketOf = new Map<NodeType, MarketType['market']>();
@@ -87,9 +97,14 @@ class PlannerScaler {
   #againS = -Infinity;
   #plans = 0;
 
-  constructor(policy: WorkloadPolicy, markets: readonly MarketType[], asksAlways: boolean) {
+  constructor(
+    policy: WorkloadPolicy,
+    markets: readonly MarketType[],
+    { asksAlways, windowsAt }: Required<Pick<ProductionOptions, 'asksAlways' | 'windowsAt'>>,
+  ) {
     this.#policy = policy;
     this.#asksAlways = asksAlways;
+    this.#windowsAt = windowsAt;
     this.#markets = markets;
     this.#typeByOffering = new Map(markets.map((each) => [keyOf(each.offering), each]));
     for (const { type, market } of markets) this.#marketOf.set(type, market);
@@ -106,7 +121,7 @@ class PlannerScaler {
     const decision = this.#carryOut(view, plan.actions);
     this.#plannedS = view.nowS;
     this.#bootingThen = countBooting(view) + decision.launch.reduce((sum, { count }) => sum + count, 0);
-    const isEach = this.#window !== null || this.#asksAlways;
+    const isEach = this.#window !== null || this.#windowsAt !== null || this.#asksAlways;
     this.#againS = isEach ? view.nowS : this.#nextS(view, pending, plan);
     return { ...decision, quietUntilS: this.#againS };
   }
@@ -120,8 +135,9 @@ class PlannerScaler {
   #nothingBeforeS(view: ScalerView, pending: readonly PendingView[]): number {
     const { nowS } = view;
     const isFirst = this.#plans === 0 || this.#asksAlways;
+    const { demand, burst } = this.#policy;
     const needsEach =
-      this.#window !== null || this.#policy.demand.headroom !== null || this.#policy.burst.limits.min > 0;
+      this.#window !== null || this.#windowsAt !== null || demand.headroom !== null || burst.limits.min > 0;
     const hasNew = pending.some((group) => group.submittedBy(this.#plannedS) < group.count);
     const hasMissed = pending.length > 0 && countBooting(view) < this.#bootingThen;
     if (isFirst || needsEach || hasNew || hasMissed) return nowS;
@@ -169,6 +185,7 @@ class PlannerScaler {
           lastLaunchAtMs: this.#lastLaunchS === null ? null : toMs(this.#lastLaunchS),
           lastDrainAtMs: this.#lastDrainS === null ? null : toMs(this.#lastDrainS),
           cloudViewFresh: true,
+          windows: this.#windowsAt?.(nowMs) ?? [],
         },
       ],
     };

@@ -1,5 +1,6 @@
 import { SECOND_MS } from '../model/time.ts';
-import type { TaskKind } from '../ports/tasks.ts';
+import { NO_RESOURCES } from '../model/resources.ts';
+import type { LocalShares, TaskKind } from '../ports/tasks.ts';
 import { matchTasks, type Match } from './match.ts';
 import type { EnginePorts } from './ports.ts';
 import { taskQueueName } from './queue-name.ts';
@@ -11,6 +12,9 @@ const BATCH_MAX = 1000;
 /** Rows of a queue that are added again at every look, whether or not their jobs are missing. */
 const OLDEST_MAX = 100;
 
+/** One workload alone takes what there is; who holds what need not be asked. */
+const NOBODY_SHARES: LocalShares = { capacity: NO_RESOURCES, held: new Map() };
+
 /**
  * Gives pending tasks to agents with room: a job is taken from the queue, and the row decides by compare-and-set whether
  * its task is really there to be had. Returns true when it gave out anything.
@@ -19,7 +23,9 @@ export async function assignTasks(ports: EnginePorts): Promise<boolean> {
   const groups = await ports.tasks.listPending();
   if (groups.length === 0) return false;
   const agents = await ports.tasks.listFreeAgents(ports.timing.leaseS * SECOND_MS);
-  const matches = matchTasks(groups, agents, ports.policies());
+  const isShared = new Set(groups.map(({ workload }) => workload)).size > 1;
+  const shares = isShared ? await ports.tasks.readLocalShares() : NOBODY_SHARES;
+  const matches = matchTasks(groups, agents, ports.policies(), shares);
   let given = 0;
   for (const match of matches) {
     if (given >= TAKE_MAX) break;

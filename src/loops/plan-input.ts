@@ -2,8 +2,11 @@ import { holdKeysOf, holdKeyText, type Hold } from '../model/holds.ts';
 import type { Offering } from '../model/offering.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import { MINUTE_MS } from '../model/time.ts';
-import type { HoldView, PlannerInput, WorkloadInput } from '../planner/types.ts';
-import type { PlanningFacts } from '../ports/planning.ts';
+import type { HoldView, PlannerInput, SilenceView, WorkloadInput } from '../planner/types.ts';
+import { findSilence } from '../planner/doubt.ts';
+import { forecastPeriods, viewForecast } from '../planner/forecast.ts';
+import type { DemandRecord, PlanningFacts } from '../ports/planning.ts';
+import { openWindows } from '../policy/schedule.ts';
 import type { LoopPorts } from './ports.ts';
 
 /** A listing of the cloud older than this is no picture to remove machines by: two missed sweeps and some. */
@@ -16,17 +19,39 @@ const CLOUD_VIEW_MAX_AGE_MS = 2 * MINUTE_MS;
 export async function readPlannerInput(
   ports: Pick<LoopPorts, 'offerings' | 'planning' | 'view' | 'clock'>,
   policies: readonly WorkloadPolicy[],
-): Promise<PlannerInput> {
+): Promise<SeenWorld> {
   const offerings = new Map<string, readonly Offering[] | null>();
   for (const policy of policies) offerings.set(policy.name, await ports.offerings.list(policy));
   const facts = await ports.planning.readFacts(policies);
-  return {
+  const forecasts = new Map(policies.flatMap((policy) => forecastOf(facts, policy)));
+  const input: PlannerInput = {
     nowMs: facts.nowMs,
     agents: facts.agents,
     machines: facts.machines,
     ...(facts.amnesia === null ? {} : { amnesia: facts.amnesia }),
-    workloads: policies.map((policy) => workloadInput(ports, facts, policy, offerings.get(policy.name) ?? null)),
+    workloads: policies.map((policy) => ({
+      ...workloadInput(ports, facts, policy, offerings.get(policy.name) ?? null),
+      ...forecasts.get(policy.name)?.seen,
+    })),
   };
+  return { input, records: [...forecasts.values()].map(({ record }) => record) };
+}
+
+/** What the planner is asked about, and what is worth keeping of it for later forecasts. */
+interface SeenWorld {
+  readonly input: PlannerInput;
+  readonly records: readonly DemandRecord[];
+}
+
+function forecastOf(
+  { workloads, nowMs }: PlanningFacts,
+  { name, demand }: WorkloadPolicy,
+): [string, { readonly seen: Pick<WorkloadInput, 'forecast'>; readonly record: DemandRecord }][] {
+  const history = workloads.get(name)?.history;
+  if (demand.forecast === undefined || history === undefined) return [];
+  const forecasts = forecastPeriods(history.past, { nowMs, leadTimeMs: demand.forecast.leadTimeMs });
+  const seen = { forecast: viewForecast(forecasts, history.errors) };
+  return [[name, { seen, record: { workload: name, nowMs, forecasts } }]];
 }
 
 function workloadInput(
@@ -37,16 +62,34 @@ function workloadInput(
 ): WorkloadInput {
   const known = facts.workloads.get(policy.name);
   if (known === undefined) throw new Error(`bug: no facts were read for workload ${policy.name}`);
+  // What a forecast was made of is not stored with every plan: the forecast is.
+  const { history: _history, ...seen } = known;
   const holds = readHolds(facts.holds, policy);
   const available = offerings?.flatMap((offering) => holds.judge(offering)) ?? null;
+  const silence = silenceOf(ports, facts, policy);
+  const windows = openWindows(policy.demand.schedule ?? [], facts.nowMs);
   return {
     policy,
-    ...known,
+    ...seen,
     offerings: available,
     unavailableOfferings: (offerings?.length ?? 0) - (available?.length ?? 0),
     holds: holds.ofWorkload,
     cloudViewFresh: ports.view.isFresh(policy.burst.region, ports.clock.monotonicMs(), CLOUD_VIEW_MAX_AGE_MS),
+    ...(windows.length === 0 ? {} : { windows }),
+    ...(silence === null ? {} : { silence }),
   };
+}
+
+/** Silence is counted from when this process first saw it: while it could see nothing, it heard nobody. */
+function silenceOf(
+  { view, clock }: Pick<LoopPorts, 'view' | 'clock'>,
+  { agents, nowMs }: PlanningFacts,
+  policy: WorkloadPolicy,
+): SilenceView | null {
+  const silence = findSilence(agents, { policy }, nowMs);
+  const look = { nowMs: clock.monotonicMs(), gapMaxMs: policy.demand.freshnessMs };
+  const forMs = view.noteSilence(policy.name, silence !== null, look);
+  return silence === null ? null : { ...silence, forMs };
 }
 
 interface ReadHolds {

@@ -36,10 +36,11 @@ export async function planTick(ports: LoopPorts): Promise<PlanTick> {
   const policies = ports.policies.current();
   await ports.planning.recordPolicies(policies);
   if (ports.clock.monotonicMs() < ports.decideFromMs) return { kind: 'settling' };
-  const input = await readPlannerInput(
+  const { input, records } = await readPlannerInput(
     ports,
     policies.map(({ policy }) => policy),
   );
+  for (const record of records) await ports.planning.recordDemand(record);
   const outcome = planAll(input);
   return await commitOutcome(ports, { mandate, policies }, input, outcome);
 }

@@ -53,6 +53,7 @@ export class CloudView {
   leading = false;
   private readonly listedAtMs = new Map<string, number>();
   private readonly foreigners = new Set<string>();
+  private readonly silences = new Map<string, { readonly fromMs: number; readonly untilMs: number }>();
 
   /** @param nowMs monotonic */
   markListed(region: string, nowMs: number): void {
@@ -66,6 +67,22 @@ export class CloudView {
     if (this.foreigners.size >= FOREIGNERS_MAX) this.foreigners.clear();
     this.foreigners.add(instanceId);
     return true;
+  }
+
+  /**
+   * Notes that a workload's local agents look silent together, or do not; returns for how long they have, without a gap between looks.
+   * Monotonic times.
+   */
+  noteSilence(workload: string, isSilent: boolean, { nowMs, gapMaxMs }: { nowMs: number; gapMaxMs: number }): number {
+    const known = this.silences.get(workload);
+    if (!isSilent) {
+      this.silences.delete(workload);
+      return 0;
+    }
+    const isSame = known !== undefined && nowMs - known.untilMs <= gapMaxMs;
+    const fromMs = isSame ? known.fromMs : nowMs;
+    this.silences.set(workload, { fromMs, untilMs: nowMs });
+    return nowMs - fromMs;
   }
 
   isFresh(region: string, nowMs: number, maxAgeMs: number): boolean {

@@ -8,11 +8,20 @@ import type { Architecture } from './offering.ts';
 export interface WorkloadPolicy {
   /** metadata.name; the workload's name. */
   readonly name: string;
-  readonly agents: { readonly selector: Readonly<Record<string, string>> };
+  readonly agents: AgentsPolicy;
   readonly demand: DemandPolicy;
   readonly burst: BurstPolicy;
   readonly join: JoinPolicy;
   readonly drain: DrainPolicy;
+}
+
+/** The on-prem agents of a workload, and how it shares them. */
+export interface AgentsPolicy {
+  readonly selector: Readonly<Record<string, string>>;
+  /** Share of agents that several workloads of one priority want; absent = 1. */
+  readonly weight?: number;
+  /** Workloads of a higher one draw on local agents first; absent = 0. */
+  readonly priority?: number;
 }
 
 /** What says how much is needed: several signals, of which the largest answer wins; null = not a signal of this workload. */
@@ -20,6 +29,10 @@ export interface DemandPolicy {
   readonly utilization: UtilizationSignal | null;
   readonly queue: QueueSignal | null;
   readonly headroom: { readonly tasks: number } | null;
+  /** Times with bounds of their own; absent = none. */
+  readonly schedule?: readonly ScheduleWindow[];
+  /** Absent = none. */
+  readonly forecast?: ForecastSignal;
   /** Reports older than this mean HOLD. */
   readonly freshnessMs: number;
 }
@@ -31,6 +44,32 @@ export interface UtilizationSignal {
   /** 0..1 */
   readonly target: number;
   readonly windowMs: number;
+}
+
+/** From each moment of `cron` on, for `durationMs`, the machines kept and allowed are bounded. */
+export interface ScheduleWindow {
+  /** Five fields, in the wall time of `timezone`. */
+  readonly cron: string;
+  /** IANA name. */
+  readonly timezone: string;
+  /** Time that passes, whatever the clocks on the wall do meanwhile. */
+  readonly durationMs: number;
+  /** So long before the window opens its `min` counts already. */
+  readonly leadTimeMs: number;
+  /** Machines kept although nothing needs them; null = no bound of its own. */
+  readonly min: number | null;
+  /** Most machines; null = no bound of its own. */
+  readonly max: number | null;
+}
+
+/** Demand that is expected because it was there at the same time of earlier weeks or days. */
+export interface ForecastSignal {
+  /** `ForecastOnly`: it says what it expects and how right it was, and does nothing. */
+  readonly mode: 'ForecastOnly' | 'ForecastAndScale';
+  /** So long before it is expected there is room for it. */
+  readonly leadTimeMs: number;
+  /** 0..1: with less than this it does nothing. */
+  readonly minAccuracy: number;
 }
 
 /** Pending tasks. */

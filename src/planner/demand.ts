@@ -3,10 +3,13 @@ import type { Resources } from '../model/resources.ts';
 import { ANYWHERE, constraintsKey } from '../model/constraints.ts';
 import { NO_RESOURCES, shapeKey, subtractResources } from '../model/resources.ts';
 import { MINUTE_MS } from '../model/time.ts';
+import { isImplausible } from './doubt.ts';
+import { missingForForecast } from './forecast.ts';
 import type { Fleet, World } from './fleet.ts';
 import { sumCapacity } from './fleet.ts';
 import { compareResources, compareText } from './order.ts';
 import type { Batch } from './slots.ts';
+import { countTasks } from './slots.ts';
 import { percent } from './text.ts';
 import type { MachineView, PendingShape, UtilizationView, WorkloadInput } from './types.ts';
 
@@ -22,8 +25,10 @@ export interface Demand {
   readonly urgent: readonly Batch[];
   /** Pending tasks within `queue.maxWait`. */
   readonly patient: readonly Batch[];
-  /** Tasks that do not exist yet and for which room is kept. */
+  /** Tasks that do not exist yet and for which room is kept: those of headroom or of the forecast, whichever are more. */
   readonly headroom: readonly Batch[];
+  /** The forecast wants more of them than headroom. */
+  readonly isForecast: boolean;
   /** Shape of headroom and of machines wanted for their own sake. */
   readonly taskShape: Resources;
   readonly utilization: UtilizationDemand;
@@ -35,7 +40,8 @@ export type UtilizationDemand =
   | { readonly kind: 'known'; readonly total: Resources; readonly shares: UtilizationView; readonly target: number }
   | { readonly kind: 'not-configured' }
   | { readonly kind: 'no-samples' }
-  | { readonly kind: 'stale'; readonly ageMs: number };
+  | { readonly kind: 'stale'; readonly ageMs: number }
+  | { readonly kind: 'implausible'; readonly shares: UtilizationView };
 
 /** The workload's signals in one form. Stale samples become `stale`, never zero. */
 export function readDemand(world: World, workload: WorkloadInput, fleet: Fleet): Demand {
@@ -45,7 +51,9 @@ export function readDemand(world: World, workload: WorkloadInput, fleet: Fleet):
   // utilization that never reaches its target (16-core tasks on 32-core agents stay at 50 % for ever).
   const maxWaitMs = policy.demand.queue?.maxWaitMs ?? 0;
   const taskShape = policy.demand.queue?.task ?? DEFAULT_TASK;
-  const headroomTasks = policy.demand.headroom?.tasks ?? 0;
+  const keptTasks = policy.demand.headroom?.tasks ?? 0;
+  const expectedTasks = countTasks(asTasks(missingForForecast(workload, fleet), taskShape));
+  const headroomTasks = Math.max(keptTasks, expectedTasks);
   const urgentCount = (shape: PendingShape): number =>
     maxWaitMs > 0 ? Math.min(shape.overdue, shape.count) : shape.count;
   return {
@@ -53,6 +61,7 @@ export function readDemand(world: World, workload: WorkloadInput, fleet: Fleet):
     patient: pending.map((shape) => batchOf(shape, shape.count - urgentCount(shape))).filter(({ count }) => count > 0),
     headroom:
       headroomTasks > 0 ? [{ shape: taskShape, constraints: ANYWHERE, count: headroomTasks, oldestMs: Infinity }] : [],
+    isForecast: expectedTasks > keptTasks,
     taskShape,
     utilization: readUtilization(world, workload, fleet),
   };
@@ -97,6 +106,7 @@ function readUtilization(world: World, { policy, utilization }: WorkloadInput, f
   if (utilization === null) return { kind: 'no-samples' };
   const ageMs = world.nowMs - utilization.newestSampleAtMs;
   if (ageMs > policy.demand.freshnessMs) return { kind: 'stale', ageMs };
+  if (isImplausible(utilization)) return { kind: 'implausible', shares: utilization };
   const measured = utilization.capacity ?? measuredCapacity(fleet, utilization);
   return {
     kind: 'known',
@@ -154,6 +164,8 @@ export function utilizationDetail(demand: UtilizationDemand): string {
     }
     case 'stale':
       return `newest utilization sample is ${Math.round(demand.ageMs / 1000)} s old`;
+    case 'implausible':
+      return `cpu ${percent(demand.shares.cpu)}, memory ${percent(demand.shares.memory)} of what the agents have`;
     case 'no-samples':
       return 'no utilization sample in the window';
     case 'not-configured':

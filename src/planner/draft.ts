@@ -1,5 +1,6 @@
 import type { Market, Offering } from '../model/offering.ts';
 import type { Resources } from '../model/resources.ts';
+import { DOUBT_STEP_MACHINES, doubtOf } from './doubt.ts';
 import type { Fleet, Host, World } from './fleet.ts';
 import { holdReason, wideHold, wideProbes } from './holds.ts';
 import type { NodeNeeds } from './offerings.ts';
@@ -57,7 +58,9 @@ export function noteBound(bounds: Bounds, code: ReasonCode, detail: string): voi
 export function readRoom({ workload, fleet }: Planning, draft: Draft): Room {
   const { limits, budget } = workload.policy.burst;
   const launched = countLaunched(draft);
-  const perPlanMax = wideProbes(workload).length > 0 ? Math.min(1, limits.maxScaleUp) : limits.maxScaleUp;
+  const step = doubtOf(workload) === null ? Infinity : Math.max(0, DOUBT_STEP_MACHINES - fleet.inFlight.length);
+  const probing = wideProbes(workload).length > 0 ? 1 : Infinity;
+  const perPlanMax = Math.min(step, probing, limits.maxScaleUp);
   return {
     max: limits.max - fleet.machines.length - launched,
     perHour: limits.launchesPerHour - workload.launchedLastHour - launched,
@@ -115,7 +118,9 @@ export function noteCountBounds({ workload, fleet }: Planning, room: Room, bound
   }
   if (room.perPlan <= 0) {
     const probes = wideProbes(workload);
-    if (probes.length > 0) noteBound(bounds, 'probing', `one machine, for ${probes.join(', ')}`);
+    const doubt = doubtOf(workload);
+    if (doubt !== null) noteBound(bounds, 'silence-unconfirmed', doubt);
+    else if (probes.length > 0) noteBound(bounds, 'probing', `one machine, for ${probes.join(', ')}`);
     else noteBound(bounds, 'at-max-scale-up', `at most ${countOf(limits.maxScaleUp, 'machine')} per plan`);
   }
   return room.max <= 0 || room.perHour <= 0 || room.perPlan <= 0;

@@ -6,6 +6,7 @@ import type { CapacityOf } from './capacity.ts';
 import { compareText } from './order.ts';
 import type { Slot, SlotPlace } from './slots.ts';
 import { slotPlace } from './slots.ts';
+import { withOpenWindows } from './windows.ts';
 import type { AgentView, Freeing, MachineView, PlannerInput, WorkloadInput } from './types.ts';
 
 /** On their way to `ready`. */
@@ -74,7 +75,7 @@ export function openWorld(input: PlannerInput): World {
   return {
     nowMs: input.nowMs,
     amnesia: input.amnesia ?? null,
-    workloads: orderWorkloads(input.workloads),
+    workloads: orderWorkloads(input.workloads).map(withOpenWindows),
     onPremAgents,
     machinesByWorkload,
     agentOf,
@@ -97,8 +98,7 @@ export function openWorld(input: PlannerInput): World {
   };
 }
 
-/** Who draws first on local agents that several workloads select: by name. A fair-share order can take its place. */
-export function orderWorkloads(workloads: readonly WorkloadInput[]): WorkloadInput[] {
+function orderWorkloads(workloads: readonly WorkloadInput[]): WorkloadInput[] {
   return [...workloads].sort((a, b) => compareText(a.policy.name, b.policy.name));
 }
 

@@ -4,16 +4,16 @@
  * replayed.
  */
 import type { AfterLocal } from './coverage.ts';
-import { placePendingLocally } from './coverage.ts';
 import type { Demand } from './demand.ts';
 import { readDemand } from './demand.ts';
 import type { Fleet, World } from './fleet.ts';
-import { localSlotsOf, openWorld, readFleet, sumFree } from './fleet.ts';
+import { localSlotsOf, openWorld, readFleet, sumCapacity, sumFree } from './fleet.ts';
+import type { LocalShare } from './local-room.ts';
+import { placeLocally } from './local-room.ts';
 import { readCatalogue } from './offerings.ts';
 import { writePlan, type Findings } from './report.ts';
 import { planScaleDown } from './scale-down.ts';
 import { planScaleUp } from './scale-up.ts';
-import { openTier, placeBatches } from './slots.ts';
 import { waitForLocal } from './wait.ts';
 import type { Resources } from '../model/resources.ts';
 import type { PlannerInput, PlanOutcome, WorkloadInput } from './types.ts';
@@ -31,39 +31,39 @@ interface Part {
   readonly after: AfterLocal;
   /** Free local room that was offered to this workload. */
   readonly localFree: Resources;
+  readonly share: LocalShare | null;
 }
 
-/**
- * Fills local agents with the pending work of all workloads in turn, and only then keeps headroom on them: room for tasks
- * that do not exist yet may not push out tasks that do.
- */
-function placeLocally(world: World): Part[] {
+/** What each workload wants, after local agents have taken what they hold. */
+function readParts(world: World): Part[] {
   const parts = world.workloads.map((workload) => {
     const fleet = readFleet(world, workload);
     const demand = readDemand(world, workload, fleet);
     const slots = localSlotsOf(world, fleet);
-    const localFree = sumFree(slots);
-    return { workload, fleet, demand, slots, localFree, pending: placePendingLocally(slots, demand) };
+    return { workload, fleet, demand, slots, localFree: sumFree(slots) };
   });
+  const rooms = placeLocally(parts, sumCapacity(world.onPremAgents));
   const promised = new Map<string, Resources>();
-  return parts.map(({ workload, fleet, demand, slots, localFree, pending: placed }) => {
-    const pending = waitForLocal({ world, workload, slots, after: placed, promised });
-    const headroom = placeBatches(openTier(slots, demand.headroom), demand.headroom);
-    return { workload, fleet, demand, localFree, after: { ...pending, headroom } };
+  return parts.flatMap(({ workload, fleet, demand, slots, localFree }, index) => {
+    const room = rooms[index];
+    if (room === undefined) return [];
+    const pending = waitForLocal({ world, workload, slots, after: room.pending, promised });
+    const after = { ...pending, headroom: room.headroom };
+    return [{ workload, fleet, demand, localFree, after, share: room.share }];
   });
 }
 
 /** What `planAll` writes down, before it is written. */
 export function decideAll(input: PlannerInput): Findings[] {
   const world = openWorld(input);
-  return placeLocally(world).map((part) => decide(world, part));
+  return readParts(world).map((part) => decide(world, part));
 }
 
-function decide(world: World, { workload, fleet, demand, after, localFree }: Part): Findings {
+function decide(world: World, { workload, fleet, demand, after, localFree, share }: Part): Findings {
   const planning = { world, workload, fleet };
   const catalogue = readCatalogue(workload, world.capacityOf);
   const up = planScaleUp({ ...planning, demand, after, catalogue });
   const isGrowing = up.draft.undrained.length > 0 || up.draft.launched.length > 0;
   const down = planScaleDown({ ...planning, demand, coverage: up.coverage, isGrowing });
-  return { planning, demand, after, localFree, catalogue, up, down };
+  return { planning, demand, after, localFree, share, catalogue, up, down };
 }

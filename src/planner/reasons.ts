@@ -2,20 +2,24 @@ import type { Demand } from './demand.ts';
 import { utilizationDetail } from './demand.ts';
 import type { Bounds, Planning } from './draft.ts';
 import { nanoPerHour, EMPTY_DRAFT } from './draft.ts';
+import { forecastReasons } from './forecast.ts';
 import { holdReasons } from './holds.ts';
+import type { LocalShare } from './local-room.ts';
 import { usdOf } from './order.ts';
 import type { ScaleDown } from './scale-down.ts';
 import type { ScaleUp, Want } from './scale-up.ts';
 import { isAboveTarget } from './scale-up.ts';
 import { countTasks, sumTasks } from './slots.ts';
 import type { PlanReason, ReasonCode, WaitReport, WorkloadReport } from './types.ts';
-import { countOf, needText } from './text.ts';
+import { countOf, needText, percent } from './text.ts';
+import { windowReasons } from './windows.ts';
 
 export interface ReasonFacts {
   readonly planning: Planning;
   readonly demand: Demand;
   readonly wait: WaitReport | null;
   readonly placement: Required<WorkloadReport['placement']>;
+  readonly share: LocalShare | null;
   readonly up: ScaleUp;
   readonly down: ScaleDown;
 }
@@ -44,7 +48,10 @@ export function listReasons(facts: ReasonFacts): PlanReason[] {
   add(up.open.map((want) => wantReason(want, facts)));
   add(boundReasons(down.bounds));
   add(placementReasons(facts));
+  add(shareReasons(facts));
   if (reasons.length === 0) add([contentReason(facts)]);
+  add(forecastReasons(planning.workload));
+  add(windowReasons(planning.workload, planning.world.nowMs));
   return reasons;
 }
 
@@ -60,6 +67,8 @@ const WANT_CODES: Readonly<Record<Want, ReasonCode>> = {
 };
 
 function wantReason(want: Want, facts: ReasonFacts): PlanReason {
+  if (want === 'headroom' && facts.demand.isForecast)
+    return { code: 'forecast-room-missing', detail: wantDetail(want, facts) };
   return { code: WANT_CODES[want], detail: wantDetail(want, facts) };
 }
 
@@ -132,6 +141,16 @@ function localOnlyReasons({ coverage }: ScaleUp): PlanReason[] {
   const left = [...coverage.urgent, ...coverage.patient].filter(({ constraints }) => constraints.localOnly);
   if (left.length === 0) return [];
   return [{ code: 'local-only', detail: `${countOf(countTasks(left), 'task')} without room on local agents` }];
+}
+
+/** Who has what of local agents, when some of the work found no room there although others wanted the same. */
+function shareReasons({ share, placement }: ReasonFacts): PlanReason[] {
+  if (share === null || placement.onLocal === placement.pendingTasks) return [];
+  const { own, rivals } = share;
+  const text = ({ priority, weight, dominant }: LocalShare['own']): string =>
+    `${percent(dominant)} at priority ${priority}, weight ${weight}`;
+  const others = rivals.map((rival) => `${rival.workload} ${text(rival)}`);
+  return [{ code: 'local-share', detail: `${text(own)}; ${others.join('; ')}` }];
 }
 
 function contentReason({ planning, placement }: ReasonFacts): PlanReason {

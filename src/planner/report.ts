@@ -10,6 +10,7 @@ import type { Fleet, Host } from './fleet.ts';
 import { localCapacity, sumCapacity, sumFree } from './fleet.ts';
 import { wideProbes } from './holds.ts';
 import { ladderBuilder } from './ladder.ts';
+import type { LocalShare } from './local-room.ts';
 import type { Catalogue } from './offerings.ts';
 import { copyOffering, mergeNeeds } from './offerings.ts';
 import { nanoOf, usdOf } from './order.ts';
@@ -39,6 +40,7 @@ export interface Findings {
   readonly demand: Demand;
   readonly after: AfterLocal;
   readonly localFree: Resources;
+  readonly share: LocalShare | null;
   readonly catalogue: Catalogue;
   readonly up: ScaleUp;
   readonly down: ScaleDown;
@@ -119,13 +121,13 @@ function largerOf(a: Resources, b: Resources): Resources {
 }
 
 function writeReport(findings: Findings): WorkloadReport {
-  const { planning, demand, after, localFree, catalogue, up, down } = findings;
+  const { planning, demand, after, localFree, share, catalogue, up, down } = findings;
   const { fleet, workload } = planning;
   const placement = placePending(findings);
   const before = nanoPerHour(fleet, EMPTY_DRAFT);
   const gone = down.drained.reduce((sum, { machine }) => sum + nanoOf(machine.priceUsdPerHour), 0);
   const wait = after.wait === null ? null : reportWait(after.wait, catalogue, workload.times?.runP50S ?? null);
-  const reasons = listReasons({ planning, demand, wait, placement, up, down });
+  const reasons = listReasons({ planning, demand, wait, placement, share, up, down });
   return {
     verdict: verdictOf(up, down),
     reasons,

@@ -54,6 +54,7 @@ function noteStaleness({ fleet, workload, world }: Planning, demand: Demand, has
   }
   const { utilization } = demand;
   if (utilization.kind === 'stale') noteBound(bounds, 'stale-samples', utilizationDetail(utilization));
+  if (utilization.kind === 'implausible') noteBound(bounds, 'implausible-samples', utilizationDetail(utilization));
   if (utilization.kind === 'no-samples') noteBound(bounds, 'no-samples', utilizationDetail(utilization));
   if (!workload.cloudViewFresh && hasIdle)
     noteBound(bounds, 'cloud-view-stale', 'the last listing of EC2 is old or incomplete');

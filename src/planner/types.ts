@@ -46,6 +46,57 @@ export interface WorkloadInput {
   readonly times?: WorkloadTimes;
   /** True when the last listing of the cloud was complete and fresh; else nothing is drained. */
   readonly cloudViewFresh: boolean;
+  /** What its tasks hold on on-prem agents. Absent = nothing. */
+  readonly heldLocally?: Resources;
+  /** Windows of the policy's schedule that are open at `nowMs` or about to be. Absent = none. */
+  readonly windows?: readonly OpenWindow[];
+  /** So many local agents are silent that the way to them is the likelier fault. Absent: they are not. */
+  readonly silence?: SilenceView;
+  /** Absent: no forecast was asked for. */
+  readonly forecast?: ForecastView;
+}
+
+/** Local agents that are silent together. */
+export interface SilenceView {
+  readonly silentAgents: number;
+  readonly localAgents: number;
+  /** For how long the deciding process has seen it, without a gap in what it saw. */
+  readonly forMs: number;
+}
+
+/** What is expected, and how right such expectations were lately. */
+export type ForecastView =
+  | {
+      readonly kind: 'known';
+      /** The most that any period until `untilMs` is expected to want, of each resource. */
+      readonly wanted: Resources;
+      readonly untilMs: EpochMs;
+      readonly season: 'week' | 'day';
+      /** Weeks or days that the last of these periods is the median of. */
+      readonly seasons: number;
+      readonly score: ForecastScore;
+    }
+  /** Too little history. */
+  | { readonly kind: 'unknown'; readonly score: ForecastScore };
+
+export interface ForecastScore {
+  /** Periods whose forecast was compared with the truth. */
+  readonly periods: number;
+  /** 0..1, of the resource that was forecast worst; null = no period was scored. */
+  readonly accuracy: number | null;
+}
+
+/** A window of a schedule, read from its cron expression before the planner is asked. */
+export interface OpenWindow {
+  /** As the policy has it: cron expression and time zone. */
+  readonly schedule: string;
+  /** Machines that are kept; null = no bound. */
+  readonly min: number | null;
+  /** Machines that are allowed; null = no bound. */
+  readonly max: number | null;
+  /** Later than `nowMs` while it is only prepared for. */
+  readonly fromMs: EpochMs;
+  readonly untilMs: EpochMs;
 }
 
 /** Quantiles over the newest tasks and machines of a workload, in seconds; null = too few to say. */
@@ -303,10 +354,14 @@ export type ReasonCode =
   | 'amnesia'
   | 'unserved-work'
   | 'below-min'
+  | 'schedule-window'
   | 'utilization-above-target'
   | 'headroom-missing'
+  | 'forecast-room-missing'
+  | 'forecast'
   | 'local-first'
   | 'local-only'
+  | 'local-share'
   | 'in-flight-covers'
   | 'waiting-within-max-wait'
   | 'local-frees-up-sooner'
@@ -325,6 +380,8 @@ export type ReasonCode =
   | 'cooldown-scale-down'
   | 'stale-samples'
   | 'no-samples'
+  | 'implausible-samples'
+  | 'silence-unconfirmed'
   | 'offerings-unknown'
   | 'no-offering-fits'
   | 'offerings-held'

@@ -84,6 +84,14 @@ const RULES: Readonly<Record<ReasonCode, Rule>> = {
     down: 'hold',
     remedy: 'see with `spillway agent list` whether any agent reports; a utilization signal needs them',
   },
+  'implausible-samples': {
+    down: 'hold',
+    remedy: 'see with `spillway agent list` which agent reports more use than it has, and restart it',
+  },
+  'silence-unconfirmed': {
+    up: 'hold',
+    remedy: 'see why half of the local agents are silent; after another `freshness` it is believed',
+  },
   'cloud-view-stale': {
     down: 'hold',
     remedy: 'wait for the next complete listing; `curl localhost:7777/healthz?verbose` says if it fails',
@@ -128,6 +136,10 @@ const RULES: Readonly<Record<ReasonCode, Rule>> = {
   'below-min': { wants: true, remedy: '' },
   'utilization-above-target': { wants: true, remedy: '' },
   'headroom-missing': { wants: true, remedy: '' },
+  'forecast-room-missing': { wants: true, remedy: '' },
+  forecast: { remedy: '' },
+  'local-share': { remedy: '' },
+  'schedule-window': { remedy: '' },
   'drain-cancelled': { remedy: '' },
   unneeded: { remedy: '' },
 };

@@ -26,6 +26,7 @@ export function crossCheck(source: Source, tree: PolicyTree, options: CrossCheck
   checkSignals(check);
   checkQueueName(check);
   checkLimits(check);
+  checkSchedule(check);
   checkImages(check);
   if (options.checkFiles) {
     checkFile(check, ['spec', 'join', 'recipe', 'script'], 'the script');
@@ -51,9 +52,10 @@ function checkSignals(check: Check): void {
   const demand = rawAt(check.tree.root, at) ?? {};
   if (!isMapValue(rawAt(check.tree.root, ['spec'])) || !isMapValue(demand)) return;
   const has = (signal: string) => Object.hasOwn(demand, signal) && demand[signal] !== null;
-  if (!has('utilization') && !has('queue') && !has('headroom')) {
+  const keepsSome = entriesOf(demand['schedule']).some(({ min }) => typeof min === 'number');
+  if (!has('utilization') && !has('queue') && !has('headroom') && !keepsSome) {
     const fix =
-      'add utilization, queue or headroom under spec.demand, such as `queue: { task: { cpu: 2, memory: 4GiB } }`';
+      'add utilization, queue, headroom or a schedule with min under spec.demand, such as `queue: { task: { cpu: 2, memory: 4GiB } }`';
     report(check, at, { code: 'POLICY_CONFLICT', message: 'nothing says how much is needed', fix });
   } else if (has('headroom') && !has('queue')) {
     const fix = 'add spec.demand.queue, such as `queue: { task: { cpu: 2, memory: 4GiB } }`';
@@ -80,6 +82,48 @@ function checkLimits(check: Check): void {
   if (typeof min !== 'number' || typeof max !== 'number' || min <= max) return;
   const what = { message: `min ${min} is more than max ${max}`, fix: `write at most ${max}, or raise max` };
   report(check, [...at, 'min'], { code: 'POLICY_CONFLICT', ...what });
+}
+
+function entriesOf(list: unknown): readonly Record<string, unknown>[] {
+  return Array.isArray(list) ? list.filter(isMapValue) : [];
+}
+
+/** A window that could never do what it says. */
+function checkSchedule(check: Check): void {
+  const at = ['spec', 'demand', 'schedule'];
+  const schedule = rawAt(check.tree.root, at);
+  const limits = rawAt(check.tree.root, ['spec', 'burst', 'limits']);
+  const { max: most = LIMITS_MAX_DEFAULT } = isMapValue(limits) ? limits : {};
+  for (const [index, window] of (Array.isArray(schedule) ? schedule : []).entries()) {
+    if (!isMapValue(window)) continue;
+    const problem = windowProblem(window, most);
+    if (problem !== null) report(check, [...at, index, ...problem.at], { code: 'POLICY_CONFLICT', ...problem.what });
+  }
+}
+
+interface WindowProblem {
+  readonly at: PolicyPath;
+  readonly what: { readonly message: string; readonly fix: string };
+}
+
+function windowProblem(window: Record<string, unknown>, limitsMax: unknown): WindowProblem | null {
+  const problem = (at: PolicyPath, message: string, fix: string): WindowProblem => ({ at, what: { message, fix } });
+  const { min = null, max = null, leadTime = null } = window;
+  if (min === null && max === null)
+    return problem([], 'the window has neither min nor max', 'add min, such as `min: 2`, or max');
+  if (min === null && leadTime !== null)
+    return problem(['leadTime'], 'leadTime starts machines for min, and there is no min', 'add min, or delete it');
+  if (exceeds(min, max))
+    return problem(['min'], `min ${String(min)} is more than max ${String(max)}`, `write at most ${String(max)}`);
+  if (exceeds(min, limitsMax)) {
+    const fix = `write at most ${String(limitsMax)}, or raise spec.burst.limits.max`;
+    return problem(['min'], `min ${String(min)} is more than spec.burst.limits.max ${String(limitsMax)}`, fix);
+  }
+  return null;
+}
+
+function exceeds(a: unknown, b: unknown): boolean {
+  return typeof a === 'number' && typeof b === 'number' && a > b;
 }
 
 function checkImages(check: Check): void {

@@ -1,5 +1,5 @@
 /** From the words of the file to the words of the model. */
-import type { WorkloadPolicy } from '../model/policy.ts';
+import type { ScheduleWindow, WorkloadPolicy } from '../model/policy.ts';
 import type { Architecture } from '../model/offering.ts';
 import { resolveFrom } from './cross-checks.ts';
 import type { PolicyDocument } from './schema.ts';
@@ -15,7 +15,7 @@ export function normalizePolicy(document: PolicyDocument, file: string): Workloa
   const { agents, demand, burst, join, drain } = document.spec;
   return deepFreeze({
     name,
-    agents: { selector: { ...agents.selector } },
+    agents: agentsOf(agents),
     demand: demandOf(demand),
     burst: burstOf(burst),
     join: joinOf(join, file),
@@ -23,8 +23,17 @@ export function normalizePolicy(document: PolicyDocument, file: string): Workloa
   });
 }
 
+/** What every policy has is left out, so that policies that do not share keep their hash. */
+function agentsOf({ selector, weight, priority }: PolicyDocument['spec']['agents']): WorkloadPolicy['agents'] {
+  return {
+    selector: { ...selector },
+    ...(weight === 1 ? {} : { weight }),
+    ...(priority === 0 ? {} : { priority }),
+  };
+}
+
 function demandOf(demand: DemandDocument): WorkloadPolicy['demand'] {
-  const { utilization, queue, headroom } = demand;
+  const { utilization, queue, headroom, schedule, forecast } = demand;
   return {
     utilization:
       utilization === null
@@ -39,8 +48,18 @@ function demandOf(demand: DemandDocument): WorkloadPolicy['demand'] {
             maxWaitMs: queue.maxWait,
           },
     headroom,
+    // Left out when there is none, so that policies without it keep their hash.
+    ...(schedule.length === 0 ? {} : { schedule: schedule.map(windowOf) }),
+    ...(forecast === null
+      ? {}
+      : { forecast: { mode: forecast.mode, leadTimeMs: forecast.leadTime, minAccuracy: forecast.minAccuracy } }),
     freshnessMs: demand.freshness,
   };
+}
+
+function windowOf(window: DemandDocument['schedule'][number]): ScheduleWindow {
+  const { cron, timezone, duration, leadTime, min, max } = window;
+  return { cron, timezone, durationMs: duration, leadTimeMs: leadTime, min, max };
 }
 
 function burstOf(burst: BurstDocument): WorkloadPolicy['burst'] {

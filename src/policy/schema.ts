@@ -1,21 +1,20 @@
 /** The policy as users write it: every key, its unit, its default and what it means. `docs/policy-schema.json` is made from this. */
 import { z } from 'zod';
-import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../model/time.ts';
+import { DAY_MS, MINUTE_MS, SECOND_MS } from '../model/time.ts';
 import {
   EMPTY_SECTION,
   choice,
   count,
   countRange,
-  cpu,
   duration,
   percent,
-  size,
   sizeRange,
   text,
   textMap,
   usd,
   wholeGib,
 } from './fields.ts';
+import { LIST_MAX, MACHINES_MAX, demandSchema } from './demand-schema.ts';
 import {
   COMMAND,
   FAMILY,
@@ -25,7 +24,6 @@ import {
   LABEL_NAME,
   LABEL_VALUE,
   NAME,
-  QUEUE_NAME,
   REGION,
   SECURITY_GROUP,
   SUBNET,
@@ -34,75 +32,6 @@ import {
   VARIABLE_NAME,
   VARIABLE_VALUE,
 } from './rules.ts';
-
-/** One entry of a list is no longer than EC2's or Postgres's own names; a list has no more entries than EC2 takes. */
-const LIST_MAX = 64;
-/** More machines than one policy can ask for by any sane meaning; the real bound is `limits.max`. */
-const MACHINES_MAX = 10_000;
-
-const MEMORY = { min: 1, max: 64 * 1024 * 1024 };
-
-const taskSchema = z.strictObject({
-  cpu: cpu({ description: 'Cores of one task: 2, 0.5 or 500m.', examples: [2] }).prefault(1),
-  memory: size(MEMORY, { description: 'Memory of one task.', examples: ['4GiB'] }).prefault('1GiB'),
-  gpus: count(
-    { min: 0, max: 1024 },
-    { description: 'GPUs of one task, which it has to itself.', examples: [1] },
-  ).prefault(0),
-});
-
-const demandSchema = z.strictObject({
-  utilization: z
-    .strictObject({
-      metric: choice(['cpu', 'memory', 'max'], { description: 'What is watched; max = the busier of both.' }).prefault(
-        'cpu',
-      ),
-      target: percent(
-        { min: 0.01, max: 1 },
-        { description: 'Share of capacity in use above which more is wanted.' },
-      ).prefault('75%'),
-      window: duration(
-        { min: 10 * SECOND_MS, max: HOUR_MS },
-        { description: 'Utilization is averaged over this time.' },
-      ).prefault('2m'),
-    })
-    .meta({ description: 'Demand from how busy the agents are.' })
-    .nullable()
-    .prefault(null),
-  queue: z
-    .strictObject({
-      source: choice(['bullmq'], {
-        description: "Where pending tasks are read: bullmq = Spillway's own tasks.",
-      }).prefault('bullmq'),
-      name: text(QUEUE_NAME, {
-        description: "Name of the queue: so far always the policy's name, which is the default.",
-      }).optional(),
-      task: taskSchema
-        .prefault({})
-        .meta({ description: 'Shape of a task that is submitted without one, and of headroom.' }),
-      maxWait: duration(
-        { min: 0, max: DAY_MS },
-        { description: 'How long a task may wait for a local place before the cloud is asked.' },
-      ).prefault('90s'),
-    })
-    .meta({ description: 'Demand from pending tasks.' })
-    .nullable()
-    .prefault(null),
-  headroom: z
-    .strictObject({
-      tasks: count(
-        { min: 1, max: MACHINES_MAX },
-        { description: 'Room for this many more tasks is kept free.', examples: [2] },
-      ),
-    })
-    .meta({ description: 'Room kept free, in tasks of the shape of queue.task.' })
-    .nullable()
-    .prefault(null),
-  freshness: duration(
-    { min: SECOND_MS, max: HOUR_MS },
-    { description: 'Reports older than this mean HOLD: nothing is removed.' },
-  ).prefault('30s'),
-});
 
 /** Enough for a first workload, too few for an expensive mistake. */
 export const LIMITS_MAX_DEFAULT = 10;
@@ -311,12 +240,20 @@ export const documentSchema = z.strictObject({
           selector: textMap(LABEL_NAME, LABEL_VALUE, {
             description: 'Labels an on-prem agent must have to serve the workload. Default: every agent serves it.',
           }).prefault({}),
+          weight: count(
+            { min: 1, max: 1000 },
+            { description: 'Share of agents that several workloads want: 2 gets twice what 1 gets.' },
+          ).prefault(1),
+          priority: count(
+            { min: -1000, max: 1000 },
+            { description: 'Workloads of a higher priority take local agents first, whatever their weight.' },
+          ).prefault(0),
         })
         .prefault({})
         .meta({ description: 'The on-prem agents of the workload; they are always filled first.' }),
       demand: demandSchema.prefault({}).meta({
         description:
-          'What says how much is needed: at least one of utilization, queue, headroom; the largest answer wins.',
+          'What says how much is needed: at least one of utilization, queue, headroom, schedule; the largest answer wins.',
       }),
       burst: burstSchema.prefault(EMPTY_SECTION).meta({ description: 'How the workload may use AWS.' }),
       join: joinSchema.prefault(EMPTY_SECTION).meta({ description: 'How a new machine becomes an agent.' }),

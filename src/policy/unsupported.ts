@@ -11,12 +11,10 @@ const UNSUPPORTED_KEYS: readonly string[] = [
   'disruptionBudgets',
   'dryRun',
   'expireAfter',
-  'forecast',
   'gpus',
   'identity.agent',
   'launchTemplate',
   'paused',
-  'schedule',
   'warmPool',
 ];
 

@@ -6,6 +6,7 @@ import type { Architecture } from '../model/offering.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import type { Resources } from '../model/resources.ts';
 import type { EpochMs } from '../model/time.ts';
+import type { ForecastErrors, PastDemand } from '../planner/forecast.ts';
 import type { AgentView, MachineView, PendingShape, UtilizationView, WorkloadTimes } from '../planner/types.ts';
 import type { Lease } from './leadership.ts';
 
@@ -25,11 +26,28 @@ export interface PlanningFacts {
 export interface WorkloadFacts {
   readonly pending: readonly PendingShape[];
   readonly utilization: UtilizationView | null;
+  /** What its tasks hold on on-prem agents; absent = nothing. */
+  readonly heldLocally?: Resources;
+  /** Absent: the workload has no forecast. */
+  readonly history?: DemandHistory;
   readonly launchedLastHour: number;
   readonly lastLaunchAtMs: EpochMs | null;
   readonly lastDrainAtMs: EpochMs | null;
   /** Absent: nothing is learned yet. */
   readonly times?: WorkloadTimes;
+}
+
+/** What a forecast is made of and judged by. */
+export interface DemandHistory {
+  readonly past: readonly PastDemand[];
+  readonly errors: ForecastErrors;
+}
+
+/** One look at what a workload wants, and what is forecast for the periods ahead. */
+export interface DemandRecord {
+  readonly workload: string;
+  readonly nowMs: EpochMs;
+  readonly forecasts: readonly PastDemand[];
 }
 
 /** A launch to be committed: ids, nonce and token are made before, so that the row is whole when EC2 is called. */
@@ -99,6 +117,8 @@ export type CommitOutcome =
 
 export interface PlanningStore {
   readFacts(policies: readonly WorkloadPolicy[]): Promise<PlanningFacts>;
+  /** Keeps what the workload wants now, if that is more than in the same five minutes before, and new forecasts. */
+  recordDemand(record: DemandRecord): Promise<void>;
   commit(commit: PlanCommit): Promise<CommitOutcome>;
   /** Records the policies that are in force now; those that are gone stay, inactive. */
   recordPolicies(policies: readonly { readonly policy: WorkloadPolicy; readonly hash: string }[]): Promise<void>;

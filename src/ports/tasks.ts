@@ -29,6 +29,14 @@ export interface FreeAgent extends Place {
   readonly hasGpus: boolean;
 }
 
+/** Local agents as something that workloads share. */
+export interface LocalShares {
+  /** Of all on-prem agents that were not removed and have not left. */
+  readonly capacity: Resources;
+  /** By workload; what its leased and running tasks hold there. */
+  readonly held: ReadonlyMap<string, Resources>;
+}
+
 /** A task that an agent holds: leased, or running there. */
 export interface HeldTask extends TaskKind {
   readonly id: TaskId;
@@ -64,6 +72,8 @@ export interface TaskStore {
   listPendingIds(kind: TaskKind, limit: number): Promise<readonly TaskId[]>;
   /** Agents heard of within `silentAfterMs`, not cordoned, with what tasks leave free. */
   listFreeAgents(silentAfterMs: number): Promise<readonly FreeAgent[]>;
+  /** Who holds what of the on-prem agents now. */
+  readLocalShares(): Promise<LocalShares>;
   /** pending -> leased with a new attempt, if the agent still has room and is where they may run; returns the ids that were won. */
   lease(
     agentId: AgentId,

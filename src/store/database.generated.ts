@@ -79,6 +79,17 @@ export interface ChargesTable {
   recorded_at: Generated<Timestamp>;
 }
 
+export interface DemandHistoryTable {
+  workload: string;
+  bucket: Timestamp;
+  cpu_milli: number | null;
+  memory_mib: number | null;
+  gpus: number | null;
+  forecast_cpu_milli: number | null;
+  forecast_memory_mib: number | null;
+  forecast_gpus: number | null;
+}
+
 export interface EnrolmentsTable {
   token_hash: string;
   site: string;
@@ -342,6 +353,7 @@ export interface Database {
   amnesia: AmnesiaTable;
   api_buckets: ApiBucketsTable;
   charges: ChargesTable;
+  demand_history: DemandHistoryTable;
   enrolments: EnrolmentsTable;
   installation: InstallationTable;
   launch_attempts: LaunchAttemptsTable;

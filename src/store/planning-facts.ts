@@ -12,7 +12,9 @@ import type { AgentId, MachineId } from '../model/ids.ts';
 import type { Architecture } from '../model/offering.ts';
 import { KIND_COLUMNS, toConstraints, toKind } from './task-kinds.ts';
 import { readFreeing, readTimes } from './expected-ends.ts';
+import { readDemandHistory } from './demand-history.ts';
 import { listHolds } from './launch-holds.ts';
+import { readHeldLocally } from './local-shares.ts';
 
 /** Everything one decision pass may know, as of one moment (repeatable read: no half-seen transactions). */
 export async function readPlanningFacts(db: Db, policies: readonly WorkloadPolicy[]): Promise<PlanningFacts> {
@@ -23,11 +25,20 @@ export async function readPlanningFacts(db: Db, policies: readonly WorkloadPolic
       const agents = await readAgents(tx);
       const machines = await readMachines(tx);
       const workloads = new Map<string, WorkloadFacts>();
+      const held = await readHeldLocally(tx);
       const times = await readTimes(tx);
       for (const policy of policies) {
+        const heldLocally = held.get(policy.name);
         const learned = times.get(policy.name);
         const facts = await readWorkload(tx, policy);
-        workloads.set(policy.name, learned === undefined ? facts : { ...facts, times: learned });
+        const { forecast } = policy.demand;
+        const at = { nowMs: toMs(clock.now), leadTimeMs: forecast?.leadTimeMs ?? 0 };
+        workloads.set(policy.name, {
+          ...facts,
+          ...(learned === undefined ? {} : { times: learned }),
+          ...(heldLocally === undefined ? {} : { heldLocally }),
+          ...(forecast === undefined ? {} : { history: await readDemandHistory(tx, policy.name, at) }),
+        });
       }
       const amnesia = await readAmnesia(tx);
       const nowMs = toMs(clock.now);

@@ -5,6 +5,7 @@ import type { Transition } from '../ports/machines.ts';
 import type { CommitOutcome, MachineStep, NewLaunch, PlanCommit, PlanningStore } from '../ports/planning.ts';
 import { hasForgotten } from './amnesia.ts';
 import { dbNow, dbNowPlus, inTransaction, type Db, type Tx } from './database.ts';
+import { recordDemand } from './demand-history.ts';
 import { holdsLease } from './leadership.ts';
 import { lockAgentsOf } from './cordon.ts';
 import { claimProbes, lockProbes } from './launch-holds.ts';
@@ -19,6 +20,7 @@ const ACTOR = 'planner';
 export function createPlanningStore(db: Db): PlanningStore {
   return {
     readFacts: async (policies) => await readPlanningFacts(db, policies),
+    recordDemand: async (record) => await recordDemand(db, record),
     commit: async (commit) => await inTransaction(db, async (tx) => await commitPlan(tx, commit)),
     recordPolicies: async (policies) =>
       await inTransaction(db, async (tx) => {

@@ -2,6 +2,7 @@ import { sql } from 'kysely';
 
 import type { RetentionStore } from '../ports/retention.ts';
 import type { Db } from './database.ts';
+import { DEMAND_KEPT_MS } from './demand-history.ts';
 
 /** Old rows that nothing living needs, deleted in batches. */
 export function createRetentionStore(db: Db): RetentionStore {
@@ -27,7 +28,14 @@ export function createRetentionStore(db: Db): RetentionStore {
           select ctid from spillway.launch_holds where until < ${old} and scope <> 'workload' limit ${limit}))`.execute(
         db,
       );
-      return [samples, logs, plans, holds].reduce((sum, result) => sum + Number(result.numAffectedRows ?? 0n), 0);
+      const demand = await sql`
+        delete from spillway.demand_history where ctid = any(array(
+          select ctid from spillway.demand_history
+          where bucket < spillway.now() - ${DEMAND_KEPT_MS} * interval '1 millisecond' limit ${limit}))`.execute(db);
+      return [samples, logs, plans, holds, demand].reduce(
+        (sum, result) => sum + Number(result.numAffectedRows ?? 0n),
+        0,
+      );
     },
   };
 }

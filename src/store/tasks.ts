@@ -11,6 +11,7 @@ import type { TaskStore } from '../ports/tasks.ts';
 import { dbNow, dbNowPlus, inTransaction, toMs, type Db, type Tx } from './database.ts';
 import { givenBack } from './give-back.ts';
 import { selectHeld, toHeld } from './held-tasks.ts';
+import { readLocalShares } from './local-shares.ts';
 import { isOfKind, KIND_COLUMNS, toKind, type KindRow } from './task-kinds.ts';
 
 /** Tasks as rows. */
@@ -56,6 +57,7 @@ export function createTaskStore(db: Db): TaskStore {
       return rows.map((row) => row.id as TaskId);
     },
 
+    readLocalShares: async () => await readLocalShares(db),
     listFreeAgents: async (silentAfterMs) => await listFreeAgents(db, silentAfterMs),
     lease: async (agentId, leases, leaseMs) =>
       await inTransaction(db, async (tx) => await leaseTasks(tx, agentId, leases, leaseMs)),

@@ -35,7 +35,7 @@ export function createOperatorActions(parts: ActionParts): OperatorActions {
           remedy: `use one of: ${policies.map(({ name }) => name).join(', ') || '(none; add a policy)'}`,
         });
       }
-      const input = await readPlannerInput(loops, policies);
+      const { input } = await readPlannerInput(loops, policies);
       const outcome = planAll(input);
       const isAsked = (each: { readonly workload: string }): boolean => workload === null || each.workload === workload;
       const proofs = await parts.prover.prove(input);

@@ -102,6 +102,23 @@ describe('the planner in the replay', () => {
   });
 });
 
+describe('a policy with utilization alone', () => {
+  const utilization = { metric: 'cpu', target: 0.7, windowMs: 120_000 } as const;
+
+  test('lets nothing starve at half the target: what fits into no rest is bought for at once', () => {
+    // Two such tasks need more memory than one agent has, which therefore stays at 50 % of its cores for ever.
+    const big = amount(16, 98);
+    const types = [nodeType('m6a.32', amount(32, 128), 1.4)];
+    const policy = withHold(300_000, { demand: { utilization, queue: null } });
+    const scaler = productionScaler({ policy, types });
+    const tasks = Array.from({ length: 12 }, (_, index) => task(60 * index, 86_400, big));
+    const outcome = replay({ tasks, locals: [amount(32, 128)], types: scaler.types, scaler });
+    expect(outcome.tasksDone).toBe(12);
+    // A boot of 60 s and a tick of 5 s.
+    expect(Math.max(...outcome.waitsS)).toBeLessThanOrEqual(65);
+  });
+});
+
 describe('asking the planner only when it could decide something', () => {
   const policies: readonly [string, WorkloadPolicy][] = [
     ['nothing to wait for', withHold(60_000)],

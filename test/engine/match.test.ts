@@ -6,7 +6,7 @@ import { ANYWHERE, mayRunAt, type Constraints } from '../../src/model/constraint
 import type { AgentId } from '../../src/model/ids.ts';
 import type { WorkloadPolicy } from '../../src/model/policy.ts';
 import { fits, type Resources } from '../../src/model/resources.ts';
-import type { FreeAgent, PendingGroup, TaskKind } from '../../src/ports/tasks.ts';
+import type { FreeAgent, LocalShares, PendingGroup, TaskKind } from '../../src/ports/tasks.ts';
 import { aPolicy } from '../support/builders.ts';
 
 const cores = (count: number, gib = count): Resources => ({ cpuMilli: count * 1000, memoryMib: gib * 1024, gpus: 0 });
@@ -33,6 +33,9 @@ const POLICIES: ReadonlyMap<string, WorkloadPolicy> = new Map([
   ['any', aPolicy({ name: 'any', selector: {} })],
   ['strict', aPolicy({ name: 'strict', selector: { pool: 'media', rack: 'a1' } })],
 ]);
+
+/** What the workloads of a property hold already, of more than they can be given. */
+const SHARES: LocalShares = { capacity: { ...cores(64), gpus: 16 }, held: new Map([['any', cores(3)]]) };
 
 /** `3 x 1000c1024m to a` for each match. */
 function told(matches: readonly Match[]): string[] {
@@ -135,7 +138,7 @@ const TABLE: readonly [string, readonly PendingGroup[], readonly FreeAgent[], re
 
 describe('matchTasks gives', () => {
   test.each(TABLE)('%s', (_, groups, agents, expected) => {
-    expect(told(matchTasks(groups, agents, POLICIES))).toEqual(expected);
+    expect(told(matchTasks(groups, agents, POLICIES, SHARES))).toEqual(expected);
   });
 });
 
@@ -175,7 +178,7 @@ describe('whatever waits and whoever has room', () => {
   test('no agent gets more than it has room for, no task is given twice, and none is left that would fit', () => {
     fc.assert(
       fc.property(fc.array(group, { maxLength: 6 }), agents, (groups, free) => {
-        const matches = matchTasks(groups, free, POLICIES);
+        const matches = matchTasks(groups, free, POLICIES, SHARES);
         const left = new Map(free.map(({ id, free: room }) => [id, { ...room }]));
         for (const { agentId, shape: size, constraints, count } of matches) {
           const room = left.get(agentId)!;

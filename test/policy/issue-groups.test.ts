@@ -8,8 +8,6 @@ import { issueLines, issuesOf } from './mistakes.ts';
 
 describe('keys of a later version', () => {
   test.each([
-    ['headroom', '  demand:', '  demand:\n    schedule: [{ cron: "0 8 * * 1-5" }]', '7:5', 'spec.demand.schedule'],
-    ['forecast', '  demand:', '  demand:\n    forecast: {}', '7:5', 'spec.demand.forecast'],
     ['launch template', 'limits:', 'launchTemplate: lt-1\n    limits:', '12:5', 'spec.burst.launchTemplate'],
     ['group', 'limits:', 'autoScalingGroup: g\n    limits:', '12:5', 'spec.burst.autoScalingGroup'],
     [

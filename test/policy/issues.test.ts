@@ -204,6 +204,36 @@ describe('one mistake gives one issue, at its place', () => {
       'volumeSize: 4.5GiB\n    limits:',
       '12:17 POLICY_VALUE spec.burst.volumeSize | "4.5GiB" is not a whole number of GiB | write 5GiB',
     ],
+    [
+      '{ selector: { pool: media } }',
+      '{ selector: { pool: media }, weight: 0 }',
+      '5:48 POLICY_VALUE spec.agents.weight | 0 is less than 1 | write a whole number from 1 to 1000',
+    ],
+    [
+      '{ selector: { pool: media } }',
+      '{ selector: { pool: media }, priority: high }',
+      '5:50 POLICY_VALUE spec.agents.priority | "high" is not a whole number | write a whole number from -1000 to 1000',
+    ],
+    [
+      '  demand:',
+      '  demand:\n    forecast: { mode: forecastOnly }',
+      '7:23 POLICY_VALUE spec.demand.forecast.mode | "forecastOnly" is not known here | write one of ForecastOnly, ForecastAndScale; did you mean ForecastOnly?',
+    ],
+    [
+      '  demand:',
+      '  demand:\n    forecast: { leadTime: 10s }',
+      '7:27 POLICY_VALUE spec.demand.forecast.leadTime | 10s is less than 1m | write 1m to 1h',
+    ],
+    [
+      '  demand:',
+      '  demand:\n    forecast: { minAccuracy: 0.7 }',
+      '7:30 POLICY_VALUE spec.demand.forecast.minAccuracy | 0.7 has no percent sign | write 70%',
+    ],
+    [
+      'queue: { task: { cpu: 2, memory: 4GiB }, maxWait: 60s }',
+      'forecast: {}',
+      '6:3 POLICY_CONFLICT spec.demand | nothing says how much is needed | add utilization, queue, headroom or a schedule with min under spec.demand, such as `queue: { task: { cpu: 2, memory: 4GiB } }`',
+    ],
     // several keys at once
     [
       'min: 1',
@@ -213,7 +243,7 @@ describe('one mistake gives one issue, at its place', () => {
     [
       '{ task: { cpu: 2, memory: 4GiB }, maxWait: 60s }',
       'null',
-      '6:3 POLICY_CONFLICT spec.demand | nothing says how much is needed | add utilization, queue or headroom under spec.demand, such as `queue: { task: { cpu: 2, memory: 4GiB } }`',
+      '6:3 POLICY_CONFLICT spec.demand | nothing says how much is needed | add utilization, queue, headroom or a schedule with min under spec.demand, such as `queue: { task: { cpu: 2, memory: 4GiB } }`',
     ],
     [
       'queue: { task: { cpu: 2, memory: 4GiB }, maxWait: 60s }',

@@ -17,7 +17,7 @@ apiVersion: spillway.dev/v1
 kind: WorkloadPolicy
 metadata: { name: transcode }
 spec:
-  agents: { selector: { pool: media } }            # the on-prem agents that serve it
+  agents: { selector: { pool: media }, weight: 3, priority: -1 } # the on-prem agents that serve it
   demand:                                          # several signals: the largest answer wins
     utilization: { metric: cpu, target: 75%, window: 2m }
     queue: { source: bullmq, name: transcode, task: { cpu: 2, memory: 4GiB, gpus: 1 }, maxWait: 90s }
@@ -47,7 +47,7 @@ describe('a good policy', () => {
   test('comes out with every unit normalised', () => {
     expect(parse(DESIGN)).toEqual({
       name: 'transcode',
-      agents: { selector: { pool: 'media' } },
+      agents: { selector: { pool: 'media' }, weight: 3, priority: -1 },
       demand: {
         utilization: { metric: 'cpu', target: 0.75, windowMs: 120_000 },
         queue: {

@@ -12,7 +12,7 @@ export const backtest: CommandSpec = {
   summary: 'Replay a job log on the planner, and show what a policy would have cost',
   description: [
     'Runs the planner of the service on a virtual clock: no service is asked and nothing is launched. The past comes from a job log, or from the database of the service (--from-database; tasks that have ended, as long as they are kept). A log is CSV with the columns submit_s, run_s, cores and, if known, mem_mb, gpus, queue (-1 = unknown; a core then has 2 GiB), or SWF; plain or gzip.',
-    'Tasks neither move nor die; the queue is first come first served, where a later task may go ahead; local agents are filled first, then the tightest machine; machines take tasks after the boot time and are billed by the second from launch to end, for a minute at least; all their memory is for tasks.',
+    'Tasks neither move nor die; the queue is first come first served, where a later task may go ahead; local agents are filled first, then the tightest machine; machines take tasks after the boot time and are billed by the second from launch to end, for a minute at least; all their memory is for tasks. For a schedule of the policy a log begins on Saturday, 1 January 2000, 00:00 UTC; a forecast has no history here and does nothing.',
     'LOWER BOUND is what nobody could pay less than who starts every task at once, even knowing all tasks in advance; USEFUL is the least that the work done in the cloud could have cost; EFFICIENCY is USEFUL of COST.',
   ].join('\n\n'),
   options: [

@@ -1,4 +1,4 @@
-import type { ProductionScaler } from '../../backtest/production.ts';
+import type { ProductionOptions, ProductionScaler } from '../../backtest/production.ts';
 import type { Amount, NodeType, Trace } from '../../backtest/types.ts';
 import type { WorkloadPolicy } from '../../model/policy.ts';
 import { parseDuration } from '../../model/units.ts';
@@ -40,7 +40,12 @@ export async function readInputs(sources: InputSources): Promise<BacktestInputs>
     trace,
     locals,
     catalogue,
-    policies: read.map(({ name, policy }) => ({ name, scaler: productionScaler({ policy, types }) })),
+    policies: await Promise.all(
+      read.map(async ({ name, policy }) => ({
+        name,
+        scaler: productionScaler(await productionOptions(policy, types)),
+      })),
+    ),
     bootS,
     untilS: until === null ? null : (trace.tasks[0]?.submitS ?? 0) + secondsOf('until', until),
   };
@@ -83,6 +88,13 @@ async function readPastOf({ options, wiring, signal, nowMs }: InputSources, poli
     trace: traceOf(history, { name: `${workload} from ${first} to ${last}`, fromMs }),
     locals: agents === null ? history.agents.map(amountOf) : await readLocals(agents),
   };
+}
+
+async function productionOptions(policy: WorkloadPolicy, types: readonly NodeType[]): Promise<ProductionOptions> {
+  const { schedule = [] } = policy.demand;
+  if (schedule.length === 0) return { policy, types };
+  const { openWindows } = await import('../../policy/schedule.ts');
+  return { policy, types, windowsAt: (nowMs) => openWindows(schedule, nowMs) };
 }
 
 function secondsOf(flag: string, text: string): number {

@@ -1,0 +1,49 @@
+/** Two workloads on the same local agents, from submission to who runs what, in the world of virtual time. */
+import { describe, expect } from 'vitest';
+import { submitTasks } from '../../src/engine/intake.ts';
+import type { AgentsPolicy, WorkloadPolicy } from '../../src/model/policy.ts';
+import { test } from '../support/database.ts';
+import { worldPolicy } from '../support/world-policy.ts';
+import { World } from '../support/world.ts';
+
+function localOnly(name: string, rules: Partial<AgentsPolicy>): WorkloadPolicy {
+  const policy = worldPolicy({ name, limits: { max: 0 } });
+  return { ...policy, agents: { ...policy.agents, ...rules } };
+}
+
+async function submit(world: World, workload: string, count: number, seconds: number): Promise<void> {
+  await submitTasks(world.engine, { workload, command: ['sleep', String(seconds)], shape: null, count });
+}
+
+/** Tasks that run, by workload. */
+async function running(world: World): Promise<Record<string, number>> {
+  const rows = await world.db.selectFrom('tasks').select('workload').where('state', '=', 'running').execute();
+  return Object.fromEntries(
+    [...Map.groupBy(rows, ({ workload }) => workload)].map(([name, list]) => [name, list.length]),
+  );
+}
+
+describe('two workloads on the same local agents', () => {
+  test('run by their weights as soon as what the first had taken is done, although its tasks are the older', async ({
+    pool,
+  }) => {
+    const world = await World.create(pool, { policies: [localOnly('a', {}), localOnly('b', { weight: 3 })] });
+    await world.addLocalAgent(4);
+    await world.addLocalAgent(4);
+    await submit(world, 'a', 60, 300);
+    await world.runUntil('the first fills all', async () => (await running(world))['a'] === 8);
+    await submit(world, 'b', 60, 300);
+    await world.runUntil('both run', async () => (await running(world))['b'] !== undefined);
+    await world.run(60_000);
+    expect(await running(world)).toEqual({ a: 2, b: 6 });
+  });
+
+  test('run by their priorities: the lower one gets what the higher one leaves', async ({ pool }) => {
+    const world = await World.create(pool, { policies: [localOnly('a', {}), localOnly('b', { priority: 5 })] });
+    await world.addLocalAgent(4);
+    await submit(world, 'a', 20, 300);
+    await submit(world, 'b', 3, 300);
+    await world.runUntil('all is full', async () => (await world.count('tasks', 'running')) === 4);
+    expect(await running(world)).toEqual({ a: 1, b: 3 });
+  });
+});
