@@ -102,6 +102,22 @@ describe('the planner in the replay', () => {
   });
 });
 
+describe('a policy with a schedule', () => {
+  test('keeps machines while a window is open, and lets them go when it has closed', () => {
+    const policy = withHold(60_000);
+    const fromMs = Date.UTC(2000, 0, 1) + 1_000_000;
+    const untilMs = fromMs + 3_600_000;
+    const window = { schedule: 'once', min: 2, max: null, fromMs, untilMs };
+    const windowsAt = (nowMs: number) => (nowMs >= fromMs && nowMs < untilMs ? [window] : []);
+    const scaler = productionScaler({ policy, types: SIZES, windowsAt });
+    // One task before and one long after, which the local agent takes.
+    const tasks = [task(0, 10), task(10_000, 10)];
+    const outcome = replay({ tasks, locals: LOCALS, types: scaler.types, scaler });
+    expect([outcome.launches, outcome.terminations]).toEqual([2, 2]);
+    expect(outcome.machineHours).toBeCloseTo(2, 1);
+  });
+});
+
 describe('a policy with utilization alone', () => {
   const utilization = { metric: 'cpu', target: 0.7, windowMs: 120_000 } as const;
 

@@ -29,20 +29,19 @@ describe('two workloads on the same local agents', () => {
   }) => {
     const world = await World.create(pool, { policies: [localOnly('a', {}), localOnly('b', { weight: 3 })] });
     await world.addLocalAgent(4);
-    await world.addLocalAgent(4);
-    await submit(world, 'a', 60, 300);
-    await world.runUntil('the first fills all', async () => (await running(world))['a'] === 8);
-    await submit(world, 'b', 60, 300);
+    await submit(world, 'a', 8, 60);
+    await world.runUntil('the first fills all', async () => (await running(world))['a'] === 4);
+    await submit(world, 'b', 8, 60);
     await world.runUntil('both run', async () => (await running(world))['b'] !== undefined);
-    await world.run(60_000);
-    expect(await running(world)).toEqual({ a: 2, b: 6 });
+    await world.run(20_000);
+    expect(await running(world)).toEqual({ a: 1, b: 3 });
   });
 
   test('run by their priorities: the lower one gets what the higher one leaves', async ({ pool }) => {
     const world = await World.create(pool, { policies: [localOnly('a', {}), localOnly('b', { priority: 5 })] });
     await world.addLocalAgent(4);
-    await submit(world, 'a', 20, 300);
-    await submit(world, 'b', 3, 300);
+    await submit(world, 'a', 8, 60);
+    await submit(world, 'b', 3, 60);
     await world.runUntil('all is full', async () => (await world.count('tasks', 'running')) === 4);
     expect(await running(world)).toEqual({ a: 1, b: 3 });
   });
