@@ -201,17 +201,25 @@ function* fillOrder(tier: Tier, batch: Batch): Generator<number> {
 }
 
 function* inTierOrder({ groups }: Tier, { shape, constraints }: Batch): Generator<number> {
-  let hasLast = false;
-  for (const pass of [0, 1]) {
-    for (let index = 0; index < groups.length; index += 1) {
-      const group = groups[index];
-      if (group === undefined || !fits(shape, group.free)) continue;
-      const isLast = shape.gpus === 0 && group.place.hasGpus;
-      hasLast ||= isLast;
-      if (isLast === (pass === 1) && mayRunAt(constraints, group.place)) yield index;
-    }
-    if (!hasLast) return;
+  const avoidsGpus = shape.gpus === 0;
+  const last: number[] = [];
+  for (let index = nextFitting(groups, shape, 0); index < groups.length; index = nextFitting(groups, shape, index + 1)) {
+    const group = groups[index];
+    if (group === undefined || !mayRunAt(constraints, group.place)) continue;
+    if (avoidsGpus && group.place.hasGpus) last.push(index);
+    else yield index;
   }
+  yield* last;
+}
+
+/** Index of the first group from there on that holds the shape; where there is none, how many groups there are. */
+function nextFitting(groups: readonly SlotGroup[], { cpuMilli, memoryMib, gpus }: Resources, from: number): number {
+  let index = from;
+  for (; index < groups.length; index += 1) {
+    const free = groups[index]?.free;
+    if (free !== undefined && cpuMilli <= free.cpuMilli && memoryMib <= free.memoryMib && gpus <= free.gpus) break;
+  }
+  return index;
 }
 
 /** The first of the candidates as `compareCandidates` orders them, without listing the others. */
@@ -290,28 +298,27 @@ function take({ rank, free, place }: SlotGroup, slots: readonly Slot[], { shape,
   return { rank, free: left, place, size: sizeOf(left), slots };
 }
 
-function replaceGroups(tier: Tier, replacements: readonly { index: number; groups: readonly SlotGroup[] }[]): void {
-  const [first] = replacements;
-  if (first === undefined) return;
-  const { groups } = tier;
-  if (replacements.length === 1) {
-    groups.splice(first.index, 1, ...first.groups);
+/** Up to so many replacements are made one by one, each of which moves what comes after it; more are made in one go. */
+const SPLICES_MAX = 8;
+
+/** `replacements` are ordered by index. */
+function replaceGroups({ groups }: Tier, replacements: readonly { index: number; groups: readonly SlotGroup[] }[]): void {
+  if (replacements.length <= SPLICES_MAX) {
+    for (const { index, groups: parts } of replacements.toReversed()) groups.splice(index, 1, ...parts);
     return;
   }
-  const rest = groups.splice(first.index);
-  let from = first.index;
+  const old = groups.splice(0);
+  let from = 0;
   for (const replacement of replacements) {
-    for (let index = from; index < replacement.index; index += 1) {
-      const kept = rest[index - first.index];
-      if (kept !== undefined) groups.push(kept);
-    }
+    for (let index = from; index < replacement.index; index += 1) pushGroup(groups, old[index]);
     groups.push(...replacement.groups);
     from = replacement.index + 1;
   }
-  for (let index = from - first.index; index < rest.length; index += 1) {
-    const kept = rest[index];
-    if (kept !== undefined) groups.push(kept);
-  }
+  for (let index = from; index < old.length; index += 1) pushGroup(groups, old[index]);
+}
+
+function pushGroup(groups: SlotGroup[], group: SlotGroup | undefined): void {
+  if (group !== undefined) groups.push(group);
 }
 
 function isAlike(a: Omit<SlotGroup, 'slots' | 'size'>, b: Omit<SlotGroup, 'slots' | 'size'>): boolean {
