@@ -52,4 +52,3 @@ function nodeOf(id: number, free: Amount): NodeView {
     cordoned: false,
   };
 }
-
