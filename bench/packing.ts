@@ -49,6 +49,9 @@ interface ConfigLp {
   readonly note: string;
 }
 
+/** How many types there were: with another price list the bounds would be wrong. */
+const CONFIG_LP_TYPES = 720;
+
 const CONFIG_LPS: readonly ConfigLp[] = [
   { prefix: 'dlrm-2025', usdPerHour: 73_426.52, note: 'exact' },
   {
@@ -76,7 +79,7 @@ function pack({ name, items, configLp }: Instance, types: readonly NodeType[]): 
   const possible = items.filter(({ need }) => types.some(({ capacity }) => amountFits(need, capacity)));
   const tasks = possible.reduce((sum, { count }) => sum + count, 0);
   const about = `${tasks} tasks in ${possible.length} shapes, ${types.length} types`;
-  const isListed = configLp !== null && process.env['SPILLWAY_CATALOGUE'] !== undefined;
+  const isListed = configLp !== null && types.length === CONFIG_LP_TYPES;
   const boundUsd = isListed ? configLp.usdPerHour : fractionalBound(possible, types);
   const bound = `$${boundUsd.toFixed(2)}/h, ${isListed ? `configuration LP, ${configLp.note}` : 'fractional: too low by a tenth and more'}`;
   const own = measure(() => planAll(inputFor(possible, types)).workloads[0]?.report.money.usdPerHourAfter ?? 0);
