@@ -8,6 +8,8 @@ import { backtest } from './backtest.ts';
 import { ec2Calls } from './ec2-calls.ts';
 import { heartbeatsHttp } from './heartbeats-http.ts';
 import { heartbeats } from './heartbeats.ts';
+import { packing } from './packing.ts';
+import { planBlock } from './plan-block.ts';
 import { planner } from './planner.ts';
 import type { Bench } from './support/bench.ts';
 import { reaction } from './reaction.ts';
@@ -17,6 +19,8 @@ import { timeToReady } from './time-to-ready.ts';
 
 const BENCHES: readonly Bench[] = [
   planner,
+  packing,
+  planBlock,
   heartbeats,
   heartbeatsHttp,
   timeToReady,

@@ -4,8 +4,10 @@ import type { Demand } from './demand.ts';
 import type { Draft } from './draft.ts';
 import type { Fleet } from './fleet.ts';
 import { hostSlots } from './fleet.ts';
-import type { Batch, Slot, SlotPlace } from './slots.ts';
-import { countTasks, openTier, placeBatches, slotPlace, sumTasks } from './slots.ts';
+import type { SlotPlace } from './slot-place.ts';
+import { slotPlace } from './slot-place.ts';
+import type { Batch, Slot } from './slots.ts';
+import { countTasks, openTier, placeBatches, sumTasks } from './slots.ts';
 
 /** What local agents left over; the same for every draft, because they are filled first. */
 export interface AfterLocal extends AfterPending {
@@ -48,10 +50,10 @@ export interface Coverage {
 /** Places work in tiers: ready cloud machines, then what is on its way. Work that may not wait is placed first. */
 export function coverDemand(fleet: Fleet, draft: Draft, after: AfterLocal): Coverage {
   const cloudSlots = hostSlots([...fleet.cloud, ...draft.undrained]);
-  const launchedSlots = draft.launched.flatMap(({ capacity, offering, count }) => {
-    const place = placeOfOffering(offering);
-    return Array.from({ length: count }, () => newSlot(NEW_MACHINE, capacity, place));
-  });
+  const launchedSlots = draft.launched.map(({ capacity, offering, count }) => ({
+    ...newSlot(NEW_MACHINE, capacity, placeOfOffering(offering)),
+    count,
+  }));
   const inFlightSlots = fleet.inFlight.map(({ machine, free, place }) => newSlot(machine.id, free, place));
   const all = [...after.urgent, ...after.patient, ...after.headroom];
   const cloud = openTier(cloudSlots, all);
@@ -60,7 +62,9 @@ export function coverDemand(fleet: Fleet, draft: Draft, after: AfterLocal): Cove
   const patientReady = placeBatches(cloud, after.patient);
   const urgent = placeBatches(coming, urgentReady);
   const patient = placeBatches(coming, patientReady);
-  const counts = { onCloud: taken(cloudSlots), inFlight: taken(inFlightSlots), planned: taken(launchedSlots) };
+  const inFlight = taken(inFlightSlots);
+  const placedOnComing = countTasks(urgentReady) + countTasks(patientReady) - countTasks(urgent) - countTasks(patient);
+  const counts = { onCloud: taken(cloudSlots), inFlight, planned: placedOnComing - inFlight };
   const headroomReady = placeBatches(cloud, after.headroom);
   const headroom = placeBatches(coming, headroomReady);
   return {
@@ -86,7 +90,7 @@ export function placePendingLocally(slots: readonly Slot[], demand: Demand): Aft
 const NEW_MACHINE = 'new';
 
 function newSlot(id: string, free: Resources, place: SlotPlace): Slot {
-  return { id, rank: 0, place, free, taken: 0 };
+  return { id, count: 1, rank: 0, place, free, taken: 0 };
 }
 
 function placeOfOffering({ instanceType, market }: Offering): SlotPlace {

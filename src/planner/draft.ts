@@ -90,9 +90,9 @@ export function countVcpus(fleet: Fleet, draft: Draft): number {
 
 /** What all machines of the workload cost per hour, in nano-dollars. */
 export function nanoPerHour(fleet: Fleet, draft: Draft): number {
-  const prices = fleet.machines.map(({ priceUsdPerHour }) => nanoOf(priceUsdPerHour));
+  const before = fleet.machines.map(({ priceUsdPerHour }) => priceUsdPerHour);
   const launched = draft.launched.map(({ offering, count }) => nanoOf(offering.priceUsdPerHour) * count);
-  return [...prices, ...launched].reduce((sum, nano) => sum + nano, 0);
+  return [...before.map(nanoOf), ...launched].reduce((sum, nano) => sum + nano, 0);
 }
 
 const STAYING_STATES: readonly string[] = ['requested', 'launching', 'booting', 'joining', 'ready'];

@@ -4,8 +4,9 @@ import type { EpochMs } from '../model/time.ts';
 import { SYSTEM_RESERVE, learnCapacity } from './capacity.ts';
 import type { CapacityOf } from './capacity.ts';
 import { compareText } from './order.ts';
-import type { Slot, SlotPlace } from './slots.ts';
-import { slotPlace } from './slots.ts';
+import type { SlotPlace } from './slot-place.ts';
+import { slotPlace } from './slot-place.ts';
+import type { Slot } from './slots.ts';
 import { withOpenWindows } from './windows.ts';
 import type { AgentView, Freeing, MachineView, PlannerInput, WorkloadInput } from './types.ts';
 
@@ -88,6 +89,7 @@ export function openWorld(input: PlannerInput): World {
         agent.id,
         {
           id: agent.id,
+          count: 1,
           rank: 0,
           place: placeOfLocal(agent),
           free: subtractResources(agent.capacity, agent.allocated),
@@ -192,6 +194,7 @@ export function hostSlots(hosts: readonly Host[]): Slot[] {
   const ranks = new Map([...new Set(keys)].sort((a, b) => a - b).map((key, rank) => [key, rank]));
   return hosts.map((host, index) => ({
     id: host.machine.id,
+    count: 1,
     rank: ranks.get(keys[index] ?? -1) ?? 0,
     place: host.place,
     free: host.free,

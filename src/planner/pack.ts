@@ -40,7 +40,7 @@ const GROWTH_WINDOW = 32;
  * machines; higher = equal cost per task is enough to choose machines up to that price, which makes them fewer.
  */
 export function packNodes(batches: readonly Batch[], types: readonly PricedType[], growToUsdPerHour: number): Packing {
-  const groups: NodeGroup[] = [];
+  const groups: OpenGroup[] = [];
   const unplaced: Batch[] = [];
   for (const batch of sortBatches(batches)) {
     let left = batch.count - joinOpen(groups, batch);
@@ -56,12 +56,21 @@ export function packNodes(batches: readonly Batch[], types: readonly PricedType[
         count > 1 ||
         !growOne({ groups, types, own: own.type, content, oldestMs: batch.oldestMs, growToUsdPerHour })
       ) {
-        groups.push({ type: own.type, used: content, count, oldestMs: batch.oldestMs });
+        groups.push(openGroup({ type: own.type, used: content, count, oldestMs: batch.oldestMs }));
       }
       left -= own.perNode * count;
     }
   }
   return { groups, unplaced };
+}
+
+/** With what is left on each machine: every later shape looks at it. */
+interface OpenGroup extends NodeGroup {
+  readonly room: Resources;
+}
+
+function openGroup(group: NodeGroup): OpenGroup {
+  return { ...group, room: subtractResources(group.type.capacity, group.used) };
 }
 
 /** Fewest machines wanted: packs with machines as large as needed to stay within `nodesMax`, or the largest if none does. */
@@ -84,17 +93,16 @@ export function countNodes(groups: readonly NodeGroup[]): number {
 }
 
 /** Room on machines that are opened already costs nothing: it is used first, the oldest machine first. */
-function joinOpen(groups: NodeGroup[], { shape, count, oldestMs }: Batch): number {
+function joinOpen(groups: OpenGroup[], { shape, count, oldestMs }: Batch): number {
   let left = count;
   for (let index = 0; index < groups.length && left > 0; index += 1) {
     const group = groups[index];
-    if (group === undefined) break;
-    const room = subtractResources(group.type.capacity, group.used);
-    const perNode = Math.min(left, timesFitting(shape, room));
-    if (perNode === 0) continue;
+    if (group === undefined || !fits(shape, group.room)) continue;
+    const { type } = group;
+    const perNode = Math.min(left, timesFitting(shape, group.room));
     const nodes = Math.min(group.count, Math.floor(left / perNode));
-    const joined = { ...group, count: nodes, used: addResources(group.used, multiplyResources(shape, perNode)) };
-    const parts = [{ ...joined, oldestMs: Math.min(group.oldestMs, oldestMs) }];
+    const used = addResources(group.used, multiplyResources(shape, perNode));
+    const parts = [openGroup({ type, used, count: nodes, oldestMs: Math.min(group.oldestMs, oldestMs) })];
     if (nodes < group.count) parts.push({ ...group, count: group.count - nodes });
     groups.splice(index, 1, ...parts);
     left -= nodes * perNode;
@@ -124,8 +132,8 @@ function chooseOwn(
 
 function rightSize(types: readonly PricedType[], shape: Resources, growToUsdPerHour: number): OwnNode | null {
   const options = types
-    .map((type) => ({ type, perNode: timesFitting(shape, type.capacity) }))
-    .filter(({ perNode }) => perNode > 0);
+    .filter((type) => fits(shape, type.capacity))
+    .map((type) => ({ type, perNode: timesFitting(shape, type.capacity) }));
   const perTask = ({ type, perNode }: OwnNode): number => type.priceUsdPerHour / perNode;
   const least = Math.min(...options.map(perTask));
   let best: OwnNode | null = null;
@@ -139,7 +147,7 @@ function rightSize(types: readonly PricedType[], shape: Resources, growToUsdPerH
 }
 
 interface Growth {
-  readonly groups: NodeGroup[];
+  readonly groups: OpenGroup[];
   readonly types: readonly PricedType[];
   readonly own: PricedType;
   readonly content: Resources;
@@ -150,7 +158,7 @@ interface Growth {
 /** Lets one open machine become a larger type where that costs less than the tasks' own machine; false = nowhere. */
 function growOne(growth: Growth): boolean {
   const { groups, content, oldestMs } = growth;
-  let best: { index: number; group: NodeGroup; type: PricedType; marginal: number } | null = null;
+  let best: { index: number; group: OpenGroup; type: PricedType; marginal: number } | null = null;
   for (let index = Math.max(0, groups.length - GROWTH_WINDOW); index < groups.length; index += 1) {
     const group = groups[index];
     const type = group === undefined ? null : cheapestHolding(growth.types, addResources(group.used, content));
@@ -162,7 +170,7 @@ function growOne(growth: Growth): boolean {
   if (best === null) return false;
   const { group, type } = best;
   const used = addResources(group.used, content);
-  const grown = { type, used, count: 1, oldestMs: Math.min(group.oldestMs, oldestMs) };
+  const grown = openGroup({ type, used, count: 1, oldestMs: Math.min(group.oldestMs, oldestMs) });
   groups.splice(best.index, 1, grown, ...(group.count > 1 ? [{ ...group, count: group.count - 1 }] : []));
   return true;
 }

@@ -2,15 +2,18 @@
  * Places for tasks. Slots with the same room are handled as one group, so that a thousand equal agents and ten thousand
  * equal tasks cost one step, not ten million.
  */
-import type { Constraints, Place } from '../model/constraints.ts';
+import type { Constraints } from '../model/constraints.ts';
 import { constraintsKey, mayRunAt } from '../model/constraints.ts';
 import type { Resources } from '../model/resources.ts';
 import { fits, multiplyResources, subtractResources, timesFitting } from '../model/resources.ts';
 import { compareResources, compareText, sizeOf } from './order.ts';
+import type { SlotPlace } from './slot-place.ts';
 
 /** Room on one agent or machine; shrinks as tasks are placed. */
 export interface Slot {
   readonly id: string;
+  /** More than 1: so many machines that nobody needs to tell apart. Then only the tier knows what was placed there. */
+  readonly count: number;
   /** Slots of a lower rank are filled before those of a higher one. */
   readonly rank: number;
   readonly place: SlotPlace;
@@ -19,37 +22,6 @@ export interface Slot {
   taken: number;
 }
 
-/** Where a slot is. */
-export interface SlotPlace extends Place {
-  /** It has GPUs, free or not: work that needs none goes elsewhere while it can. */
-  readonly hasGpus: boolean;
-  /** Equal for equal places. */
-  readonly key: string;
-}
-
-/** Makes places, each only once: there are a few dozen, and equal ones are mostly compared by identity. */
-export function slotPlace({ site, arch, market }: Place, hasGpus: boolean): SlotPlace {
-  const known = PLACES.find(
-    (place) => place.site === site && place.arch === arch && place.market === market && place.hasGpus === hasGpus,
-  );
-  return known ?? makePlace({ site, arch, market }, hasGpus);
-}
-
-function makePlace({ site, arch, market }: Place, hasGpus: boolean): SlotPlace {
-  return { site, arch, market, hasGpus, key: `${hasGpus ? 'gpus' : ''}/${site}/${arch ?? ''}/${market ?? ''}` };
-}
-
-const ARCHITECTURES = ['x86_64', 'arm64', null] as const;
-
-/** Every place there is: an on-prem agent has no market, a cloud one always has. */
-const PLACES: readonly SlotPlace[] = [true, false].flatMap((hasGpus) =>
-  ARCHITECTURES.flatMap((arch) => [
-    makePlace({ site: 'on-prem', arch, market: null }, hasGpus),
-    makePlace({ site: 'aws', arch, market: 'on-demand' }, hasGpus),
-    makePlace({ site: 'aws', arch, market: 'spot' }, hasGpus),
-  ]),
-);
-
 interface SlotGroup {
   readonly rank: number;
   readonly place: SlotPlace;
@@ -57,6 +29,8 @@ interface SlotGroup {
   /** `sizeOf` its free room. */
   readonly size: number;
   readonly slots: readonly Slot[];
+  /** Machines of all its slots. */
+  readonly count: number;
 }
 
 /**
@@ -98,22 +72,25 @@ export function openTier(slots: readonly Slot[], batches: readonly Batch[]): Tie
       const alike = byRoom.get(key);
       last = alike?.find((list) => isAlike(list, slot));
       if (last === undefined) {
-        last = { free: slot.free, slots: [], rank: slot.rank, place: slot.place, size: sizeOf(slot.free) };
+        last = { free: slot.free, slots: [], count: 0, rank: slot.rank, place: slot.place, size: sizeOf(slot.free) };
         lists.push(last);
         if (alike === undefined) byRoom.set(key, [last]);
         else alike.push(last);
       }
     }
     last.slots.push(slot);
+    last.count += slot.count;
   }
   for (const { slots: alike } of lists) sortById(alike);
   return { groups: lists.sort(compareGroups), least };
 }
 
+type Room = Pick<SlotGroup, 'rank' | 'place' | 'free'>;
+
 /** More MiB than any machine has: a room's vCPUs and memory as one number. */
 const MEMORY_KEYS = 2 ** 30;
 
-type SlotList = Omit<SlotGroup, 'slots'> & { readonly slots: Slot[] };
+type SlotList = Omit<SlotGroup, 'slots' | 'count'> & { readonly slots: Slot[]; count: number };
 
 function compareGroups(a: SlotGroup, b: SlotGroup): number {
   return a.rank - b.rank || compareResources(a.free, b.free) || compareText(a.place.key, b.place.key);
@@ -201,17 +178,29 @@ function* fillOrder(tier: Tier, batch: Batch): Generator<number> {
 }
 
 function* inTierOrder({ groups }: Tier, { shape, constraints }: Batch): Generator<number> {
-  let hasLast = false;
-  for (const pass of [0, 1]) {
-    for (let index = 0; index < groups.length; index += 1) {
-      const group = groups[index];
-      if (group === undefined || !fits(shape, group.free)) continue;
-      const isLast = shape.gpus === 0 && group.place.hasGpus;
-      hasLast ||= isLast;
-      if (isLast === (pass === 1) && mayRunAt(constraints, group.place)) yield index;
-    }
-    if (!hasLast) return;
+  const avoidsGpus = shape.gpus === 0;
+  const last: number[] = [];
+  for (
+    let index = nextFitting(groups, shape, 0);
+    index < groups.length;
+    index = nextFitting(groups, shape, index + 1)
+  ) {
+    const group = groups[index];
+    if (group === undefined || !mayRunAt(constraints, group.place)) continue;
+    if (avoidsGpus && group.place.hasGpus) last.push(index);
+    else yield index;
   }
+  yield* last;
+}
+
+/** Index of the first group from there on that holds the shape; where there is none, how many groups there are. */
+function nextFitting(groups: readonly SlotGroup[], { cpuMilli, memoryMib, gpus }: Resources, from: number): number {
+  let index = from;
+  for (; index < groups.length; index += 1) {
+    const free = groups[index]?.free;
+    if (free !== undefined && cpuMilli <= free.cpuMilli && memoryMib <= free.memoryMib && gpus <= free.gpus) break;
+  }
+  return index;
 }
 
 /** The first of the candidates as `compareCandidates` orders them, without listing the others. */
@@ -259,18 +248,19 @@ function placeShape(tier: Tier, batch: Batch): number {
     const group = tier.groups[index];
     if (group === undefined) break;
     const perSlot = Math.min(left, timesFitting(shape, group.free));
-    const fullSlots = Math.min(group.slots.length, Math.floor(left / perSlot));
-    const parts = [take(group, group.slots.slice(0, fullSlots), { shape, count: perSlot })];
+    const fullSlots = Math.min(group.count, Math.floor(left / perSlot));
+    const [full, others] = splitGroup(group, fullSlots);
+    const parts = [take(full, { shape, count: perSlot })];
     left -= fullSlots * perSlot;
-    const next = group.slots[fullSlots];
-    if (next !== undefined && left > 0) {
+    if (others.count > 0 && left > 0) {
       // Fewer are left than one slot holds: the last of them share it.
-      parts.push(take(group, [next], { shape, count: left }), { ...group, slots: group.slots.slice(fullSlots + 1) });
+      const [next, rest] = splitGroup(others, 1);
+      parts.push(take(next, { shape, count: left }), rest);
       left = 0;
     } else {
-      parts.push({ ...group, slots: group.slots.slice(fullSlots) });
+      parts.push(others);
     }
-    replacements.push({ index, groups: parts.filter(({ slots, free }) => slots.length > 0 && fits(tier.least, free)) });
+    replacements.push({ index, groups: parts.filter(({ count, free }) => count > 0 && fits(tier.least, free)) });
     if (left === 0) break;
   }
   replaceGroups(
@@ -280,41 +270,66 @@ function placeShape(tier: Tier, batch: Batch): number {
   return count - left;
 }
 
-/** Puts so many tasks on each of a group's slots. */
-function take({ rank, free, place }: SlotGroup, slots: readonly Slot[], { shape, count }: TaskCount): SlotGroup {
-  const left = subtractResources(free, multiplyResources(shape, count));
-  for (const slot of slots) {
-    slot.free = left;
-    slot.taken += count;
+/** The first so many machines of a group, and the others. */
+function splitGroup(group: SlotGroup, count: number): [SlotGroup, SlotGroup] {
+  const { slots } = group;
+  let at = 0;
+  let missing = count;
+  for (; missing > 0; at += 1) {
+    const size = slots[at]?.count ?? missing;
+    if (size > missing) break;
+    missing -= size;
   }
-  return { rank, free: left, place, size: sizeOf(left), slots };
+  const first = slots.slice(0, at);
+  const others = slots.slice(at);
+  const [torn] = others;
+  if (missing > 0 && torn !== undefined) {
+    first.push({ ...torn, count: missing });
+    others[0] = { ...torn, count: torn.count - missing };
+  }
+  return [
+    { ...group, slots: first, count },
+    { ...group, slots: others, count: group.count - count },
+  ];
 }
 
-function replaceGroups(tier: Tier, replacements: readonly { index: number; groups: readonly SlotGroup[] }[]): void {
-  const [first] = replacements;
-  if (first === undefined) return;
-  const { groups } = tier;
-  if (replacements.length === 1) {
-    groups.splice(first.index, 1, ...first.groups);
+/** Puts so many tasks on each of a group's machines. */
+function take(group: SlotGroup, { shape, count }: TaskCount): SlotGroup {
+  const free = subtractResources(group.free, multiplyResources(shape, count));
+  for (const slot of group.slots) {
+    slot.free = free;
+    slot.taken += count;
+  }
+  return { ...group, free, size: sizeOf(free) };
+}
+
+/** Up to so many replacements are made one by one, each of which moves what comes after it; more are made in one go. */
+const SPLICES_MAX = 8;
+
+/** `replacements` are ordered by index. */
+function replaceGroups(
+  { groups }: Tier,
+  replacements: readonly { index: number; groups: readonly SlotGroup[] }[],
+): void {
+  if (replacements.length <= SPLICES_MAX) {
+    for (const { index, groups: parts } of replacements.toReversed()) groups.splice(index, 1, ...parts);
     return;
   }
-  const rest = groups.splice(first.index);
-  let from = first.index;
+  const old = groups.splice(0);
+  let from = 0;
   for (const replacement of replacements) {
-    for (let index = from; index < replacement.index; index += 1) {
-      const kept = rest[index - first.index];
-      if (kept !== undefined) groups.push(kept);
-    }
+    for (let index = from; index < replacement.index; index += 1) pushGroup(groups, old[index]);
     groups.push(...replacement.groups);
     from = replacement.index + 1;
   }
-  for (let index = from - first.index; index < rest.length; index += 1) {
-    const kept = rest[index];
-    if (kept !== undefined) groups.push(kept);
-  }
+  for (let index = from; index < old.length; index += 1) pushGroup(groups, old[index]);
 }
 
-function isAlike(a: Omit<SlotGroup, 'slots' | 'size'>, b: Omit<SlotGroup, 'slots' | 'size'>): boolean {
+function pushGroup(groups: SlotGroup[], group: SlotGroup | undefined): void {
+  if (group !== undefined) groups.push(group);
+}
+
+function isAlike(a: Room, b: Room): boolean {
   const isSame =
     a.free.cpuMilli === b.free.cpuMilli && a.free.memoryMib === b.free.memoryMib && a.free.gpus === b.free.gpus;
   return isSame && a.rank === b.rank && (a.place === b.place || a.place.key === b.place.key);

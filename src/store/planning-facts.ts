@@ -4,7 +4,7 @@ import { describeAmnesia } from '../model/amnesia.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import { AGENT_GONE_AFTER_MS } from '../model/state-waits.ts';
 import { DAY_MS, HOUR_MS } from '../model/time.ts';
-import type { AgentView, MachineView, PendingShape, UtilizationView } from '../planner/types.ts';
+import type { AgentView, Freeing, MachineView, PendingShape, UtilizationView } from '../planner/types.ts';
 import type { PlanningFacts, WorkloadFacts } from '../ports/planning.ts';
 import { readAmnesia } from './amnesia.ts';
 import { dbNow, inTransaction, toMs, type Db, type Tx } from './database.ts';
@@ -55,59 +55,83 @@ export async function readPlanningFacts(db: Db, policies: readonly WorkloadPolic
   );
 }
 
+/**
+ * Rows read at a time. Parsing the answer is one block of the event loop, in which no agent is heard: ten thousand rows at once
+ * are some 30 ms of it.
+ */
+const AGENTS_PER_READ = 2_000;
+
 async function readAgents(tx: Tx): Promise<readonly AgentView[]> {
-  const freeing = await readFreeing(tx);
-  const rows = await tx
-    .selectFrom('agents as a')
-    .leftJoin(
-      (eb) =>
-        eb
-          .selectFrom('tasks')
-          .select([
-            'agent_id',
-            sql<number>`sum(cpu_milli)::int`.as('cpu'),
-            sql<number>`sum(memory_mib)::int`.as('memory'),
-            sql<number>`sum(gpus)::int`.as('gpus'),
-          ])
-          .select(sql<number>`count(*)::int`.as('held'))
-          .where('state', 'in', ['leased', 'running'])
-          .groupBy('agent_id')
-          .as('t'),
-      (join) => join.onRef('t.agent_id', '=', 'a.id'),
-    )
-    .select(['a.id', 'a.site', 'a.labels', 'a.cordoned', 'a.last_seen_at', 'a.machine_id', 'a.running_tasks'])
+  const [held, freeing] = [await readHeld(tx), await readFreeing(tx)];
+  const agents: AgentView[] = [];
+  for (let after: string | null = null; ;) {
+    const rows = await readAgentRows(tx, after);
+    for (const row of rows) agents.push(toAgentView(row, held.get(row.id), freeing.get(row.id)));
+    after = rows.at(-1)?.id ?? null;
+    if (after === null || rows.length < AGENTS_PER_READ) return agents;
+  }
+}
+
+/** What was promised to an agent, whether or not it has begun. */
+type Held = Awaited<ReturnType<typeof readHeldRows>>[number];
+
+async function readHeld(tx: Tx): Promise<ReadonlyMap<string | null, Held>> {
+  const rows = await readHeldRows(tx);
+  return new Map(rows.map((row) => [row.agent_id, row]));
+}
+
+async function readHeldRows(tx: Tx) {
+  return await tx
+    .selectFrom('tasks')
     .select([
-      'a.capacity_cpu_milli',
-      'a.capacity_memory_mib',
-      'a.capacity_gpus',
-      't.cpu',
-      't.memory',
-      't.gpus',
-      't.held',
+      'agent_id',
+      sql<number>`sum(cpu_milli)::int`.as('cpu'),
+      sql<number>`sum(memory_mib)::int`.as('memory'),
+      sql<number>`sum(gpus)::int`.as('gpus'),
     ])
-    .select('a.arch')
+    .select(sql<number>`count(*)::int`.as('held'))
+    .where('state', 'in', ['leased', 'running'])
+    .groupBy('agent_id')
+    .orderBy('agent_id')
+    .execute();
+}
+
+async function readAgentRows(tx: Tx, after: string | null) {
+  return await tx
+    .selectFrom('agents as a')
+    .select(['a.id', 'a.site', 'a.labels', 'a.cordoned', 'a.last_seen_at', 'a.machine_id', 'a.running_tasks'])
+    .select(['a.capacity_cpu_milli', 'a.capacity_memory_mib', 'a.capacity_gpus', 'a.arch'])
     .where('a.removed_at', 'is', null)
     .where('a.left_at', 'is', null)
     // One that has been silent for so long is not silent but gone: it must not hold scale-in for ever.
     .where(
       sql<boolean>`coalesce(a.last_seen_at, a.registered_at) > spillway.now() - ${AGENT_GONE_AFTER_MS} * interval '1 millisecond'`,
     )
+    .$if(after !== null, (query) => query.where('a.id', '>', after ?? ''))
     .orderBy('a.id')
+    .limit(AGENTS_PER_READ)
     .execute();
-  return rows.map((row) => ({
+}
+
+function toAgentView(
+  row: Awaited<ReturnType<typeof readAgentRows>>[number],
+  held: Held | undefined,
+  freeing: readonly Freeing[] | undefined,
+): AgentView {
+  return {
     id: row.id as AgentId,
     site: row.site as AgentView['site'],
     labels: row.labels as Record<string, string>,
     capacity: { cpuMilli: row.capacity_cpu_milli, memoryMib: row.capacity_memory_mib, gpus: row.capacity_gpus },
-    allocated: { cpuMilli: row.cpu ?? 0, memoryMib: row.memory ?? 0, gpus: row.gpus ?? 0 },
+    allocated: { cpuMilli: held?.cpu ?? 0, memoryMib: held?.memory ?? 0, gpus: held?.gpus ?? 0 },
     arch: row.arch as Architecture | null,
     // What the agent says and what was promised to it: the larger is the truth that is safe to act on.
-    runningTasks: Math.max(row.running_tasks, row.held ?? 0),
-    ...(freeing.has(row.id) ? { freeing: freeing.get(row.id) ?? [] } : {}),
+    runningTasks: Math.max(row.running_tasks, held?.held ?? 0),
+    ...(freeing === undefined ? {} : { freeing }),
     cordoned: row.cordoned,
     lastSeenAtMs: toMs(row.last_seen_at),
     machineId: row.machine_id as MachineId | null,
-  }));
+  };
 }
 
 async function readMachines(tx: Tx): Promise<readonly MachineView[]> {

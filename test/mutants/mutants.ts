@@ -86,8 +86,8 @@ export const MUTANTS: readonly Mutant[] = [
       ),
       edit(
         'planner/draft.ts',
-        '    ...fleet.machines.map(({ priceUsdPerHour }) => priceUsdPerHour),',
-        '    ...fleet.machines.filter(({ state }) => STAYING_STATES.includes(state)).map(({ priceUsdPerHour }) => priceUsdPerHour),',
+        'fleet.machines.map(({ priceUsdPerHour }) => priceUsdPerHour)',
+        'fleet.machines.filter(({ state }) => STAYING_STATES.includes(state)).map(({ priceUsdPerHour }) => priceUsdPerHour)',
       ),
     ],
   },
@@ -107,8 +107,8 @@ export const MUTANTS: readonly Mutant[] = [
       ),
       edit(
         'planner/draft.ts',
-        '    ...fleet.machines.map(({ priceUsdPerHour }) => priceUsdPerHour),',
-        '    ...fleet.machines.filter(({ agentId }) => agentId !== null).map(({ priceUsdPerHour }) => priceUsdPerHour),',
+        'fleet.machines.map(({ priceUsdPerHour }) => priceUsdPerHour)',
+        'fleet.machines.filter(({ agentId }) => agentId !== null).map(({ priceUsdPerHour }) => priceUsdPerHour)',
       ),
     ],
   },

@@ -1,3 +1,4 @@
+import { sql } from 'kysely';
 import { describe, expect } from 'vitest';
 import { ANYWHERE } from '../../src/model/constraints.ts';
 import type { AgentId } from '../../src/model/ids.ts';
@@ -86,6 +87,27 @@ describe('pending work', () => {
     await aTask(db);
 
     expect((await factsOf(db)).workloads.get(WORKLOAD)?.pending).toMatchObject([{ count: 1, overdue: 1 }]);
+  });
+});
+
+describe('a datacenter with more agents than are read at a time', () => {
+  test('is seen whole, each agent once, with what was promised to it', async ({ db }) => {
+    await stopClock(db);
+    await sql`
+      insert into spillway.agents (id, name, site, labels, token_hash, capacity_cpu_milli, capacity_memory_mib, last_seen_at)
+      select id, id, 'on-prem', '{}', encode(sha256(id::bytea), 'hex'), 8000, 8192, spillway.now()
+      from (select 'ag-' || lpad(number::text, 12, '0') as id from generate_series(1, 4000) as number) as numbered`.execute(
+      db,
+    );
+    const last: AgentId = 'ag-000000004000';
+    await aTask(db, { state: 'running', agentId: last });
+
+    const { agents } = await factsOf(db);
+
+    expect(agents).toHaveLength(4000);
+    expect(new Set(agents.map(({ id }) => id)).size).toBe(4000);
+    expect(agents.at(-1)).toMatchObject({ id: last, allocated: SHAPE, runningTasks: 1 });
+    expect(agents.at(-2)).toMatchObject({ allocated: { cpuMilli: 0, memoryMib: 0, gpus: 0 }, runningTasks: 0 });
   });
 });
 
