@@ -24,6 +24,7 @@ const REASON_TEXTS: Readonly<Record<ReasonCode, string>> = {
   'at-max-scale-up': 'limits.maxScaleUp is reached; the next plan goes on',
   'at-max-scale-down': 'limits.maxScaleDown is reached; the next plan goes on',
   'at-min': 'limits.min keeps machines',
+  'at-on-demand-base': 'market.onDemandBase keeps on-demand machines',
   'cooldown-scale-up': 'launches cool down',
   'cooldown-scale-down': 'drains cool down',
   'stale-samples': 'nothing is let go on old reports',

@@ -32,7 +32,7 @@ export function planScaleDown(planning: ScaleDownInput): ScaleDown {
   noteStaleness(planning, demand, idle.length > 0, bounds);
   if (bounds.size > 0 || isGrowing) return { drained: [], bounds };
   const candidates = listCandidates(planning, coverage, idle, bounds);
-  if (candidates.length === 0) return { drained: [], bounds };
+  if (candidates.old.length === 0) return { drained: [], bounds };
   const leftMs = cooldownLeftMs(planning);
   if (leftMs > 0) {
     noteBound(bounds, 'cooldown-scale-down', `${Math.ceil(leftMs / 1000)} s left`);
@@ -59,12 +59,19 @@ function noteStaleness({ fleet, workload, world }: Planning, demand: Demand, has
     noteBound(bounds, 'cloud-view-stale', 'the last listing of EC2 is old or incomplete');
 }
 
+interface Candidates {
+  /** Without work and not needed, whether or not for long enough. */
+  readonly unneeded: readonly Host[];
+  /** Those of them that may go now, in the order in which they go. */
+  readonly old: readonly Host[];
+}
+
 function listCandidates(
   { world, workload }: Planning,
   coverage: Coverage,
   idle: readonly Host[],
   bounds: Bounds,
-): Host[] {
+): Candidates {
   const { scaleDownUnneededMs } = workload.policy.drain;
   const needed = idle.filter(({ machine }) => coverage.needed.has(machine.id));
   const unneeded = idle.filter(({ machine }) => !coverage.needed.has(machine.id));
@@ -78,12 +85,13 @@ function listCandidates(
     noteBound(bounds, 'idle-not-long-enough', detail);
   }
   // The most expensive first; of equally dear ones that with the least to offer.
-  return old.sort(
+  const sorted = old.sort(
     (a, b) =>
       b.machine.priceUsdPerHour - a.machine.priceUsdPerHour ||
       compareResources(a.capacity, b.capacity) ||
       compareText(a.machine.id, b.machine.id),
   );
+  return { unneeded, old: sorted };
 }
 
 function cooldownLeftMs({ world, workload }: Planning): number {
@@ -91,32 +99,60 @@ function cooldownLeftMs({ world, workload }: Planning): number {
   return workload.lastDrainAtMs === null ? 0 : Math.max(0, workload.lastDrainAtMs + scaleDownMs - world.nowMs);
 }
 
-function pick({ fleet, workload }: Planning, demand: Demand, candidates: readonly Host[], bounds: Bounds): Host[] {
-  const { limits } = workload.policy.burst;
+/** What is picked so far. */
+interface Picking {
+  readonly drained: Host[];
+  /** So many may go at most before limits.min is touched. */
+  readonly spare: number;
+  /** Capacity of agents that would still take work. */
+  left: Resources;
+}
+
+function pick(planning: Planning, demand: Demand, { unneeded, old }: Candidates, bounds: Bounds): Host[] {
+  const { fleet, workload } = planning;
+  const { onDemandBase } = workload.policy.burst.market;
   // Machines on their way may never arrive: they do not stand in for one that works.
-  const spare = fleet.machines.filter(({ state }) => state === 'ready').length - limits.min;
-  const drained: Host[] = [];
-  let left: Resources = readyCapacity(fleet);
-  for (const host of candidates) {
-    if (drained.length >= spare) {
-      noteBound(bounds, 'at-min', `at least ${countOf(limits.min, 'machine')} wanted`);
-      break;
-    }
-    if (drained.length >= limits.maxScaleDown) {
-      noteBound(bounds, 'at-max-scale-down', `at most ${countOf(limits.maxScaleDown, 'machine')} per plan`);
-      break;
-    }
-    const without = subtractResources(left, host.capacity);
-    if (demand.utilization.kind === 'known' && !fits(demand.utilization.total, without)) {
-      noteBound(
-        bounds,
-        'needed',
-        `without them utilization would be above its target of ${percent(demand.utilization.target)}`,
-      );
-      continue;
-    }
-    left = without;
-    drained.push(host);
+  const ready = fleet.machines.filter(({ state }) => state === 'ready');
+  const spare = ready.length - workload.policy.burst.limits.min;
+  const picking: Picking = { drained: [], spare, left: readyCapacity(fleet) };
+  const base: Host[] = [];
+  let aboveBase = ready.filter(({ market }) => market === 'on-demand').length - onDemandBase;
+  for (const host of old) {
+    const isOnDemand = host.machine.market === 'on-demand';
+    if (isOnDemand && aboveBase <= 0) base.push(host);
+    else if (admit(planning, demand, { picking, host, bounds }) && isOnDemand) aboveBase -= 1;
   }
-  return drained;
+  if (base.length === 0) return picking.drained;
+  const idleSpot = unneeded.filter((host) => host.machine.market === 'spot' && !picking.drained.includes(host));
+  if (idleSpot.length > 0) {
+    const detail = `${countOf(base.length, 'on-demand machine')} of ${onDemandBase}, while ${countOf(idleSpot.length, 'spot machine')} without work can go`;
+    noteBound(bounds, 'at-on-demand-base', detail);
+  } else for (const host of base) admit(planning, demand, { picking, host, bounds });
+  return picking.drained;
+}
+
+/** Lets one machine more go unless a limit keeps it; what kept it is noted. */
+function admit(
+  { workload }: Planning,
+  demand: Demand,
+  { picking, host, bounds }: { readonly picking: Picking; readonly host: Host; readonly bounds: Bounds },
+): boolean {
+  const { limits } = workload.policy.burst;
+  if (picking.drained.length >= picking.spare) {
+    noteBound(bounds, 'at-min', `at least ${countOf(limits.min, 'machine')} wanted`);
+    return false;
+  }
+  if (picking.drained.length >= limits.maxScaleDown) {
+    noteBound(bounds, 'at-max-scale-down', `at most ${countOf(limits.maxScaleDown, 'machine')} per plan`);
+    return false;
+  }
+  const without = subtractResources(picking.left, host.capacity);
+  if (demand.utilization.kind === 'known' && !fits(demand.utilization.total, without)) {
+    const detail = `without them utilization would be above its target of ${percent(demand.utilization.target)}`;
+    noteBound(bounds, 'needed', detail);
+    return false;
+  }
+  picking.left = without;
+  picking.drained.push(host);
+  return true;
 }

@@ -245,6 +245,7 @@ export type ReasonCode =
   | 'at-max-scale-up'
   | 'at-max-scale-down'
   | 'at-min'
+  | 'at-on-demand-base'
   | 'cooldown-scale-up'
   | 'cooldown-scale-down'
   | 'stale-samples'

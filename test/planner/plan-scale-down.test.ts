@@ -9,6 +9,9 @@ describe('letting go', () => {
     utilization: samples(cpu),
     ...more,
   });
+  const onBase = (limits = {}) => ({ policy: policy({ market: { spot: 1, onDemandBase: 1 }, limits }) });
+  const spot = { machine: { market: 'spot', priceUsdPerHour: 0.07 } } as const;
+  const atWork = { machine: { ...spot.machine, idleSinceMs: null }, agent: { runningTasks: 1, allocated: cores(1) } };
   check([
     {
       says: 'a machine idle for scaleDownUnneeded goes',
@@ -60,6 +63,36 @@ describe('letting go', () => {
       },
       actions: [],
       because: 'at-min',
+    },
+    {
+      says: 'a spot machine goes before an on-demand one of market.onDemandBase, though it is cheaper',
+      world: { workload: onBase({ maxScaleDown: 1 }), pairs: [readyMachine(1), readyMachine(2, spot)] },
+      actions: ['drain 2'],
+      because: 'unneeded',
+    },
+    {
+      says: 'an on-demand machine of the base stays while a spot one without work has only to wait for its time',
+      world: { workload: onBase(), pairs: [readyMachine(1), readyMachine(2, { ...spot, idleMs: 1000 })] },
+      actions: [],
+      because: 'idle-not-long-enough',
+    },
+    {
+      says: 'on-demand machines above the base go by their price as all others',
+      world: { workload: onBase(), pairs: [readyMachine(1), readyMachine(2), readyMachine(3, { ...spot, idleMs: 1 })] },
+      actions: ['drain 1'],
+      because: 'unneeded',
+    },
+    {
+      says: 'the base goes when it has no work and no spot machine could go instead',
+      world: { workload: onBase(), pairs: [readyMachine(1), readyMachine(2, spot), readyMachine(3, atWork)] },
+      actions: ['drain 2', 'drain 1'],
+      because: 'unneeded',
+    },
+    {
+      says: 'limits.min keeps the on-demand machine of the base and not a cheaper spot one',
+      world: { workload: onBase({ min: 1 }), pairs: [readyMachine(1), readyMachine(2, spot)] },
+      actions: ['drain 2'],
+      because: 'unneeded',
     },
     {
       says: 'headroom keeps a machine',
