@@ -58,6 +58,20 @@ begin
   return new;
 end $function$;
 
+CREATE OR REPLACE FUNCTION spillway.note_start()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if new.state = 'booting' then
+    new.started_at := spillway.now();
+  elsif new.state = 'ready' then
+    -- Back from a drain is no start.
+    new.first_ready_at := coalesce(new.first_ready_at, spillway.now());
+  end if;
+  return new;
+end $function$;
+
 CREATE OR REPLACE FUNCTION spillway.now()
  RETURNS timestamp with time zone
  LANGUAGE sql
@@ -468,6 +482,8 @@ create table spillway.machines (
   trace_id text default ''::text not null,
   gpus integer default 0 not null,
   arch text,
+  started_at timestamp with time zone,
+  first_ready_at timestamp with time zone,
   constraint machines_pkey PRIMARY KEY (id),
   constraint machines_instance_id_key UNIQUE (instance_id),
   constraint machines_arch_check CHECK ((arch = ANY (ARRAY['x86_64'::text, 'arm64'::text]))),
@@ -641,5 +657,6 @@ CREATE CONSTRAINT TRIGGER machines_begin_with_event AFTER INSERT ON spillway.mac
 CREATE TRIGGER machines_legal_transition BEFORE UPDATE ON spillway.machines FOR EACH ROW WHEN (((old.state IS DISTINCT FROM new.state) OR (old.revision IS DISTINCT FROM new.revision))) EXECUTE FUNCTION refuse_illegal_transition();
 CREATE CONSTRAINT TRIGGER machines_move_with_event AFTER UPDATE OF state ON spillway.machines DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.state IS DISTINCT FROM new.state)) EXECUTE FUNCTION require_machine_event();
 CREATE TRIGGER machines_not_emptied BEFORE TRUNCATE ON spillway.machines FOR EACH STATEMENT EXECUTE FUNCTION refuse_removal();
+CREATE TRIGGER machines_start BEFORE UPDATE OF state ON spillway.machines FOR EACH ROW WHEN ((old.state IS DISTINCT FROM new.state)) EXECUTE FUNCTION note_start();
 CREATE TRIGGER machines_stay BEFORE DELETE ON spillway.machines FOR EACH ROW EXECUTE FUNCTION refuse_removal();
 CREATE TRIGGER machines_trace BEFORE INSERT ON spillway.machines FOR EACH ROW EXECUTE FUNCTION take_trace_of_plan();

@@ -15,6 +15,7 @@ import {
   cloudAgent,
   listMarketTypes,
   localAgent,
+  letGoAtS,
   machineView,
   nodeIdOf,
   pendingShape,
@@ -128,10 +129,9 @@ class PlannerScaler {
     return Math.min(Math.max(this.#againS, nowS), this.#nextIdleS(view));
   }
 
-  /** When the first idle node will have been idle for long enough. */
+  /** When the first idle node will have been idle, and alive, for long enough. */
   #nextIdleS(view: ScalerView): number {
-    const unneededS = this.#policy.drain.scaleDownUnneededMs / SECOND_MS;
-    const dueS = view.idleNodes().map(({ idleSinceS }) => (idleSinceS ?? Infinity) + unneededS);
+    const dueS = view.idleNodes().map((node) => letGoAtS(node, this.#policy));
     // What was due at the last pass and still stays is kept for a reason, which has its own time.
     return Math.min(Infinity, ...dueS.filter((due) => due > this.#plannedS));
   }

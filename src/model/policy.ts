@@ -126,8 +126,13 @@ export interface JoinPolicy {
 
 /** How a machine that is not needed leaves. */
 export interface DrainPolicy {
-  /** A machine that has had no task for this long, and is not needed, is drained. */
-  readonly scaleDownUnneededMs: number;
+  /**
+   * A machine that has had no task for this long, and is not needed, is drained; null = for as long as a new start would be
+   * billed (`planner/idle-hold.ts`).
+   */
+  readonly scaleDownUnneededMs: number | null;
+  /** No machine is let go sooner after its start than this; 0 = no such time. */
+  readonly minimumLifeMs: number;
   /** Least time between two plans that launch, and between two that drain; 0 = none. */
   readonly cooldown: { readonly scaleUpMs: number; readonly scaleDownMs: number };
   /** How long running work may take to finish; then `onDeadline` decides. */

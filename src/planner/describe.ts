@@ -16,6 +16,7 @@ const REASON_TEXTS: Readonly<Record<ReasonCode, string>> = {
   'drain-cancelled': 'a drain is called off instead of a launch',
   unneeded: 'nothing needs these machines',
   'idle-not-long-enough': 'machines without work are kept a while',
+  'minimum-life': 'machines are kept for drain.minimumLife',
   needed: 'machines without work are needed',
   'at-max': 'limits.max is reached',
   'at-vcpus': 'limits.vcpus stands in the way',

@@ -3,6 +3,7 @@ import { utilizationDetail } from './demand.ts';
 import type { Bounds, Planning } from './draft.ts';
 import { nanoPerHour, EMPTY_DRAFT } from './draft.ts';
 import { holdReasons } from './holds.ts';
+import { holdText } from './idle-hold.ts';
 import { usdOf } from './order.ts';
 import type { ScaleDown } from './scale-down.ts';
 import type { ScaleUp, Want } from './scale-up.ts';
@@ -81,8 +82,7 @@ function wantDetail(want: Want, { planning, demand, placement, up }: ReasonFacts
 }
 
 function unneededDetail({ planning, down }: ReasonFacts): string {
-  const { scaleDownUnneededMs } = planning.workload.policy.drain;
-  return `${countOf(down.drained.length, 'machine')} without work for at least ${scaleDownUnneededMs / 1000} s`;
+  return `${countOf(down.drained.length, 'machine')} without work for at least ${holdText(planning.workload.policy.drain)}`;
 }
 
 /** Why work that is pending asks for nothing. */

@@ -7,6 +7,7 @@ import type { Bounds, Planning } from './draft.ts';
 import { noteBound } from './draft.ts';
 import type { Host } from './fleet.ts';
 import { isAtWork } from './fleet.ts';
+import { holdText, idleUntilMs, minimumLifeEndsMs } from './idle-hold.ts';
 import { compareResources, compareText } from './order.ts';
 import { countOf, percent } from './text.ts';
 import { readyCapacity } from './scale-up.ts';
@@ -72,17 +73,20 @@ function listCandidates(
   idle: readonly Host[],
   bounds: Bounds,
 ): Candidates {
-  const { scaleDownUnneededMs } = workload.policy.drain;
+  const { drain } = workload.policy;
   const needed = idle.filter(({ machine }) => coverage.needed.has(machine.id));
   const unneeded = idle.filter(({ machine }) => !coverage.needed.has(machine.id));
-  const old = unneeded.filter(
-    ({ machine }) => world.nowMs - (machine.idleSinceMs ?? world.nowMs) >= scaleDownUnneededMs,
-  );
+  const idleEnough = unneeded.filter(({ machine }) => idleUntilMs(drain, machine) <= world.nowMs);
+  const old = idleEnough.filter(({ machine }) => minimumLifeEndsMs(drain, machine) <= world.nowMs);
   if (needed.length > 0)
     noteBound(bounds, 'needed', `${countOf(needed.length, 'machine')} without work, with work coming`);
-  if (old.length < unneeded.length) {
-    const detail = `${countOf(unneeded.length - old.length, 'machine')} without work for less than ${scaleDownUnneededMs / 1000} s`;
-    noteBound(bounds, 'idle-not-long-enough', detail);
+  if (idleEnough.length < unneeded.length) {
+    const count = countOf(unneeded.length - idleEnough.length, 'machine');
+    noteBound(bounds, 'idle-not-long-enough', `${count} without work for less than ${holdText(drain)}`);
+  }
+  if (old.length < idleEnough.length) {
+    const count = countOf(idleEnough.length - old.length, 'machine');
+    noteBound(bounds, 'minimum-life', `${count} younger than ${drain.minimumLifeMs / 1000} s`);
   }
   // The most expensive first; of equally dear ones that with the least to offer.
   const sorted = old.sort(

@@ -112,6 +112,10 @@ export interface MachineView {
   readonly market: Market;
   readonly priceUsdPerHour: number;
   readonly createdAtMs: EpochMs;
+  /** When EC2 had it, so that it may be billed; absent or null: not known, and the time it was created stands in. */
+  readonly startedAtMs?: EpochMs | null;
+  /** From there to its first being ready; absent or null: not known. */
+  readonly startMs?: number | null;
   /** Since when it takes work; null before. Absent: five minutes after it was created. */
   readonly readySinceMs?: EpochMs | null;
   /** Since when its agent has had no task; null while it works or before it is ready. */
@@ -237,6 +241,7 @@ export type ReasonCode =
   | 'drain-cancelled'
   | 'unneeded'
   | 'idle-not-long-enough'
+  | 'minimum-life'
   | 'needed'
   | 'at-max'
   | 'at-vcpus'

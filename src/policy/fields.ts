@@ -63,6 +63,16 @@ export function duration(ends: Ends, doc: FieldDoc) {
   return field(parse, { type: 'string', pattern: DURATION_PATTERN }, doc);
 }
 
+/** A duration in milliseconds, or a word that stands for none. */
+export function durationOr(word: string, ends: Ends, doc: FieldDoc) {
+  const parse = (value: unknown): UnitResult<number | null> => {
+    if (value === word) return { ok: true, value: null };
+    const result = within(parseDuration(value), ends, formatDuration);
+    return result.ok ? result : { ...result, fix: `${result.fix}, or ${word}` };
+  };
+  return field(parse, { type: 'string', pattern: `^${word}$|${DURATION_PATTERN}` }, doc);
+}
+
 /** A size in MiB; `ends` belong to it. */
 export function size(ends: Ends, doc: FieldDoc) {
   const parse = (value: unknown) => within(parseSize(value), ends, formatMib);

@@ -8,6 +8,7 @@ import {
   countRange,
   cpu,
   duration,
+  durationOr,
   percent,
   size,
   sizeRange,
@@ -266,10 +267,19 @@ const joinSchema = z.strictObject({
 const hook = (description: string) => text(COMMAND, { description }).nullable().prefault(null);
 
 const drainSchema = z.strictObject({
-  scaleDownUnneededTime: duration(
+  scaleDownUnneededTime: durationOr(
+    'auto',
     { min: 0, max: 7 * DAY_MS },
-    { description: 'A machine without a task for this long is drained when nothing needs it.' },
-  ).prefault('5m'),
+    {
+      description:
+        'A machine without a task for this long is drained when nothing needs it. auto = for as long as a new start would be billed before its first task, at most 5m, and through the minute that EC2 bills anyway.',
+      examples: ['5m'],
+    },
+  ).prefault('auto'),
+  minimumLife: duration(
+    { min: 0, max: 7 * DAY_MS },
+    { description: 'No machine is let go sooner after its start, whether or not anything needs it.' },
+  ).prefault('0s'),
   cooldown: z
     .strictObject({
       scaleUp: duration({ min: 0, max: DAY_MS }, { description: 'Pause between two scale-outs.' }).prefault('0s'),

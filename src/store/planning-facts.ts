@@ -110,6 +110,8 @@ async function readMachines(tx: Tx): Promise<readonly MachineView[]> {
       'agent_id',
       'state_since',
       'end_reason',
+      'started_at',
+      'first_ready_at',
     ])
     .where('state', '<>', 'terminated')
     .orderBy('id')
@@ -126,6 +128,9 @@ async function readMachines(tx: Tx): Promise<readonly MachineView[]> {
     market: row.market as MachineView['market'],
     priceUsdPerHour: Number(row.price_usd_per_hour),
     createdAtMs: toMs(row.created_at),
+    startedAtMs: toMs(row.started_at),
+    startMs:
+      row.started_at === null || row.first_ready_at === null ? null : toMs(row.first_ready_at) - toMs(row.started_at),
     idleSinceMs: toMs(row.idle_since),
     drainIrrevocable: row.drain_irrevocable,
     agentId: row.agent_id as AgentId | null,

@@ -112,6 +112,8 @@ describe('asking the planner only when it could decide something', () => {
     ['a maximum and a minimum', withHold(60_000, { limits: { max: 3, min: 1 } })],
     ['headroom', withHold(60_000, { demand: { headroom: { tasks: 2 } } })],
     ['a budget', withHold(60_000, { hourlyUsd: 1.5 })],
+    ['a hold that follows from the start', makePolicy({ drain: { scaleDownUnneededMs: null } })],
+    ['a life of ten minutes at least', makePolicy({ drain: { scaleDownUnneededMs: 30_000, minimumLifeMs: 600_000 } })],
   ];
 
   test.each(policies)('changes no figure: %s', (_name, policy) => {

@@ -157,6 +157,16 @@ describe('one mistake gives one issue, at its place', () => {
       '15:43 POLICY_VALUE spec.join.ssh.identity.file | "~/id" is not a file path | write a path that starts at / or at the folder of this file (~ is not expanded)',
     ],
     // units
+    [
+      '{ deadline: 20m }',
+      '{ scaleDownUnneededTime: automatic }',
+      `16:35 POLICY_VALUE spec.drain.scaleDownUnneededTime | "automatic" is not a duration | ${DURATION_FIX}, or auto`,
+    ],
+    [
+      '{ deadline: 20m }',
+      '{ minimumLife: auto }',
+      `16:25 POLICY_VALUE spec.drain.minimumLife | "auto" is not a duration | ${DURATION_FIX}`,
+    ],
     ['60s', '60', '7:55 POLICY_VALUE spec.demand.queue.maxWait | 60 has no unit | ' + DURATION_FIX],
     ['60s', '"60"', '7:55 POLICY_VALUE spec.demand.queue.maxWait | "60" has no unit | ' + DURATION_FIX],
     ['60s', '60 s', '7:55 POLICY_VALUE spec.demand.queue.maxWait | "60 s" is not a duration | ' + DURATION_FIX],

@@ -37,6 +37,7 @@ spec:
     ready: { command: systemctl is-active render-agent, deadline: 5m }
   drain:
     scaleDownUnneededTime: 5m
+    minimumLife: 2m
     cooldown: { scaleUp: 0s, scaleDown: 2m }
     deadline: 30m
     onDeadline: wait
@@ -83,6 +84,7 @@ describe('a good policy', () => {
       },
       drain: {
         scaleDownUnneededMs: 300_000,
+        minimumLifeMs: 120_000,
         cooldown: { scaleUpMs: 0, scaleDownMs: 120_000 },
         deadlineMs: 1_800_000,
         onDeadline: 'wait',
@@ -123,7 +125,8 @@ describe('a good policy', () => {
         ready: { command: null, deadlineMs: 300_000 },
       },
       drain: {
-        scaleDownUnneededMs: 300_000,
+        scaleDownUnneededMs: null,
+        minimumLifeMs: 0,
         cooldown: { scaleUpMs: 0, scaleDownMs: 120_000 },
         deadlineMs: 1_800_000,
         onDeadline: 'wait',
