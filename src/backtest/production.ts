@@ -208,6 +208,7 @@ class PlannerScaler {
       'at-launches-per-hour': (this.#launchesS[0] ?? view.nowS) + HOUR_S,
       'at-max-scale-up': view.nowS,
       'at-max-scale-down': view.nowS,
+      'at-drain-budget': view.nowS,
     };
     for (const { code } of report.reasons) moments.push(later[code] ?? Infinity);
     return Math.min(...moments);

@@ -26,6 +26,7 @@ const REASON_TEXTS: Readonly<Record<ReasonCode, string>> = {
   'at-max-scale-down': 'limits.maxScaleDown is reached; the next plan goes on',
   'at-min': 'limits.min keeps machines',
   'at-on-demand-base': 'market.onDemandBase keeps on-demand machines',
+  'at-drain-budget': 'drain.budgets lets no more machines go at a time',
   'cooldown-scale-up': 'launches cool down',
   'cooldown-scale-down': 'drains cool down',
   'stale-samples': 'nothing is let go on old reports',

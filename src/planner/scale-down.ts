@@ -5,6 +5,8 @@ import type { Demand } from './demand.ts';
 import { utilizationDetail } from './demand.ts';
 import type { Bounds, Planning } from './draft.ts';
 import { noteBound } from './draft.ts';
+import type { Allowance } from './drain-budgets.ts';
+import { readAllowance } from './drain-budgets.ts';
 import type { Host } from './fleet.ts';
 import { isAtWork } from './fleet.ts';
 import { holdText, idleUntilMs, minimumLifeEndsMs } from './idle-hold.ts';
@@ -108,6 +110,7 @@ interface Picking {
   readonly drained: Host[];
   /** So many may go at most before limits.min is touched. */
   readonly spare: number;
+  readonly allowance: Allowance;
   /** Capacity of agents that would still take work. */
   left: Resources;
 }
@@ -118,7 +121,8 @@ function pick(planning: Planning, demand: Demand, { unneeded, old }: Candidates,
   // Machines on their way may never arrive: they do not stand in for one that works.
   const ready = fleet.machines.filter(({ state }) => state === 'ready');
   const spare = ready.length - workload.policy.burst.limits.min;
-  const picking: Picking = { drained: [], spare, left: readyCapacity(fleet) };
+  const allowance = readAllowance(planning, 'empty');
+  const picking: Picking = { drained: [], spare, allowance, left: readyCapacity(fleet) };
   const base: Host[] = [];
   let aboveBase = ready.filter(({ market }) => market === 'on-demand').length - onDemandBase;
   for (const host of old) {
@@ -148,6 +152,10 @@ function admit(
   }
   if (picking.drained.length >= limits.maxScaleDown) {
     noteBound(bounds, 'at-max-scale-down', `at most ${countOf(limits.maxScaleDown, 'machine')} per plan`);
+    return false;
+  }
+  if (picking.drained.length >= picking.allowance.left) {
+    noteBound(bounds, 'at-drain-budget', picking.allowance.detail);
     return false;
   }
   const without = subtractResources(picking.left, host.capacity);

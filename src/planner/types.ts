@@ -251,6 +251,7 @@ export type ReasonCode =
   | 'at-max-scale-down'
   | 'at-min'
   | 'at-on-demand-base'
+  | 'at-drain-budget'
   | 'cooldown-scale-up'
   | 'cooldown-scale-down'
   | 'stale-samples'

@@ -95,6 +95,7 @@ function drainOf(drain: DrainDocument): WorkloadPolicy['drain'] {
   return {
     scaleDownUnneededMs: drain.scaleDownUnneededTime,
     minimumLifeMs: drain.minimumLife,
+    budgets: drain.budgets,
     cooldown: { scaleUpMs: drain.cooldown.scaleUp, scaleDownMs: drain.cooldown.scaleDown },
     deadlineMs: drain.deadline,
     onDeadline: drain.onDeadline,

@@ -1,14 +1,16 @@
 /** The policy as users write it: every key, its unit, its default and what it means. `docs/policy-schema.json` is made from this. */
 import { z } from 'zod';
-import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../model/time.ts';
+import { DAY_MS, HOUR_MS, SECOND_MS } from '../model/time.ts';
+import { drainSchema } from './drain-schema.ts';
 import {
   EMPTY_SECTION,
+  LIST_MAX,
+  MACHINES_MAX,
   choice,
   count,
   countRange,
   cpu,
   duration,
-  durationOr,
   percent,
   size,
   sizeRange,
@@ -35,11 +37,6 @@ import {
   VARIABLE_NAME,
   VARIABLE_VALUE,
 } from './rules.ts';
-
-/** One entry of a list is no longer than EC2's or Postgres's own names; a list has no more entries than EC2 takes. */
-const LIST_MAX = 64;
-/** More machines than one policy can ask for by any sane meaning; the real bound is `limits.max`. */
-const MACHINES_MAX = 10_000;
 
 const MEMORY = { min: 1, max: 64 * 1024 * 1024 };
 
@@ -262,46 +259,6 @@ const joinSchema = z.strictObject({
     })
     .prefault({})
     .meta({ description: 'When a machine counts as ready.' }),
-});
-
-const hook = (description: string) => text(COMMAND, { description }).nullable().prefault(null);
-
-const drainSchema = z.strictObject({
-  scaleDownUnneededTime: durationOr(
-    'auto',
-    { min: 0, max: 7 * DAY_MS },
-    {
-      description:
-        'A machine without a task for this long is drained when nothing needs it. auto = for as long as a new start would be billed before its first task, at most 5m, and through the minute that EC2 bills anyway.',
-      examples: ['5m'],
-    },
-  ).prefault('auto'),
-  minimumLife: duration(
-    { min: 0, max: 7 * DAY_MS },
-    { description: 'No machine is let go sooner after its start, whether or not anything needs it.' },
-  ).prefault('0s'),
-  cooldown: z
-    .strictObject({
-      scaleUp: duration({ min: 0, max: DAY_MS }, { description: 'Pause between two scale-outs.' }).prefault('0s'),
-      scaleDown: duration({ min: 0, max: DAY_MS }, { description: 'Pause between two scale-ins.' }).prefault('2m'),
-    })
-    .prefault({})
-    .meta({ description: 'Pauses between decisions.' }),
-  deadline: duration(
-    { min: MINUTE_MS / 6, max: 7 * DAY_MS },
-    { description: 'How long running work may take to finish; then onDeadline decides.' },
-  ).prefault('30m'),
-  onDeadline: choice(['wait', 'terminate'], {
-    description: 'wait = keep waiting and alert; terminate = end the machine although work runs on it.',
-  }).prefault('wait'),
-  hooks: z
-    .strictObject({
-      beforeDrain: hook('Run on the machine before it is drained.'),
-      beforeTerminate: hook('Run on the machine when its work is gone, before it is terminated.'),
-    })
-    .nullable()
-    .prefault({})
-    .meta({ description: 'Commands run on the machine over SSH.' }),
 });
 
 /** One policy file. Unknown keys are refused at every level; a missing section is read as empty. */

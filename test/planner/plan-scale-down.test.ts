@@ -12,6 +12,20 @@ describe('letting go', () => {
   const onBase = (limits = {}) => ({ policy: policy({ market: { spot: 1, onDemandBase: 1 }, limits }) });
   const spot = { machine: { market: 'spot', priceUsdPerHour: 0.07 } } as const;
   const atWork = { machine: { ...spot.machine, idleSinceMs: null }, agent: { runningTasks: 1, allocated: cores(1) } };
+  const budgeted = (...allowed: (number | '15%' | '50%' | '100%')[]) => ({
+    policy: policy({
+      drain: {
+        budgets: allowed.map((each) => ({
+          machines:
+            typeof each === 'number'
+              ? ({ kind: 'count', count: each } as const)
+              : ({ kind: 'share', share: Number.parseInt(each, 10) / 100 } as const),
+          reasons: ['empty', 'underutilized'],
+        })),
+      },
+    }),
+  });
+  const leaving = (number: number) => requested(number, { state: 'leaving' });
   check([
     {
       says: 'a machine idle for scaleDownUnneeded goes',
@@ -92,6 +106,53 @@ describe('letting go', () => {
       says: 'limits.min keeps the on-demand machine of the base and not a cheaper spot one',
       world: { workload: onBase({ min: 1 }), pairs: [readyMachine(1), readyMachine(2, spot)] },
       actions: ['drain 2'],
+      because: 'unneeded',
+    },
+    {
+      says: 'a budget in machines counts those that go already',
+      world: { workload: budgeted(2), pairs: [readyMachine(1), readyMachine(2)], machines: [leaving(3)] },
+      actions: ['drain 1'],
+      because: 'unneeded',
+    },
+    {
+      says: 'a share is of the machines that work or go, and rounded up',
+      world: { workload: budgeted('15%'), pairs: [1, 2, 3, 4, 5, 6, 7].map((each) => readyMachine(each)) },
+      actions: ['drain 1', 'drain 2'],
+      because: 'unneeded',
+    },
+    {
+      says: 'a share of machines on their way counts nothing',
+      world: {
+        workload: budgeted('50%'),
+        pairs: [readyMachine(1), readyMachine(2)],
+        machines: [requested(3), requested(4)],
+      },
+      actions: ['drain 1'],
+      because: 'unneeded',
+    },
+    {
+      says: 'a budget of 0 lets nothing go',
+      world: { workload: budgeted(0), pairs: [readyMachine(1)] },
+      actions: [],
+      because: 'at-drain-budget',
+    },
+    {
+      says: 'the tightest budget counts',
+      world: { workload: budgeted(3, '100%', 1), pairs: [readyMachine(1), readyMachine(2)] },
+      actions: ['drain 1'],
+      because: 'unneeded',
+    },
+    {
+      says: 'a budget for another reason does not count',
+      world: {
+        workload: {
+          policy: policy({
+            drain: { budgets: [{ machines: { kind: 'count', count: 0 }, reasons: ['underutilized'] }] },
+          }),
+        },
+        pairs: [readyMachine(1)],
+      },
+      actions: ['drain 1'],
       because: 'unneeded',
     },
     {

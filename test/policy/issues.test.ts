@@ -164,6 +164,36 @@ describe('one mistake gives one issue, at its place', () => {
     ],
     [
       '{ deadline: 20m }',
+      '{ budgets: [{ machines: 10 %, reasons: [empty] }] }',
+      '16:34 POLICY_VALUE spec.drain.budgets[0].machines | "10 %" is not a percentage | write a percentage from 0% to 100%, such as 75%',
+    ],
+    [
+      '{ deadline: 20m }',
+      '{ budgets: [{ machines: "3" }] }',
+      '16:34 POLICY_VALUE spec.drain.budgets[0].machines | "3" is neither a number nor a percentage | write a whole number from 0 to 10000, or a percentage such as 10%',
+    ],
+    [
+      '{ deadline: 20m }',
+      '{ budgets: [{ reasons: [empty] }] }',
+      '16:22 POLICY_MISSING spec.drain.budgets[0].machines | spec.drain.budgets[0].machines is required | add `machines: 10%` (Most machines that go at a time: a number, or a share of those that work or go, rounded up. 0 = none goes)',
+    ],
+    [
+      '{ deadline: 20m }',
+      '{ budgets: [{ machines: 1, reasons: [drifted] }] }',
+      '16:47 POLICY_UNSUPPORTED spec.drain.budgets[0].reasons[0] | spec.drain.budgets[0].reasons[0]: "drifted" is not supported yet | write empty or underutilized',
+    ],
+    [
+      '{ deadline: 20m }',
+      '{ budgets: [{ machines: 1, schedule: "0 8 * * *" }] }',
+      '16:37 POLICY_UNSUPPORTED spec.drain.budgets[0].schedule | schedule is not supported yet | delete it',
+    ],
+    [
+      '{ deadline: 20m }',
+      '{ budgets: [{ machines: 1, duration: 8h }] }',
+      '16:37 POLICY_UNSUPPORTED spec.drain.budgets[0].duration | duration is not supported yet | delete it',
+    ],
+    [
+      '{ deadline: 20m }',
       '{ minimumLife: auto }',
       `16:25 POLICY_VALUE spec.drain.minimumLife | "auto" is not a duration | ${DURATION_FIX}`,
     ],
