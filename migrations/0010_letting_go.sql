@@ -20,3 +20,6 @@ update spillway.machines m
   set started_at = (select min(e.at) from spillway.machine_events e where e.machine_id = m.id and e.to_state = 'booting'),
       first_ready_at = (select min(e.at) from spillway.machine_events e where e.machine_id = m.id and e.to_state = 'ready')
   where m.state <> 'terminated';
+
+-- Whether what was let go was wanted again: machines of a workload by when they were wanted.
+create index machines_wanted on spillway.machines (workload, created_at);

@@ -614,6 +614,7 @@ CREATE INDEX machines_launch ON spillway.machines USING btree (launch_id);
 CREATE INDEX machines_live ON spillway.machines USING btree (wake_at) WHERE (state <> 'terminated'::text);
 CREATE INDEX machines_terminating ON spillway.machines USING btree (state_since) WHERE (state = 'terminating'::text);
 CREATE INDEX machines_uncharged ON spillway.machines USING btree (id) WHERE ((launch_time IS NOT NULL) AND ((ended_at IS NULL) OR (charged_through IS NULL) OR (charged_through < ended_at)));
+CREATE INDEX machines_wanted ON spillway.machines USING btree (workload, created_at);
 CREATE INDEX machines_workload ON spillway.machines USING btree (workload) WHERE (state <> 'terminated'::text);
 CREATE INDEX plans_decided_at ON spillway.plans USING btree (decided_at);
 CREATE UNIQUE INDEX policies_one_active ON spillway.policies USING btree (workload) WHERE active;

@@ -21,6 +21,7 @@ import {
   pendingShape,
   toMs,
 } from './production-view.ts';
+import { ChurnWindow } from './churn-window.ts';
 import { allowedMarketTypes, usefulMarketTypes } from './production-types.ts';
 import type { MarketType } from './production-view.ts';
 import type { Decision, PendingView, Scaler, ScalerView } from './scaler.ts';
@@ -77,6 +78,7 @@ class PlannerScaler {
   readonly #typeByOffering: ReadonlyMap<string, MarketType>;
   readonly #marketOf = new Map<NodeType, MarketType['market']>();
   readonly #window: UtilizationWindow | null;
+  readonly #churn = new ChurnWindow();
   readonly #reasons = new Map<string, number>();
   /** Moments of launches within the last hour, oldest first, one per node. */
   #launchesS: number[] = [];
@@ -168,6 +170,7 @@ class PlannerScaler {
           launchedLastHour: this.#launchesS.length,
           lastLaunchAtMs: this.#lastLaunchS === null ? null : toMs(this.#lastLaunchS),
           lastDrainAtMs: this.#lastDrainS === null ? null : toMs(this.#lastDrainS),
+          churn: this.#churn.view(view.nowS),
           cloudViewFresh: true,
         },
       ],
@@ -184,13 +187,21 @@ class PlannerScaler {
         if (market === undefined) throw new Error(`bug: ${keyOf(action.offering)} was not offered`);
         launch.push({ type: market.type, count: action.count });
         for (let node = 0; node < action.count; node += 1) this.#launchesS.push(view.nowS);
+        this.#churn.launch(market.type, view.nowS, action.count);
         this.#lastLaunchS = view.nowS;
       } else if (action.kind === 'drain') {
         terminate.push(nodeIdOf(action.machineId));
-        this.#lastDrainS = view.nowS;
+        this.#noteGone(view, nodeIdOf(action.machineId));
       } else uncordon.push(nodeIdOf(action.machineId));
     }
     return { launch, terminate, uncordon };
+  }
+
+  #noteGone(view: ScalerView, nodeId: number): void {
+    this.#lastDrainS = view.nowS;
+    for (const { id, type, readyAtS, launchedAtS } of view.idleNodes()) {
+      if (id === nodeId) this.#churn.letGo(type, view.nowS, readyAtS - launchedAtS);
+    }
   }
 
   /** When the next pass could decide something else although nothing has happened. */
@@ -209,6 +220,7 @@ class PlannerScaler {
       'at-max-scale-up': view.nowS,
       'at-max-scale-down': view.nowS,
       'at-drain-budget': view.nowS,
+      'churn-breaker': view.nowS,
     };
     for (const { code } of report.reasons) moments.push(later[code] ?? Infinity);
     return Math.min(...moments);

@@ -29,6 +29,7 @@ const REASON_TEXTS: Readonly<Record<ReasonCode, string>> = {
   'at-drain-budget': 'drain.budgets lets no more machines go at a time',
   'cooldown-scale-up': 'launches cool down',
   'cooldown-scale-down': 'drains cool down',
+  'churn-breaker': 'machines come and go too often, and stay for a while',
   'stale-samples': 'nothing is let go on old reports',
   'no-samples': 'nothing is let go without samples',
   'offerings-unknown': 'nothing is launched while offerings are unknown',

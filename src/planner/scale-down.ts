@@ -1,5 +1,6 @@
 import type { Resources } from '../model/resources.ts';
 import { fits, subtractResources } from '../model/resources.ts';
+import { churnPause } from './churn.ts';
 import type { Coverage } from './coverage.ts';
 import type { Demand } from './demand.ts';
 import { utilizationDetail } from './demand.ts';
@@ -39,6 +40,11 @@ export function planScaleDown(planning: ScaleDownInput): ScaleDown {
   const leftMs = cooldownLeftMs(planning);
   if (leftMs > 0) {
     noteBound(bounds, 'cooldown-scale-down', `${Math.ceil(leftMs / 1000)} s left`);
+    return { drained: [], bounds };
+  }
+  const churn = churnPause(planning);
+  if (churn !== null) {
+    noteBound(bounds, 'churn-breaker', churn);
     return { drained: [], bounds };
   }
   return { drained: pick(planning, demand, candidates, bounds), bounds };

@@ -42,8 +42,22 @@ export interface WorkloadInput {
   readonly launchedLastHour: number;
   readonly lastLaunchAtMs: EpochMs | null;
   readonly lastDrainAtMs: EpochMs | null;
+  /** Whether machines that were let go within the last hour were wanted again too soon. Absent = not known, and no reason to hold. */
+  readonly churn?: ChurnView;
   /** True when the last listing of the cloud was complete and fresh; else nothing is drained. */
   readonly cloudViewFresh: boolean;
+}
+
+/** Machines of the last hour that were let go because nothing needed them. */
+export interface ChurnView {
+  readonly letGo: number;
+  /**
+   * Of these, replaced: a machine of the same size was wanted before the one let go could have saved what a start costs (its own
+   * start, or the minute that EC2 bills at least).
+   */
+  readonly missed: number;
+  /** When the last such replacement was wanted; null = none was. */
+  readonly lastMissedAtMs: EpochMs | null;
 }
 
 /** A hold as the planner sees it; see `model/holds.ts`. */
@@ -254,6 +268,7 @@ export type ReasonCode =
   | 'at-drain-budget'
   | 'cooldown-scale-up'
   | 'cooldown-scale-down'
+  | 'churn-breaker'
   | 'stale-samples'
   | 'no-samples'
   | 'offerings-unknown'

@@ -6,7 +6,7 @@ import type { Architecture } from '../model/offering.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import type { Resources } from '../model/resources.ts';
 import type { EpochMs } from '../model/time.ts';
-import type { AgentView, MachineView, PendingShape, UtilizationView } from '../planner/types.ts';
+import type { AgentView, ChurnView, MachineView, PendingShape, UtilizationView } from '../planner/types.ts';
 import type { Lease } from './leadership.ts';
 
 /** What the database knows for one decision pass, read in one repeatable-read transaction. */
@@ -28,6 +28,7 @@ export interface WorkloadFacts {
   readonly launchedLastHour: number;
   readonly lastLaunchAtMs: EpochMs | null;
   readonly lastDrainAtMs: EpochMs | null;
+  readonly churn: ChurnView;
 }
 
 /** A launch to be committed: ids, nonce and token are made before, so that the row is whole when EC2 is called. */

@@ -10,6 +10,7 @@ import { dbNow, inTransaction, toMs, type Db, type Tx } from './database.ts';
 import type { AgentId, MachineId } from '../model/ids.ts';
 import type { Architecture } from '../model/offering.ts';
 import { KIND_COLUMNS, toConstraints, toKind } from './task-kinds.ts';
+import { readChurn } from './churn-facts.ts';
 import { listHolds } from './launch-holds.ts';
 
 /**
@@ -166,6 +167,7 @@ async function readWorkload(tx: Tx, policy: WorkloadPolicy): Promise<WorkloadFac
     launchedLastHour: launched.count,
     lastLaunchAtMs: toMs(launched.last),
     lastDrainAtMs: toMs(drained.last),
+    churn: await readChurn(tx, policy.name),
   };
 }
 

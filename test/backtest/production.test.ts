@@ -102,6 +102,17 @@ describe('the planner in the replay', () => {
   });
 });
 
+describe('machines that were let go and are wanted again at once', () => {
+  // The same task 30 s after the last: without a hold a machine goes each time, and another one is bought for the next.
+  const tasks = Array.from({ length: 40 }, (_, index) => task(index * 150, 60, amount(8)));
+
+  test('make the planner pause after the third time, as the service does', () => {
+    const { outcome, report } = run(withHold(0), tasks);
+    expect(report.reasons['churn-breaker']).toBeGreaterThan(0);
+    expect(outcome.launches).toBeLessThan(20);
+  });
+});
+
 describe('asking the planner only when it could decide something', () => {
   const policies: readonly [string, WorkloadPolicy][] = [
     ['nothing to wait for', withHold(60_000)],
@@ -113,6 +124,7 @@ describe('asking the planner only when it could decide something', () => {
     ['headroom', withHold(60_000, { demand: { headroom: { tasks: 2 } } })],
     ['a budget', withHold(60_000, { hourlyUsd: 1.5 })],
     ['a hold that follows from the start', makePolicy({ drain: { scaleDownUnneededMs: null } })],
+    ['machines that go at once and come back', makePolicy({ drain: { scaleDownUnneededMs: 0 } })],
     ['a life of ten minutes at least', makePolicy({ drain: { scaleDownUnneededMs: 30_000, minimumLifeMs: 600_000 } })],
   ];
 
