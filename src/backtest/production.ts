@@ -1,6 +1,7 @@
 /**
  * The real planner as a scaler of the replay: `planAll` with a real policy, on the replay's world. A plan's launches become
- * nodes, its drains end nodes at once, because only nodes without work are drained and nothing takes time here but booting.
+ * nodes, its drains end nodes without work at once, because nothing takes time here but booting; a node that still works is
+ * cordoned, and ends with its work.
  *
  * A pass costs more than all the rest of a replay, so `planAll` is asked only when it could decide something new: a task has
  * come that found no place, a node has become ready while tasks still wait, an idle node or a waiting task reaches its
@@ -74,6 +75,8 @@ export function productionScaler({
 class PlannerScaler {
   readonly #policy: WorkloadPolicy;
   readonly #asksAlways: boolean;
+  /** Room that tasks leave may let a node go that still works. */
+  readonly #consolidates: boolean;
   readonly #markets: readonly MarketType[];
   readonly #typeByOffering: ReadonlyMap<string, MarketType>;
   readonly #marketOf = new Map<NodeType, MarketType['market']>();
@@ -93,6 +96,7 @@ class PlannerScaler {
   constructor(policy: WorkloadPolicy, markets: readonly MarketType[], asksAlways: boolean) {
     this.#policy = policy;
     this.#asksAlways = asksAlways;
+    this.#consolidates = policy.drain.consolidation !== 'whenEmpty';
     this.#markets = markets;
     this.#typeByOffering = new Map(markets.map((each) => [keyOf(each.offering), each]));
     for (const { type, market } of markets) this.#marketOf.set(type, market);
@@ -101,6 +105,14 @@ class PlannerScaler {
   }
 
   decide(view: ScalerView): Decision {
+    const decision = this.#decide(view);
+    // The work of a cordoned node is done: it goes, unless this very plan takes it back.
+    const kept = new Set(decision.uncordon);
+    const done = view.idleNodes().filter(({ id, cordoned }) => cordoned && !kept.has(id));
+    return { ...decision, terminate: [...decision.terminate, ...done.map(({ id }) => id)] };
+  }
+
+  #decide(view: ScalerView): Decision {
     const pending = view.pending().filter(({ staysLocal }) => !staysLocal);
     this.#window?.add(view);
     const nothingS = this.#nothingBeforeS(view, pending);
@@ -109,7 +121,7 @@ class PlannerScaler {
     const decision = this.#carryOut(view, plan.actions);
     this.#plannedS = view.nowS;
     this.#bootingThen = countBooting(view) + decision.launch.reduce((sum, { count }) => sum + count, 0);
-    const isEach = this.#window !== null || this.#asksAlways;
+    const isEach = this.#window !== null || this.#asksAlways || this.#mayConsolidate(view);
     this.#againS = isEach ? view.nowS : this.#nextS(view, pending, plan);
     return { ...decision, quietUntilS: this.#againS };
   }
@@ -124,11 +136,19 @@ class PlannerScaler {
     const { nowS } = view;
     const isFirst = this.#plans === 0 || this.#asksAlways;
     const needsEach =
-      this.#window !== null || this.#policy.demand.headroom !== null || this.#policy.burst.limits.min > 0;
+      this.#window !== null ||
+      this.#mayConsolidate(view) ||
+      this.#policy.demand.headroom !== null ||
+      this.#policy.burst.limits.min > 0;
     const hasNew = pending.some((group) => group.submittedBy(this.#plannedS) < group.count);
     const hasMissed = pending.length > 0 && countBooting(view) < this.#bootingThen;
     if (isFirst || needsEach || hasNew || hasMissed) return nowS;
     return Math.min(Math.max(this.#againS, nowS), this.#nextIdleS(view));
+  }
+
+  /** With two nodes at work, every moment and every task that ends may let one of them go. */
+  #mayConsolidate(view: ScalerView): boolean {
+    return this.#consolidates && view.nodeCount - view.idleNodes().length > 1;
   }
 
   /** When the first idle node will have been idle, and alive, for long enough. */
@@ -180,6 +200,7 @@ class PlannerScaler {
   #carryOut(view: ScalerView, actions: readonly PlanAction[]): Decision {
     const launch: { type: NodeType; count: number }[] = [];
     const terminate: number[] = [];
+    const cordon: number[] = [];
     const uncordon: number[] = [];
     for (const action of actions) {
       if (action.kind === 'launch') {
@@ -190,11 +211,12 @@ class PlannerScaler {
         this.#churn.launch(market.type, view.nowS, action.count);
         this.#lastLaunchS = view.nowS;
       } else if (action.kind === 'drain') {
-        terminate.push(nodeIdOf(action.machineId));
+        const gone = action.why === 'underutilized' ? cordon : terminate;
+        gone.push(nodeIdOf(action.machineId));
         this.#noteGone(view, nodeIdOf(action.machineId));
       } else uncordon.push(nodeIdOf(action.machineId));
     }
-    return { launch, terminate, uncordon };
+    return { launch, terminate, cordon, uncordon };
   }
 
   #noteGone(view: ScalerView, nodeId: number): void {

@@ -147,6 +147,8 @@ export interface DrainPolicy {
   readonly scaleDownUnneededMs: number | null;
   /** No machine is let go sooner after its start than this; 0 = no such time. */
   readonly minimumLifeMs: number;
+  /** Whether machines that are little used take no more work and go when their own is done, if others have room for it. */
+  readonly consolidation: 'whenEmpty' | 'whenEmptyOrUnderutilized';
   /** The tightest that names the reason counts; empty = none. */
   readonly budgets: readonly DrainBudget[];
   /** Least time between two plans that launch, and between two that drain; 0 = none. */

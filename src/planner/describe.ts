@@ -15,6 +15,7 @@ const REASON_TEXTS: Readonly<Record<ReasonCode, string>> = {
   'waiting-within-max-wait': 'work may still wait for room',
   'drain-cancelled': 'a drain is called off instead of a launch',
   unneeded: 'nothing needs these machines',
+  underutilized: 'the work of these machines has room on others, and they go when it is done',
   'idle-not-long-enough': 'machines without work are kept a while',
   'minimum-life': 'machines are kept for drain.minimumLife',
   needed: 'machines without work are needed',
@@ -104,7 +105,7 @@ function actionCells(action: PlanAction): string[] {
     case 'drain': {
       const { machine } = action;
       if (machine === undefined) return [`- ${action.machineId}`, 'after its drain', ''];
-      const idle = machine.idleMs === null ? '' : ` idle ${Math.floor(machine.idleMs / 1000)} s`;
+      const idle = machine.idleMs === null ? ' once its work is done' : ` idle ${Math.floor(machine.idleMs / 1000)} s`;
       const freed = scaled(machine.resources, 1, '-');
       return [`- ${action.machineId}${machineText(machine)}${idle}`, freed, signedPrice(-machine.priceUsdPerHour)];
     }

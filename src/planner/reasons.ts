@@ -38,7 +38,7 @@ export function listReasons(facts: ReasonFacts): PlanReason[] {
       },
     ]);
   }
-  if (down.drained.length > 0) add([{ code: 'unneeded', detail: unneededDetail(facts) }]);
+  if (down.drained.length > 0) add([{ code: down.why, detail: unneededDetail(facts) }]);
   add(boundReasons(up.bounds));
   add(holdReasons(facts.planning.workload, facts.planning.world.nowMs));
   add(up.open.map((want) => wantReason(want, facts)));
@@ -82,6 +82,7 @@ function wantDetail(want: Want, { planning, demand, placement, up }: ReasonFacts
 }
 
 function unneededDetail({ planning, down }: ReasonFacts): string {
+  if (down.why === 'underutilized') return `${countOf(down.drained.length, 'machine')} at most half used`;
   return `${countOf(down.drained.length, 'machine')} without work for at least ${holdText(planning.workload.policy.drain)}`;
 }
 

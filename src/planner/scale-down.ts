@@ -1,7 +1,8 @@
 import type { Resources } from '../model/resources.ts';
 import { fits, subtractResources } from '../model/resources.ts';
 import { churnPause } from './churn.ts';
-import type { Coverage } from './coverage.ts';
+import { pickUnderutilized } from './consolidation.ts';
+import type { AfterLocal, Coverage } from './coverage.ts';
 import type { Demand } from './demand.ts';
 import { utilizationDetail } from './demand.ts';
 import type { Bounds, Planning } from './draft.ts';
@@ -14,40 +15,54 @@ import { holdText, idleUntilMs, minimumLifeEndsMs } from './idle-hold.ts';
 import { compareResources, compareText } from './order.ts';
 import { countOf, percent } from './text.ts';
 import { readyCapacity } from './scale-up.ts';
+import type { PlanReason } from './types.ts';
 
 export interface ScaleDown {
   readonly drained: readonly Host[];
+  /** Why they go: all of a plan for the same reason. */
+  readonly why: 'unneeded' | 'underutilized';
   /** Why machines without work stay. */
   readonly bounds: Bounds;
 }
 
 export interface ScaleDownInput extends Planning {
   readonly demand: Demand;
+  readonly after: AfterLocal;
   readonly coverage: Coverage;
   /** Something is bought or taken back in this plan: then nothing goes, because it would have been the thing to use. */
   readonly isGrowing: boolean;
 }
 
-/** Lets go of machines that have had no work for long enough and that nothing needs. Unknown means hold. */
+/**
+ * Lets go of machines that have had no work for long enough and that nothing needs; when there are none, and the policy wants it, of
+ * those whose work has room elsewhere. Unknown means hold.
+ */
 export function planScaleDown(planning: ScaleDownInput): ScaleDown {
   const { demand, coverage, isGrowing } = planning;
   const bounds: Bounds = new Map();
   const idle = planning.fleet.cloud.filter((host) => !isAtWork(host) && host.machine.idleSinceMs !== null);
   noteStaleness(planning, demand, idle.length > 0, bounds);
-  if (bounds.size > 0 || isGrowing) return { drained: [], bounds };
+  const none: ScaleDown = { drained: [], why: 'unneeded', bounds };
+  if (bounds.size > 0 || isGrowing) return none;
   const candidates = listCandidates(planning, coverage, idle, bounds);
-  if (candidates.old.length === 0) return { drained: [], bounds };
+  const hasEmpty = candidates.unneeded.length > 0;
+  const underutilized = hasEmpty ? [] : pickUnderutilized({ planning, demand, after: planning.after });
+  if (candidates.old.length === 0 && underutilized.length === 0) return none;
+  const pause = readPause(planning);
+  if (pause !== null) {
+    noteBound(bounds, pause.code, pause.detail);
+    return none;
+  }
+  if (hasEmpty) return { drained: pick(planning, demand, candidates, bounds), why: 'unneeded', bounds };
+  return { drained: underutilized, why: 'underutilized', bounds };
+}
+
+/** Why nothing goes now, whatever it is. */
+function readPause(planning: Planning): PlanReason | null {
   const leftMs = cooldownLeftMs(planning);
-  if (leftMs > 0) {
-    noteBound(bounds, 'cooldown-scale-down', `${Math.ceil(leftMs / 1000)} s left`);
-    return { drained: [], bounds };
-  }
+  if (leftMs > 0) return { code: 'cooldown-scale-down', detail: `${Math.ceil(leftMs / 1000)} s left` };
   const churn = churnPause(planning);
-  if (churn !== null) {
-    noteBound(bounds, 'churn-breaker', churn);
-    return { drained: [], bounds };
-  }
-  return { drained: pick(planning, demand, candidates, bounds), bounds };
+  return churn === null ? null : { code: 'churn-breaker', detail: churn };
 }
 
 /** What is not known for sure; told whether or not a machine could go, because it also blinds the other decisions. */

@@ -173,7 +173,8 @@ export type PlanAction =
       readonly kind: 'drain';
       readonly machineId: MachineId;
       readonly revision: number;
-      readonly why: 'unneeded';
+      /** `underutilized`: it has work, and goes when that is done. */
+      readonly why: 'unneeded' | 'underutilized';
       readonly machine?: ActionMachine;
     };
 
@@ -254,6 +255,7 @@ export type ReasonCode =
   | 'waiting-within-max-wait'
   | 'drain-cancelled'
   | 'unneeded'
+  | 'underutilized'
   | 'idle-not-long-enough'
   | 'minimum-life'
   | 'needed'

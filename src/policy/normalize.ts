@@ -95,6 +95,7 @@ function drainOf(drain: DrainDocument): WorkloadPolicy['drain'] {
   return {
     scaleDownUnneededMs: drain.scaleDownUnneededTime,
     minimumLifeMs: drain.minimumLife,
+    consolidation: drain.consolidation,
     budgets: drain.budgets,
     cooldown: { scaleUpMs: drain.cooldown.scaleUp, scaleDownMs: drain.cooldown.scaleDown },
     deadlineMs: drain.deadline,

@@ -194,6 +194,16 @@ describe('one mistake gives one issue, at its place', () => {
     ],
     [
       '{ deadline: 20m }',
+      '{ consolidation: whenUnderutilized }',
+      '16:27 POLICY_VALUE spec.drain.consolidation | "whenUnderutilized" is not known here | write one of whenEmpty, whenEmptyOrUnderutilized; did you mean whenEmptyOrUnderutilized?',
+    ],
+    [
+      '{ deadline: 20m }',
+      '{ consolidation: whenEmptyOrUnderutilized, onDeadline: terminate }',
+      '16:27 POLICY_CONFLICT spec.drain.consolidation | machines with work would be drained to save money, and onDeadline: terminate would end that work | write onDeadline: wait, or consolidation: whenEmpty',
+    ],
+    [
+      '{ deadline: 20m }',
       '{ minimumLife: auto }',
       `16:25 POLICY_VALUE spec.drain.minimumLife | "auto" is not a duration | ${DURATION_FIX}`,
     ],

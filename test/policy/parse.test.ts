@@ -38,6 +38,7 @@ spec:
   drain:
     scaleDownUnneededTime: 5m
     minimumLife: 2m
+    consolidation: whenEmptyOrUnderutilized
     budgets: [{ machines: 10% }, { machines: 3, reasons: [empty] }]
     cooldown: { scaleUp: 0s, scaleDown: 2m }
     deadline: 30m
@@ -86,6 +87,7 @@ describe('a good policy', () => {
       drain: {
         scaleDownUnneededMs: 300_000,
         minimumLifeMs: 120_000,
+        consolidation: 'whenEmptyOrUnderutilized',
         budgets: [
           { machines: { kind: 'share', share: 0.1 }, reasons: ['empty', 'underutilized'] },
           { machines: { kind: 'count', count: 3 }, reasons: ['empty'] },
@@ -132,6 +134,7 @@ describe('a good policy', () => {
       drain: {
         scaleDownUnneededMs: null,
         minimumLifeMs: 0,
+        consolidation: 'whenEmpty',
         budgets: [],
         cooldown: { scaleUpMs: 0, scaleDownMs: 120_000 },
         deadlineMs: 1_800_000,
