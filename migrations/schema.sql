@@ -58,6 +58,20 @@ begin
   return new;
 end $function$;
 
+CREATE OR REPLACE FUNCTION spillway.note_start()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if new.state = 'booting' then
+    new.started_at := spillway.now();
+  elsif new.state = 'ready' then
+    -- Back from a drain is no start.
+    new.first_ready_at := coalesce(new.first_ready_at, spillway.now());
+  end if;
+  return new;
+end $function$;
+
 CREATE OR REPLACE FUNCTION spillway.now()
  RETURNS timestamp with time zone
  LANGUAGE sql
@@ -498,6 +512,8 @@ create table spillway.machines (
   trace_id text default ''::text not null,
   gpus integer default 0 not null,
   arch text,
+  started_at timestamp with time zone,
+  first_ready_at timestamp with time zone,
   constraint machines_pkey PRIMARY KEY (id),
   constraint machines_instance_id_key UNIQUE (instance_id),
   constraint machines_arch_check CHECK ((arch = ANY (ARRAY['x86_64'::text, 'arm64'::text]))),
@@ -644,6 +660,7 @@ CREATE INDEX machines_launch ON spillway.machines USING btree (launch_id);
 CREATE INDEX machines_live ON spillway.machines USING btree (wake_at) WHERE (state <> 'terminated'::text);
 CREATE INDEX machines_terminating ON spillway.machines USING btree (state_since) WHERE (state = 'terminating'::text);
 CREATE INDEX machines_uncharged ON spillway.machines USING btree (id) WHERE ((launch_time IS NOT NULL) AND ((ended_at IS NULL) OR (charged_through IS NULL) OR (charged_through < ended_at)));
+CREATE INDEX machines_wanted ON spillway.machines USING btree (workload, created_at);
 CREATE INDEX machines_workload ON spillway.machines USING btree (workload) WHERE (state <> 'terminated'::text);
 CREATE INDEX plans_decided_at ON spillway.plans USING btree (decided_at);
 CREATE UNIQUE INDEX policies_one_active ON spillway.policies USING btree (workload) WHERE active;
@@ -688,6 +705,7 @@ CREATE CONSTRAINT TRIGGER machines_begin_with_event AFTER INSERT ON spillway.mac
 CREATE TRIGGER machines_legal_transition BEFORE UPDATE ON spillway.machines FOR EACH ROW WHEN (((old.state IS DISTINCT FROM new.state) OR (old.revision IS DISTINCT FROM new.revision))) EXECUTE FUNCTION refuse_illegal_transition();
 CREATE CONSTRAINT TRIGGER machines_move_with_event AFTER UPDATE OF state ON spillway.machines DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.state IS DISTINCT FROM new.state)) EXECUTE FUNCTION require_machine_event();
 CREATE TRIGGER machines_not_emptied BEFORE TRUNCATE ON spillway.machines FOR EACH STATEMENT EXECUTE FUNCTION refuse_removal();
+CREATE TRIGGER machines_start BEFORE UPDATE OF state ON spillway.machines FOR EACH ROW WHEN ((old.state IS DISTINCT FROM new.state)) EXECUTE FUNCTION note_start();
 CREATE TRIGGER machines_stay BEFORE DELETE ON spillway.machines FOR EACH ROW EXECUTE FUNCTION refuse_removal();
 CREATE TRIGGER machines_trace BEFORE INSERT ON spillway.machines FOR EACH ROW EXECUTE FUNCTION take_trace_of_plan();
 CREATE TRIGGER tasks_ring_when_pending_again AFTER UPDATE OF state ON spillway.tasks FOR EACH ROW WHEN (((new.state = 'pending'::text) AND (old.state <> 'pending'::text))) EXECUTE FUNCTION ring_work();

@@ -179,6 +179,9 @@ const POLICY: WorkloadPolicy = {
   },
   drain: {
     scaleDownUnneededMs: 300_000,
+    minimumLifeMs: 0,
+    consolidation: 'whenEmpty',
+    budgets: [],
     cooldown: { scaleUpMs: 0, scaleDownMs: 120_000 },
     deadlineMs: 1_800_000,
     onDeadline: 'wait',

@@ -6,6 +6,7 @@ import type { WorkloadPolicy } from '../model/policy.ts';
 import type { Resources } from '../model/resources.ts';
 import type { EpochMs } from '../model/time.ts';
 import { SECOND_MS } from '../model/time.ts';
+import { idleUntilMs, minimumLifeEndsMs } from '../planner/idle-hold.ts';
 import type { AgentView, MachineView, PendingShape } from '../planner/types.ts';
 import type { LocalView, NodeView, PendingView } from './scaler.ts';
 import type { Amount, NodeType } from './types.ts';
@@ -113,11 +114,20 @@ export function machineView(node: NodeView, market: Market, policy: WorkloadPoli
     market,
     priceUsdPerHour: node.type.priceUsdPerHour,
     createdAtMs: toMs(node.launchedAtS),
+    startedAtMs: toMs(node.launchedAtS),
+    startMs: isReady ? toMs(node.readyAtS) - toMs(node.launchedAtS) : null,
     readySinceMs: isReady ? toMs(node.readyAtS) : null,
     idleSinceMs: node.idleSinceS === null ? null : toMs(node.idleSinceS),
     drainIrrevocable: false,
     agentId: isReady ? agentId('c', node.id) : null,
   };
+}
+
+/** When a node without work may go, as far as its own times say. */
+export function letGoAtS(node: NodeView, policy: WorkloadPolicy): number {
+  const machine = machineView(node, 'on-demand', policy);
+  const atMs = Math.max(idleUntilMs(policy.drain, machine), minimumLifeEndsMs(policy.drain, machine));
+  return (atMs - LOG_EPOCH_MS) / SECOND_MS;
 }
 
 /** `overdueBy`: tasks submitted at or before this moment have waited for `maxWait`. */

@@ -1,6 +1,7 @@
 /**
  * The real planner as a scaler of the replay: `planAll` with a real policy, on the replay's world. A plan's launches become
- * nodes, its drains end nodes at once, because only nodes without work are drained and nothing takes time here but booting.
+ * nodes, its drains end nodes without work at once, because nothing takes time here but booting; a node that still works is
+ * cordoned, and ends with its work.
  *
  * A pass costs more than all the rest of a replay, so `planAll` is asked only when it could decide something new: a task has
  * come that found no place, a node has become ready while tasks still wait, an idle node or a waiting task reaches its
@@ -16,11 +17,13 @@ import {
   cloudAgent,
   listMarketTypes,
   localAgent,
+  letGoAtS,
   machineView,
   nodeIdOf,
   pendingShape,
   toMs,
 } from './production-view.ts';
+import { ChurnWindow } from './churn-window.ts';
 import { allowedMarketTypes, usefulMarketTypes } from './production-types.ts';
 import type { MarketType } from './production-view.ts';
 import type { Decision, PendingView, Scaler, ScalerView } from './scaler.ts';
@@ -82,10 +85,13 @@ class PlannerScaler {
   readonly #policy: WorkloadPolicy;
   readonly #asksAlways: boolean;
   readonly #windowsAt: WindowsAt | null;
+  /** Room that tasks leave may let a node go that still works. */
+  readonly #consolidates: boolean;
   readonly #markets: readonly MarketType[];
   readonly #typeByOffering: ReadonlyMap<string, MarketType>;
   readonly #marketOf = new Map<NodeType, MarketType['market']>();
   readonly #window: UtilizationWindow | null;
+  readonly #churn = new ChurnWindow();
   readonly #reasons = new Map<string, number>();
   /** Moments of launches within the last hour, oldest first, one per node. */
   #launchesS: number[] = [];
@@ -105,6 +111,7 @@ class PlannerScaler {
     this.#policy = policy;
     this.#asksAlways = asksAlways;
     this.#windowsAt = windowsAt;
+    this.#consolidates = policy.drain.consolidation !== 'whenEmpty';
     this.#markets = markets;
     this.#typeByOffering = new Map(markets.map((each) => [keyOf(each.offering), each]));
     for (const { type, market } of markets) this.#marketOf.set(type, market);
@@ -113,6 +120,14 @@ class PlannerScaler {
   }
 
   decide(view: ScalerView): Decision {
+    const decision = this.#decide(view);
+    // The work of a cordoned node is done: it goes, unless this very plan takes it back.
+    const kept = new Set(decision.uncordon);
+    const done = view.idleNodes().filter(({ id, cordoned }) => cordoned && !kept.has(id));
+    return { ...decision, terminate: [...decision.terminate, ...done.map(({ id }) => id)] };
+  }
+
+  #decide(view: ScalerView): Decision {
     const pending = view.pending().filter(({ staysLocal }) => !staysLocal);
     this.#window?.add(view);
     const nothingS = this.#nothingBeforeS(view, pending);
@@ -121,7 +136,7 @@ class PlannerScaler {
     const decision = this.#carryOut(view, plan.actions);
     this.#plannedS = view.nowS;
     this.#bootingThen = countBooting(view) + decision.launch.reduce((sum, { count }) => sum + count, 0);
-    const isEach = this.#window !== null || this.#windowsAt !== null || this.#asksAlways;
+    const isEach = this.#window !== null || this.#windowsAt !== null || this.#asksAlways || this.#mayConsolidate(view);
     this.#againS = isEach ? view.nowS : this.#nextS(view, pending, plan);
     return { ...decision, quietUntilS: this.#againS };
   }
@@ -137,17 +152,25 @@ class PlannerScaler {
     const isFirst = this.#plans === 0 || this.#asksAlways;
     const { demand, burst } = this.#policy;
     const needsEach =
-      this.#window !== null || this.#windowsAt !== null || demand.headroom !== null || burst.limits.min > 0;
+      this.#window !== null ||
+      this.#windowsAt !== null ||
+      this.#mayConsolidate(view) ||
+      demand.headroom !== null ||
+      burst.limits.min > 0;
     const hasNew = pending.some((group) => group.submittedBy(this.#plannedS) < group.count);
     const hasMissed = pending.length > 0 && countBooting(view) < this.#bootingThen;
     if (isFirst || needsEach || hasNew || hasMissed) return nowS;
     return Math.min(Math.max(this.#againS, nowS), this.#nextIdleS(view));
   }
 
-  /** When the first idle node will have been idle for long enough. */
+  /** With two nodes at work, every moment and every task that ends may let one of them go. */
+  #mayConsolidate(view: ScalerView): boolean {
+    return this.#consolidates && view.nodeCount - view.idleNodes().length > 1;
+  }
+
+  /** When the first idle node will have been idle, and alive, for long enough. */
   #nextIdleS(view: ScalerView): number {
-    const unneededS = this.#policy.drain.scaleDownUnneededMs / SECOND_MS;
-    const dueS = view.idleNodes().map(({ idleSinceS }) => (idleSinceS ?? Infinity) + unneededS);
+    const dueS = view.idleNodes().map((node) => letGoAtS(node, this.#policy));
     // What was due at the last pass and still stays is kept for a reason, which has its own time.
     return Math.min(Infinity, ...dueS.filter((due) => due > this.#plannedS));
   }
@@ -184,6 +207,7 @@ class PlannerScaler {
           launchedLastHour: this.#launchesS.length,
           lastLaunchAtMs: this.#lastLaunchS === null ? null : toMs(this.#lastLaunchS),
           lastDrainAtMs: this.#lastDrainS === null ? null : toMs(this.#lastDrainS),
+          churn: this.#churn.view(view.nowS),
           cloudViewFresh: true,
           windows: this.#windowsAt?.(nowMs) ?? [],
         },
@@ -194,6 +218,7 @@ class PlannerScaler {
   #carryOut(view: ScalerView, actions: readonly PlanAction[]): Decision {
     const launch: { type: NodeType; count: number }[] = [];
     const terminate: number[] = [];
+    const cordon: number[] = [];
     const uncordon: number[] = [];
     for (const action of actions) {
       if (action.kind === 'launch') {
@@ -201,13 +226,22 @@ class PlannerScaler {
         if (market === undefined) throw new Error(`bug: ${keyOf(action.offering)} was not offered`);
         launch.push({ type: market.type, count: action.count });
         for (let node = 0; node < action.count; node += 1) this.#launchesS.push(view.nowS);
+        this.#churn.launch(market.type, view.nowS, action.count);
         this.#lastLaunchS = view.nowS;
       } else if (action.kind === 'drain') {
-        terminate.push(nodeIdOf(action.machineId));
-        this.#lastDrainS = view.nowS;
+        const gone = action.why === 'underutilized' ? cordon : terminate;
+        gone.push(nodeIdOf(action.machineId));
+        this.#noteGone(view, nodeIdOf(action.machineId));
       } else uncordon.push(nodeIdOf(action.machineId));
     }
-    return { launch, terminate, uncordon };
+    return { launch, terminate, cordon, uncordon };
+  }
+
+  #noteGone(view: ScalerView, nodeId: number): void {
+    this.#lastDrainS = view.nowS;
+    for (const { id, type, readyAtS, launchedAtS } of view.idleNodes()) {
+      if (id === nodeId) this.#churn.letGo(type, view.nowS, readyAtS - launchedAtS);
+    }
   }
 
   /** When the next pass could decide something else although nothing has happened. */
@@ -225,6 +259,8 @@ class PlannerScaler {
       'at-launches-per-hour': (this.#launchesS[0] ?? view.nowS) + HOUR_S,
       'at-max-scale-up': view.nowS,
       'at-max-scale-down': view.nowS,
+      'at-drain-budget': view.nowS,
+      'churn-breaker': view.nowS,
     };
     for (const { code } of report.reasons) moments.push(later[code] ?? Infinity);
     return Math.min(...moments);

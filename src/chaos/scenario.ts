@@ -166,6 +166,9 @@ function choosePolicy(chance: Chance, name: string): WorkloadPolicy {
     },
     drain: {
       scaleDownUnneededMs: between('unneeded', 30, 600) * SECOND_MS,
+      minimumLifeMs: 0,
+      consolidation: 'whenEmpty',
+      budgets: [],
       cooldown: { scaleUpMs: 0, scaleDownMs: 0 },
       deadlineMs: between('drain', 10, 40) * MINUTE_MS,
       onDeadline: 'wait',

@@ -379,7 +379,7 @@ function forTheEnd(policy: WorkloadPolicy): WorkloadPolicy {
   return {
     ...policy,
     demand: { ...demand, headroom: null },
-    drain: { ...drain, scaleDownUnneededMs: drain.scaleDownUnneededMs + 1 },
+    drain: { ...drain, deadlineMs: drain.deadlineMs + 1 },
   };
 }
 

@@ -163,10 +163,33 @@ export interface JoinPolicy {
   };
 }
 
+/** Why the planner lets go of a machine: it has no work; its work would have room elsewhere. */
+export const DRAIN_REASONS = ['empty', 'underutilized'] as const;
+export type DrainReason = (typeof DRAIN_REASONS)[number];
+
+/** No more machines than this go at a time. */
+export interface DrainBudget {
+  readonly machines:
+    | { readonly kind: 'count'; readonly count: number }
+    /** 0..1 of the machines that work or go. */
+    | { readonly kind: 'share'; readonly share: number };
+  /** The budget counts for these. */
+  readonly reasons: readonly DrainReason[];
+}
+
 /** How a machine that is not needed leaves. */
 export interface DrainPolicy {
-  /** A machine that has had no task for this long, and is not needed, is drained. */
-  readonly scaleDownUnneededMs: number;
+  /**
+   * A machine that has had no task for this long, and is not needed, is drained; null = for as long as a new start would be
+   * billed (`planner/idle-hold.ts`).
+   */
+  readonly scaleDownUnneededMs: number | null;
+  /** No machine is let go sooner after its start than this; 0 = no such time. */
+  readonly minimumLifeMs: number;
+  /** Whether machines that are little used take no more work and go when their own is done, if others have room for it. */
+  readonly consolidation: 'whenEmpty' | 'whenEmptyOrUnderutilized';
+  /** The tightest that names the reason counts; empty = none. */
+  readonly budgets: readonly DrainBudget[];
   /** Least time between two plans that launch, and between two that drain; 0 = none. */
   readonly cooldown: { readonly scaleUpMs: number; readonly scaleDownMs: number };
   /** How long running work may take to finish; then `onDeadline` decides. */

@@ -20,7 +20,9 @@ const REASON_TEXTS: Readonly<Record<ReasonCode, string>> = {
   'local-frees-up-sooner': 'local agents will have room before a machine would be ready',
   'drain-cancelled': 'a drain is called off instead of a launch',
   unneeded: 'nothing needs these machines',
+  underutilized: 'the work of these machines has room on others, and they go when it is done',
   'idle-not-long-enough': 'machines without work are kept a while',
+  'minimum-life': 'machines are kept for drain.minimumLife',
   needed: 'machines without work are needed',
   'at-max': 'limits.max is reached',
   'at-vcpus': 'limits.vcpus stands in the way',
@@ -29,8 +31,11 @@ const REASON_TEXTS: Readonly<Record<ReasonCode, string>> = {
   'at-max-scale-up': 'limits.maxScaleUp is reached; the next plan goes on',
   'at-max-scale-down': 'limits.maxScaleDown is reached; the next plan goes on',
   'at-min': 'limits.min keeps machines',
+  'at-on-demand-base': 'market.onDemandBase keeps on-demand machines',
+  'at-drain-budget': 'drain.budgets lets no more machines go at a time',
   'cooldown-scale-up': 'launches cool down',
   'cooldown-scale-down': 'drains cool down',
+  'churn-breaker': 'machines come and go too often, and stay for a while',
   'stale-samples': 'nothing is let go on old reports',
   'no-samples': 'nothing is let go without samples',
   'implausible-samples': 'samples that cannot be true count as none',
@@ -119,7 +124,7 @@ function actionCells(action: PlanAction): string[] {
     case 'drain': {
       const { machine } = action;
       if (machine === undefined) return [`- ${action.machineId}`, 'after its drain', ''];
-      const idle = machine.idleMs === null ? '' : ` idle ${Math.floor(machine.idleMs / 1000)} s`;
+      const idle = machine.idleMs === null ? ' once its work is done' : ` idle ${Math.floor(machine.idleMs / 1000)} s`;
       const freed = scaled(machine.resources, 1, '-');
       return [`- ${action.machineId}${machineText(machine)}${idle}`, freed, signedPrice(-machine.priceUsdPerHour)];
     }

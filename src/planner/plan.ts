@@ -64,6 +64,6 @@ function decide(world: World, { workload, fleet, demand, after, localFree, share
   const catalogue = readCatalogue(workload, world.capacityOf);
   const up = planScaleUp({ ...planning, demand, after, catalogue });
   const isGrowing = up.draft.undrained.length > 0 || up.draft.launched.length > 0;
-  const down = planScaleDown({ ...planning, demand, coverage: up.coverage, isGrowing });
+  const down = planScaleDown({ ...planning, demand, after, coverage: up.coverage, isGrowing });
   return { planning, demand, after, localFree, share, catalogue, up, down };
 }

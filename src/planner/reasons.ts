@@ -4,6 +4,7 @@ import type { Bounds, Planning } from './draft.ts';
 import { nanoPerHour, EMPTY_DRAFT } from './draft.ts';
 import { forecastReasons } from './forecast.ts';
 import { holdReasons } from './holds.ts';
+import { holdText } from './idle-hold.ts';
 import type { LocalShare } from './local-room.ts';
 import { usdOf } from './order.ts';
 import type { ScaleDown } from './scale-down.ts';
@@ -42,7 +43,7 @@ export function listReasons(facts: ReasonFacts): PlanReason[] {
       },
     ]);
   }
-  if (down.drained.length > 0) add([{ code: 'unneeded', detail: unneededDetail(facts) }]);
+  if (down.drained.length > 0) add([{ code: down.why, detail: unneededDetail(facts) }]);
   add(boundReasons(up.bounds));
   add(holdReasons(facts.planning.workload, facts.planning.world.nowMs));
   add(up.open.map((want) => wantReason(want, facts)));
@@ -91,8 +92,8 @@ function wantDetail(want: Want, { planning, demand, placement, up }: ReasonFacts
 }
 
 function unneededDetail({ planning, down }: ReasonFacts): string {
-  const { scaleDownUnneededMs } = planning.workload.policy.drain;
-  return `${countOf(down.drained.length, 'machine')} without work for at least ${scaleDownUnneededMs / 1000} s`;
+  if (down.why === 'underutilized') return `${countOf(down.drained.length, 'machine')} at most half used`;
+  return `${countOf(down.drained.length, 'machine')} without work for at least ${holdText(planning.workload.policy.drain)}`;
 }
 
 /** Why work that is pending asks for nothing. */

@@ -54,7 +54,7 @@ export function writePlan(findings: Findings): WorkloadPlan {
     ...launchActions(findings),
     ...down.drained.map((host) => {
       const { machineId, revision, machine } = machineOf(planning, host);
-      return { kind: 'drain' as const, machineId, revision, why: 'unneeded' as const, machine };
+      return { kind: 'drain' as const, machineId, revision, why: down.why, machine };
     }),
   ];
   return { workload: planning.workload.policy.name, actions, report: writeReport(findings) };

@@ -7,6 +7,9 @@ import type { WorkloadPolicy } from '../model/policy.ts';
 import type { Resources } from '../model/resources.ts';
 import type { Site } from '../model/agent.ts';
 import type { EpochMs } from '../model/time.ts';
+import type { PlanReason } from './reason-codes.ts';
+
+export type { PlanReason, ReasonCode } from './reason-codes.ts';
 
 /** Everything one decision pass may know. Plain JSON, so that it can be stored and replayed. */
 export interface PlannerInput {
@@ -44,6 +47,8 @@ export interface WorkloadInput {
   readonly lastDrainAtMs: EpochMs | null;
   /** What its past says; absent = nothing. */
   readonly times?: WorkloadTimes;
+  /** Whether machines that were let go within the last hour were wanted again too soon. Absent = not known, and no reason to hold. */
+  readonly churn?: ChurnView;
   /** True when the last listing of the cloud was complete and fresh; else nothing is drained. */
   readonly cloudViewFresh: boolean;
   /** What its tasks hold on on-prem agents. Absent = nothing. */
@@ -111,6 +116,18 @@ export interface WorkloadTimes {
 export interface Freeing {
   readonly inS: number;
   readonly resources: Resources;
+}
+
+/** Machines of the last hour that were let go because nothing needed them. */
+export interface ChurnView {
+  readonly letGo: number;
+  /**
+   * Of these, replaced: a machine of the same size was wanted before the one let go could have saved what a start costs (its own
+   * start, or the minute that EC2 bills at least).
+   */
+  readonly missed: number;
+  /** When the last such replacement was wanted; null = none was. */
+  readonly lastMissedAtMs: EpochMs | null;
 }
 
 /** A hold as the planner sees it; see `model/holds.ts`. */
@@ -181,6 +198,10 @@ export interface MachineView {
   readonly market: Market;
   readonly priceUsdPerHour: number;
   readonly createdAtMs: EpochMs;
+  /** When EC2 had it, so that it may be billed; absent or null: not known, and the time it was created stands in. */
+  readonly startedAtMs?: EpochMs | null;
+  /** From there to its first being ready; absent or null: not known. */
+  readonly startMs?: number | null;
   /** Since when it takes work; null before. Absent: five minutes after it was created. */
   readonly readySinceMs?: EpochMs | null;
   /** Since when its agent has had no task; null while it works or before it is ready. */
@@ -226,7 +247,8 @@ export type PlanAction =
       readonly kind: 'drain';
       readonly machineId: MachineId;
       readonly revision: number;
-      readonly why: 'unneeded';
+      /** `underutilized`: it has work, and goes when that is done. */
+      readonly why: 'unneeded' | 'underutilized';
       readonly machine?: ActionMachine;
     };
 
@@ -343,53 +365,3 @@ export interface CapacityReport {
   readonly capacity: Resources;
   readonly free: Resources;
 }
-
-/** A reason with its figures; codes are stable, they are shown, counted and tested. */
-export interface PlanReason {
-  readonly code: ReasonCode;
-  readonly detail: string;
-}
-
-export type ReasonCode =
-  | 'amnesia'
-  | 'unserved-work'
-  | 'below-min'
-  | 'schedule-window'
-  | 'utilization-above-target'
-  | 'headroom-missing'
-  | 'forecast-room-missing'
-  | 'forecast'
-  | 'local-first'
-  | 'local-only'
-  | 'local-share'
-  | 'in-flight-covers'
-  | 'waiting-within-max-wait'
-  | 'local-frees-up-sooner'
-  | 'drain-cancelled'
-  | 'unneeded'
-  | 'idle-not-long-enough'
-  | 'needed'
-  | 'at-max'
-  | 'at-vcpus'
-  | 'at-hourly-budget'
-  | 'at-launches-per-hour'
-  | 'at-max-scale-up'
-  | 'at-max-scale-down'
-  | 'at-min'
-  | 'cooldown-scale-up'
-  | 'cooldown-scale-down'
-  | 'stale-samples'
-  | 'no-samples'
-  | 'implausible-samples'
-  | 'silence-unconfirmed'
-  | 'offerings-unknown'
-  | 'no-offering-fits'
-  | 'offerings-held'
-  | 'held-quota'
-  | 'held-auth'
-  | 'held-config'
-  | 'held-idempotency'
-  | 'probing'
-  | 'cloud-view-stale'
-  | 'no-demand'
-  | 'satisfied';

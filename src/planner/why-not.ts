@@ -103,6 +103,14 @@ const RULES: Readonly<Record<ReasonCode, Rule>> = {
     remedy: 'raise limits.launchesPerHour, or wait: after an hour a launch no longer counts',
   },
   'at-max-scale-up': { up: 'limit', remedy: 'wait for the next plan, or raise limits.maxScaleUp' },
+  'at-on-demand-base': { down: 'limit', remedy: 'lower market.onDemandBase in the policy' },
+  'at-drain-budget': { down: 'limit', remedy: 'wait until machines that drain have gone, or raise drain.budgets' },
+  'minimum-life': { down: 'wait', remedy: 'wait, or shorten drain.minimumLife' },
+  'churn-breaker': {
+    down: 'hold',
+    remedy: 'wait, or lengthen drain.scaleDownUnneededTime: machines that went were replaced at once',
+  },
+  underutilized: { remedy: '' },
   'at-min': { down: 'limit', remedy: 'lower limits.min in the policy' },
   'at-max-scale-down': { down: 'limit', remedy: 'wait for the next plan, or raise limits.maxScaleDown' },
   'at-hourly-budget': {

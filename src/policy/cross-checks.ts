@@ -28,6 +28,7 @@ export function crossCheck(source: Source, tree: PolicyTree, options: CrossCheck
   checkLimits(check);
   checkSchedule(check);
   checkImages(check);
+  checkConsolidation(check);
   if (options.checkFiles) {
     checkFile(check, ['spec', 'join', 'recipe', 'script'], 'the script');
     checkFile(check, ['spec', 'join', 'ssh', 'identity', 'file'], 'the private key');
@@ -148,6 +149,19 @@ function checkImages(check: Check): void {
       fix: `add spec.burst.image.${architecture}, or delete it here`,
     });
   }
+}
+
+/** What is cordoned only to save money may never be ended with work on it. */
+function checkConsolidation(check: Check): void {
+  const at = ['spec', 'drain'];
+  const drain = rawAt(check.tree.root, at);
+  if (!isMapValue(drain)) return;
+  if (drain['consolidation'] !== 'whenEmptyOrUnderutilized' || drain['onDeadline'] !== 'terminate') return;
+  report(check, [...at, 'consolidation'], {
+    code: 'POLICY_CONFLICT',
+    message: 'machines with work would be drained to save money, and onDeadline: terminate would end that work',
+    fix: 'write onDeadline: wait, or consolidation: whenEmpty',
+  });
 }
 
 /** Paths in a policy start at the folder of the policy. */

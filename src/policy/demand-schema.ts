@@ -1,14 +1,9 @@
 /** What says how much is needed: the part of the policy that the signals have. */
 import { z } from 'zod';
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../model/time.ts';
-import { choice, count, cpu, duration, field, percent, size, text } from './fields.ts';
+import { LIST_MAX, MACHINES_MAX, choice, count, cpu, duration, field, percent, size, text } from './fields.ts';
 import { QUEUE_NAME } from './rules.ts';
 import { CRON_PATTERN, parseCron, parseTimezone } from './schedule.ts';
-
-/** One entry of a list is no longer than EC2's or Postgres's own names; a list has no more entries than EC2 takes. */
-export const LIST_MAX = 64;
-/** More machines than one policy can ask for by any sane meaning; the real bound is `limits.max`. */
-export const MACHINES_MAX = 10_000;
 
 const MEMORY = { min: 1, max: 64 * 1024 * 1024 };
 

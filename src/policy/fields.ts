@@ -18,6 +18,11 @@ import {
 } from '../model/units.ts';
 import type { UnitResult } from '../model/units.ts';
 
+/** A list has no more entries than EC2 takes. */
+export const LIST_MAX = 64;
+/** More machines than one policy can ask for by any sane meaning; the real bound is `limits.max`. */
+export const MACHINES_MAX = 10_000;
+
 /** What a JSON Schema says about one key. `examples[0]` is also what "is required" tells the user to add. */
 export interface FieldDoc {
   readonly description: string;
@@ -63,6 +68,16 @@ export function duration(ends: Ends, doc: FieldDoc) {
   return field(parse, { type: 'string', pattern: DURATION_PATTERN }, doc);
 }
 
+/** A duration in milliseconds, or a word that stands for none. */
+export function durationOr(word: string, ends: Ends, doc: FieldDoc) {
+  const parse = (value: unknown): UnitResult<number | null> => {
+    if (value === word) return { ok: true, value: null };
+    const result = within(parseDuration(value), ends, formatDuration);
+    return result.ok ? result : { ...result, fix: `${result.fix}, or ${word}` };
+  };
+  return field(parse, { type: 'string', pattern: `^${word}$|${DURATION_PATTERN}` }, doc);
+}
+
 /** A size in MiB; `ends` belong to it. */
 export function size(ends: Ends, doc: FieldDoc) {
   const parse = (value: unknown) => within(parseSize(value), ends, formatMib);
@@ -87,6 +102,28 @@ export function count(ends: Ends, doc: FieldDoc) {
       ? { ok: false, problem: `${quoteValue(value)} is text`, fix: `write ${value} without quotes` }
       : parseCount(value, ends.min, ends.max);
   return field(parse, { type: 'integer', minimum: ends.min, maximum: ends.max }, doc);
+}
+
+/** A number of something, or a share of all there is. */
+export type CountOrShare =
+  | { readonly kind: 'count'; readonly count: number }
+  | { readonly kind: 'share'; readonly share: number };
+
+/** A whole number such as 3, or a percentage such as 10%. */
+export function countOrShare(ends: Ends, doc: FieldDoc) {
+  const fix = `write a whole number from ${ends.min} to ${ends.max}, or a percentage such as 10%`;
+  const parse = (value: unknown): UnitResult<CountOrShare> => {
+    if (typeof value === 'string' && value.includes('%')) {
+      const share = parsePercent(value);
+      return share.ok ? { ok: true, value: { kind: 'share', share: share.value } } : share;
+    }
+    if (typeof value !== 'number')
+      return { ok: false, problem: `${quoteValue(value)} is neither a number nor a percentage`, fix };
+    const number = parseCount(value, ends.min, ends.max);
+    return number.ok ? { ok: true, value: { kind: 'count', count: number.value } } : { ...number, fix };
+  };
+  const json = { type: ['integer', 'string'], minimum: ends.min, maximum: ends.max, pattern: PERCENT_PATTERN };
+  return field(parse, json, doc);
 }
 
 /** A size in whole GiB, as volumes have. */

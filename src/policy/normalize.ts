@@ -113,6 +113,9 @@ function joinOf(join: JoinDocument, file: string): WorkloadPolicy['join'] {
 function drainOf(drain: DrainDocument): WorkloadPolicy['drain'] {
   return {
     scaleDownUnneededMs: drain.scaleDownUnneededTime,
+    minimumLifeMs: drain.minimumLife,
+    consolidation: drain.consolidation,
+    budgets: drain.budgets,
     cooldown: { scaleUpMs: drain.cooldown.scaleUp, scaleDownMs: drain.cooldown.scaleDown },
     deadlineMs: drain.deadline,
     onDeadline: drain.onDeadline,

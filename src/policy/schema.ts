@@ -1,8 +1,11 @@
 /** The policy as users write it: every key, its unit, its default and what it means. `docs/policy-schema.json` is made from this. */
 import { z } from 'zod';
-import { DAY_MS, MINUTE_MS, SECOND_MS } from '../model/time.ts';
+import { DAY_MS, SECOND_MS } from '../model/time.ts';
+import { drainSchema } from './drain-schema.ts';
 import {
   EMPTY_SECTION,
+  LIST_MAX,
+  MACHINES_MAX,
   choice,
   count,
   countRange,
@@ -14,7 +17,7 @@ import {
   usd,
   wholeGib,
 } from './fields.ts';
-import { LIST_MAX, MACHINES_MAX, demandSchema } from './demand-schema.ts';
+import { demandSchema } from './demand-schema.ts';
 import {
   COMMAND,
   FAMILY,
@@ -190,37 +193,6 @@ const joinSchema = z.strictObject({
     })
     .prefault({})
     .meta({ description: 'When a machine counts as ready.' }),
-});
-
-const hook = (description: string) => text(COMMAND, { description }).nullable().prefault(null);
-
-const drainSchema = z.strictObject({
-  scaleDownUnneededTime: duration(
-    { min: 0, max: 7 * DAY_MS },
-    { description: 'A machine without a task for this long is drained when nothing needs it.' },
-  ).prefault('5m'),
-  cooldown: z
-    .strictObject({
-      scaleUp: duration({ min: 0, max: DAY_MS }, { description: 'Pause between two scale-outs.' }).prefault('0s'),
-      scaleDown: duration({ min: 0, max: DAY_MS }, { description: 'Pause between two scale-ins.' }).prefault('2m'),
-    })
-    .prefault({})
-    .meta({ description: 'Pauses between decisions.' }),
-  deadline: duration(
-    { min: MINUTE_MS / 6, max: 7 * DAY_MS },
-    { description: 'How long running work may take to finish; then onDeadline decides.' },
-  ).prefault('30m'),
-  onDeadline: choice(['wait', 'terminate'], {
-    description: 'wait = keep waiting and alert; terminate = end the machine although work runs on it.',
-  }).prefault('wait'),
-  hooks: z
-    .strictObject({
-      beforeDrain: hook('Run on the machine before it is drained.'),
-      beforeTerminate: hook('Run on the machine when its work is gone, before it is terminated.'),
-    })
-    .nullable()
-    .prefault({})
-    .meta({ description: 'Commands run on the machine over SSH.' }),
 });
 
 /** One policy file. Unknown keys are refused at every level; a missing section is read as empty. */

@@ -8,7 +8,7 @@ const UNSUPPORTED_KEYS: readonly string[] = [
   'budget.action',
   'budget.daily',
   'budget.monthly',
-  'disruptionBudgets',
+  'budgets.duration',
   'dryRun',
   'expireAfter',
   'gpus',
@@ -21,16 +21,23 @@ const UNSUPPORTED_KEYS: readonly string[] = [
 /** Values that a known key will take one day, by the key's path. */
 const UNSUPPORTED_VALUES: Readonly<Record<string, readonly string[]>> = {
   'spec.join.ssh.hostKey': ['console', 'known', 'ca'],
+  'spec.drain.budgets.reasons': ['drifted'],
   'spec.demand.queue.source': ['slurm', 'nomad', 'mesos', 'kubernetes', 'yarn', 'sqs', 'redis', 'http', 'prometheus'],
 };
 
 /** For keys that the schema does not know. */
-export function isUnsupportedKey(path: string): boolean {
+export function isUnsupportedKey(indexedPath: string): boolean {
+  const path = withoutIndices(indexedPath);
   return UNSUPPORTED_KEYS.some((key) => path === key || path.endsWith(`.${key}`));
 }
 
 /** For values that a known key refused. */
 export function isUnsupportedValue(path: string, value: unknown): boolean {
   if (path === 'spec.join.ssh.bastion') return true;
-  return typeof value === 'string' && (UNSUPPORTED_VALUES[path] ?? []).includes(value);
+  return typeof value === 'string' && (UNSUPPORTED_VALUES[withoutIndices(path)] ?? []).includes(value);
+}
+
+/** A list's entries are alike. */
+function withoutIndices(path: string): string {
+  return path.replaceAll(/\[\d+\]/g, '');
 }

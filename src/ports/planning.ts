@@ -7,7 +7,14 @@ import type { WorkloadPolicy } from '../model/policy.ts';
 import type { Resources } from '../model/resources.ts';
 import type { EpochMs } from '../model/time.ts';
 import type { ForecastErrors, PastDemand } from '../planner/forecast.ts';
-import type { AgentView, MachineView, PendingShape, UtilizationView, WorkloadTimes } from '../planner/types.ts';
+import type {
+  AgentView,
+  ChurnView,
+  MachineView,
+  PendingShape,
+  UtilizationView,
+  WorkloadTimes,
+} from '../planner/types.ts';
 import type { Lease } from './leadership.ts';
 
 /** What the database knows for one decision pass, read in one repeatable-read transaction. */
@@ -35,6 +42,7 @@ export interface WorkloadFacts {
   readonly lastDrainAtMs: EpochMs | null;
   /** Absent: nothing is learned yet. */
   readonly times?: WorkloadTimes;
+  readonly churn: ChurnView;
 }
 
 /** What a forecast is made of and judged by. */

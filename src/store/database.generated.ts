@@ -255,6 +255,8 @@ export interface MachinesTable {
   trace_id: Generated<string>;
   gpus: Generated<number>;
   arch: string | null;
+  started_at: Timestamp | null;
+  first_ready_at: Timestamp | null;
 }
 
 export interface PlansTable {

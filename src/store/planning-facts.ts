@@ -11,6 +11,7 @@ import { dbNow, inTransaction, toMs, type Db, type Tx } from './database.ts';
 import type { AgentId, MachineId } from '../model/ids.ts';
 import type { Architecture } from '../model/offering.ts';
 import { KIND_COLUMNS, toConstraints, toKind } from './task-kinds.ts';
+import { readChurn } from './churn-facts.ts';
 import { readFreeing, readTimes } from './expected-ends.ts';
 import { readDemandHistory } from './demand-history.ts';
 import { listHolds } from './launch-holds.ts';
@@ -148,6 +149,8 @@ async function readMachines(tx: Tx): Promise<readonly MachineView[]> {
       'agent_id',
       'state_since',
       'end_reason',
+      'started_at',
+      'first_ready_at',
     ])
     .where('state', '<>', 'terminated')
     .orderBy('id')
@@ -164,6 +167,9 @@ async function readMachines(tx: Tx): Promise<readonly MachineView[]> {
     market: row.market as MachineView['market'],
     priceUsdPerHour: Number(row.price_usd_per_hour),
     createdAtMs: toMs(row.created_at),
+    startedAtMs: toMs(row.started_at),
+    startMs:
+      row.started_at === null || row.first_ready_at === null ? null : toMs(row.first_ready_at) - toMs(row.started_at),
     idleSinceMs: toMs(row.idle_since),
     drainIrrevocable: row.drain_irrevocable,
     agentId: row.agent_id as AgentId | null,
@@ -199,6 +205,7 @@ async function readWorkload(tx: Tx, policy: WorkloadPolicy): Promise<WorkloadFac
     launchedLastHour: launched.count,
     lastLaunchAtMs: toMs(launched.last),
     lastDrainAtMs: toMs(drained.last),
+    churn: await readChurn(tx, policy.name),
   };
 }
 

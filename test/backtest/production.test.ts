@@ -135,6 +135,36 @@ describe('a policy with utilization alone', () => {
   });
 });
 
+describe('a node that is little used', () => {
+  test('takes no more tasks with consolidation, and goes when its own is done', () => {
+    const drain = { scaleDownUnneededMs: 60_000, consolidation: 'whenEmptyOrUnderutilized' } as const;
+    // The local agent is full. Two nodes of four cores keep one core each at work; what comes then would go to either.
+    const tasks = [
+      task(0, 20_000, amount(4)),
+      ...[0, 0].flatMap(() => [task(0, 4000, amount(1)), task(0, 300, amount(3))]),
+      ...Array.from({ length: 40 }, (_, index) => task(1000 + 200 * index, 250, amount(1))),
+    ];
+    const options = { types: SIZES.filter(({ capacity }) => capacity.cpuMilli === 4000) };
+    const [kept, gone] = [{}, drain].map((changes) =>
+      run(makePolicy({ drain: { scaleDownUnneededMs: 60_000, ...changes } }), tasks, options),
+    );
+    expect(gone!.report.reasons['underutilized']).toBeGreaterThan(0);
+    expect(gone!.outcome.tasksDone).toBe(kept!.outcome.tasksDone);
+    expect(gone!.outcome.machineHours).toBeLessThan(kept!.outcome.machineHours);
+  });
+});
+
+describe('machines that were let go and are wanted again at once', () => {
+  // The same task 30 s after the last: without a hold a machine goes each time, and another one is bought for the next.
+  const tasks = Array.from({ length: 40 }, (_, index) => task(index * 150, 60, amount(8)));
+
+  test('make the planner pause after the third time, as the service does', () => {
+    const { outcome, report } = run(withHold(0), tasks);
+    expect(report.reasons['churn-breaker']).toBeGreaterThan(0);
+    expect(outcome.launches).toBeLessThan(20);
+  });
+});
+
 describe('asking the planner only when it could decide something', () => {
   const policies: readonly [string, WorkloadPolicy][] = [
     ['nothing to wait for', withHold(60_000)],
@@ -145,6 +175,10 @@ describe('asking the planner only when it could decide something', () => {
     ['a maximum and a minimum', withHold(60_000, { limits: { max: 3, min: 1 } })],
     ['headroom', withHold(60_000, { demand: { headroom: { tasks: 2 } } })],
     ['a budget', withHold(60_000, { hourlyUsd: 1.5 })],
+    ['a hold that follows from the start', makePolicy({ drain: { scaleDownUnneededMs: null } })],
+    ['machines that go at once and come back', makePolicy({ drain: { scaleDownUnneededMs: 0 } })],
+    ['consolidation', makePolicy({ drain: { consolidation: 'whenEmptyOrUnderutilized' } })],
+    ['a life of ten minutes at least', makePolicy({ drain: { scaleDownUnneededMs: 30_000, minimumLifeMs: 600_000 } })],
   ];
 
   test.each(policies)('changes no figure: %s', (_name, policy) => {

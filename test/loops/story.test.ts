@@ -20,6 +20,51 @@ describe('a wave of work', () => {
   });
 });
 
+describe('machines that are little used', () => {
+  /** Two machines of two places each, with one long task on each. */
+  async function halfUsed(pool: Parameters<typeof World.create>[0]): Promise<World> {
+    const everyS = { plan: 10, sweep: 60, ring: 30, assign: 10, recover: 60, account: Infinity, prices: Infinity };
+    const drain = { consolidation: 'whenEmptyOrUnderutilized' } as const;
+    const world = await World.create(pool, { policies: [worldPolicy({ drain })], types: ['c5.large'], everyS });
+    const untilRunning = async (tasks: number): Promise<void> =>
+      await world.runUntil('all run', async () => (await world.count('tasks', 'running')) === tasks);
+    await world.submit(1, 400);
+    await untilRunning(1);
+    await world.submit(1, 60);
+    await untilRunning(2);
+    await world.submit(1, 400);
+    await untilRunning(3);
+    await world.runUntil('the short one is done', async () => (await world.count('tasks', 'done')) === 1);
+    await world.runUntil('one machine drains', async () => (await world.count('machines', 'draining')) === 1);
+    expect(await world.count('tasks', 'running')).toBe(2);
+    return world;
+  }
+
+  test('are let go when the policy wants it, and their work ends in peace', { timeout: 60_000 }, async ({ pool }) => {
+    const world = await halfUsed(pool);
+    await world.runUntil('everything is gone', async () => (await world.liveMachines()) === 0, 3_600_000);
+    expect(await world.count('tasks', 'done')).toBe(3);
+    expect(world.outlived).toEqual([]);
+    expect(world.truth.instances()).toHaveLength(2);
+    const runs = await world.db.selectFrom('tasks').select('attempt').execute();
+    expect(runs.map(({ attempt }) => attempt)).toEqual([1, 1, 1]);
+    const reasons = await world.db
+      .selectFrom('machine_events')
+      .select('reason')
+      .where('to_state', '=', 'draining')
+      .execute();
+    expect(reasons.map(({ reason }) => reason)).toContain('underutilized');
+  });
+
+  test('are taken back when their room is wanted after all', { timeout: 60_000 }, async ({ pool }) => {
+    const world = await halfUsed(pool);
+    await world.submit(2, 600);
+    await world.runUntil('all run', async () => (await world.count('tasks', 'running')) === 4);
+    expect(world.truth.instances()).toHaveLength(2);
+    expect(await world.count('machines', 'draining')).toBe(0);
+  });
+});
+
 describe('a policy that is removed', () => {
   test('drains its machines: running work ends in peace, and then they leave', async ({ pool }) => {
     const world = await World.create(pool);

@@ -1,7 +1,13 @@
 import type { AgentId, MachineId } from '../../src/model/ids.ts';
 import { ANYWHERE, type Constraints } from '../../src/model/constraints.ts';
 import type { Offering } from '../../src/model/offering.ts';
-import type { BurstLimits, DemandPolicy, InstanceRequirements, WorkloadPolicy } from '../../src/model/policy.ts';
+import type {
+  BurstLimits,
+  DemandPolicy,
+  DrainPolicy,
+  InstanceRequirements,
+  WorkloadPolicy,
+} from '../../src/model/policy.ts';
 import type { Resources } from '../../src/model/resources.ts';
 import { planAll } from '../../src/planner/plan.ts';
 import type {
@@ -14,6 +20,7 @@ import type {
   WorkloadInput,
   WorkloadPlan,
 } from '../../src/planner/types.ts';
+import { aDrainPolicy } from '../support/drain-policy.ts';
 
 export const NOW = Date.UTC(2026, 10, 22, 12);
 export const GIB = 1024;
@@ -100,6 +107,7 @@ export interface PolicyOptions {
   readonly market?: Partial<WorkloadPolicy['burst']['market']>;
   readonly hourlyUsd?: number | null;
   readonly cooldown?: Partial<WorkloadPolicy['drain']['cooldown']>;
+  readonly drain?: Partial<DrainPolicy>;
   readonly selector?: Readonly<Record<string, string>>;
   readonly maxWaitMs?: number;
   readonly image?: WorkloadPolicy['burst']['image'];
@@ -148,13 +156,7 @@ export function policy(options: PolicyOptions = {}): WorkloadPolicy {
       recipe: { script: null, env: {} },
       ready: { command: null, deadlineMs: 300_000 },
     },
-    drain: {
-      scaleDownUnneededMs: 300_000,
-      cooldown: { scaleUpMs: 0, scaleDownMs: 0, ...options.cooldown },
-      deadlineMs: 1_800_000,
-      onDeadline: 'wait',
-      hooks: { beforeDrain: null, beforeTerminate: null },
-    },
+    drain: aDrainPolicy({ cooldown: { scaleUpMs: 0, scaleDownMs: 0, ...options.cooldown }, ...options.drain }),
   };
 }
 

@@ -5,53 +5,9 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { planAll } from '../../src/planner/plan.ts';
-import type { AgentView, MachineView, PlannerInput, WorkloadPlan } from '../../src/planner/types.ts';
-import { NOW, agentId, launchedMachines, machine, policy, workload } from './fixtures.ts';
-import { RUNS, localAgents, pairs, pendingShape, world } from './random-worlds.ts';
-
-/** The world as it is right after the plan was committed. */
-function apply(given: PlannerInput): PlannerInput {
-  const outcome = planAll(given);
-  const machines: MachineView[] = [...given.machines];
-  const agents: AgentView[] = [...given.agents];
-  let number = 500;
-  for (const { workload, actions } of outcome.workloads) {
-    for (const action of actions) {
-      if (action.kind === 'launch') {
-        for (let index = 0; index < action.count; index += 1) {
-          number += 1;
-          machines.push(
-            machine(number, {
-              workload,
-              state: 'requested',
-              instanceType: action.offering.instanceType.name,
-              resources: action.offering.instanceType.resources,
-              arch: action.offering.instanceType.architecture,
-              zone: action.offering.zone,
-              market: action.offering.market,
-              priceUsdPerHour: action.offering.priceUsdPerHour,
-              createdAtMs: NOW,
-            }),
-          );
-        }
-        continue;
-      }
-      const at = machines.findIndex(({ id }) => id === action.machineId);
-      machines[at] = { ...machines[at]!, state: action.kind === 'drain' ? 'draining' : 'ready' };
-      const agentAt = agents.findIndex(({ machineId }) => machineId === action.machineId);
-      agents[agentAt] = { ...agents[agentAt]!, cordoned: action.kind === 'drain' };
-    }
-  }
-  return {
-    ...given,
-    machines,
-    agents,
-    workloads: given.workloads.map((workload) => {
-      const { actions } = outcome.workloads.find((plan) => plan.workload === workload.policy.name)!;
-      return { ...workload, launchedLastHour: workload.launchedLastHour + launchedMachines(actions) };
-    }),
-  };
-}
+import type { AgentView, PlannerInput, WorkloadPlan } from '../../src/planner/types.ts';
+import { NOW, agentId, launchedMachines, policy, workload } from './fixtures.ts';
+import { RUNS, apply, localAgents, pairs, pendingShape, world } from './random-worlds.ts';
 
 describe('every plan', () => {
   it('launches no more than every limit and the hourly budget allow', () => {

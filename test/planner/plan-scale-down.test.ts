@@ -9,6 +9,23 @@ describe('letting go', () => {
     utilization: samples(cpu),
     ...more,
   });
+  const onBase = (limits = {}) => ({ policy: policy({ market: { spot: 1, onDemandBase: 1 }, limits }) });
+  const spot = { machine: { market: 'spot', priceUsdPerHour: 0.07 } } as const;
+  const atWork = { machine: { ...spot.machine, idleSinceMs: null }, agent: { runningTasks: 1, allocated: cores(1) } };
+  const budgeted = (...allowed: (number | '15%' | '50%' | '100%')[]) => ({
+    policy: policy({
+      drain: {
+        budgets: allowed.map((each) => ({
+          machines:
+            typeof each === 'number'
+              ? ({ kind: 'count', count: each } as const)
+              : ({ kind: 'share', share: Number.parseInt(each, 10) / 100 } as const),
+          reasons: ['empty', 'underutilized'],
+        })),
+      },
+    }),
+  });
+  const leaving = (number: number) => requested(number, { state: 'leaving' });
   check([
     {
       says: 'a machine idle for scaleDownUnneeded goes',
@@ -60,6 +77,83 @@ describe('letting go', () => {
       },
       actions: [],
       because: 'at-min',
+    },
+    {
+      says: 'a spot machine goes before an on-demand one of market.onDemandBase, though it is cheaper',
+      world: { workload: onBase({ maxScaleDown: 1 }), pairs: [readyMachine(1), readyMachine(2, spot)] },
+      actions: ['drain 2'],
+      because: 'unneeded',
+    },
+    {
+      says: 'an on-demand machine of the base stays while a spot one without work has only to wait for its time',
+      world: { workload: onBase(), pairs: [readyMachine(1), readyMachine(2, { ...spot, idleMs: 1000 })] },
+      actions: [],
+      because: 'idle-not-long-enough',
+    },
+    {
+      says: 'on-demand machines above the base go by their price as all others',
+      world: { workload: onBase(), pairs: [readyMachine(1), readyMachine(2), readyMachine(3, { ...spot, idleMs: 1 })] },
+      actions: ['drain 1'],
+      because: 'unneeded',
+    },
+    {
+      says: 'the base goes when it has no work and no spot machine could go instead',
+      world: { workload: onBase(), pairs: [readyMachine(1), readyMachine(2, spot), readyMachine(3, atWork)] },
+      actions: ['drain 2', 'drain 1'],
+      because: 'unneeded',
+    },
+    {
+      says: 'limits.min keeps the on-demand machine of the base and not a cheaper spot one',
+      world: { workload: onBase({ min: 1 }), pairs: [readyMachine(1), readyMachine(2, spot)] },
+      actions: ['drain 2'],
+      because: 'unneeded',
+    },
+    {
+      says: 'a budget in machines counts those that go already',
+      world: { workload: budgeted(2), pairs: [readyMachine(1), readyMachine(2)], machines: [leaving(3)] },
+      actions: ['drain 1'],
+      because: 'unneeded',
+    },
+    {
+      says: 'a share is of the machines that work or go, and rounded up',
+      world: { workload: budgeted('15%'), pairs: [1, 2, 3, 4, 5, 6, 7].map((each) => readyMachine(each)) },
+      actions: ['drain 1', 'drain 2'],
+      because: 'unneeded',
+    },
+    {
+      says: 'a share of machines on their way counts nothing',
+      world: {
+        workload: budgeted('50%'),
+        pairs: [readyMachine(1), readyMachine(2)],
+        machines: [requested(3), requested(4)],
+      },
+      actions: ['drain 1'],
+      because: 'unneeded',
+    },
+    {
+      says: 'a budget of 0 lets nothing go',
+      world: { workload: budgeted(0), pairs: [readyMachine(1)] },
+      actions: [],
+      because: 'at-drain-budget',
+    },
+    {
+      says: 'the tightest budget counts',
+      world: { workload: budgeted(3, '100%', 1), pairs: [readyMachine(1), readyMachine(2)] },
+      actions: ['drain 1'],
+      because: 'unneeded',
+    },
+    {
+      says: 'a budget for another reason does not count',
+      world: {
+        workload: {
+          policy: policy({
+            drain: { budgets: [{ machines: { kind: 'count', count: 0 }, reasons: ['underutilized'] }] },
+          }),
+        },
+        pairs: [readyMachine(1)],
+      },
+      actions: ['drain 1'],
+      because: 'unneeded',
     },
     {
       says: 'headroom keeps a machine',

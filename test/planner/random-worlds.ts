@@ -13,6 +13,7 @@ import {
   allOfferings,
   cores,
   gpuOfferings,
+  launchedMachines,
   machine,
   machineId,
   policy,
@@ -213,4 +214,48 @@ export function pairs(given: PlannerInput): { workload: WorkloadInput; plan: Wor
     plan: plans.find((candidate) => candidate.workload === workload.policy.name)!,
     machines: given.machines.filter((view) => view.workload === workload.policy.name),
   }));
+}
+
+/** The world as it is right after the plan was committed. */
+export function apply(given: PlannerInput): PlannerInput {
+  const outcome = planAll(given);
+  const machines: MachineView[] = [...given.machines];
+  const agents: AgentView[] = [...given.agents];
+  let number = 500;
+  for (const { workload, actions } of outcome.workloads) {
+    for (const action of actions) {
+      if (action.kind === 'launch') {
+        for (let index = 0; index < action.count; index += 1) {
+          number += 1;
+          machines.push(
+            machine(number, {
+              workload,
+              state: 'requested',
+              instanceType: action.offering.instanceType.name,
+              resources: action.offering.instanceType.resources,
+              arch: action.offering.instanceType.architecture,
+              zone: action.offering.zone,
+              market: action.offering.market,
+              priceUsdPerHour: action.offering.priceUsdPerHour,
+              createdAtMs: NOW,
+            }),
+          );
+        }
+        continue;
+      }
+      const at = machines.findIndex(({ id }) => id === action.machineId);
+      machines[at] = { ...machines[at]!, state: action.kind === 'drain' ? 'draining' : 'ready' };
+      const agentAt = agents.findIndex(({ machineId }) => machineId === action.machineId);
+      agents[agentAt] = { ...agents[agentAt]!, cordoned: action.kind === 'drain' };
+    }
+  }
+  return {
+    ...given,
+    machines,
+    agents,
+    workloads: given.workloads.map((workload) => {
+      const { actions } = outcome.workloads.find((plan) => plan.workload === workload.policy.name)!;
+      return { ...workload, launchedLastHour: workload.launchedLastHour + launchedMachines(actions) };
+    }),
+  };
 }

@@ -22,7 +22,6 @@ describe('keys of a later version', () => {
     ['monthly', 'hourly: 40', 'hourly: 40, monthly: 300', '13:27', 'spec.burst.budget.monthly'],
     ['action', 'hourly: 40', 'hourly: 40, action: freeze', '13:27', 'spec.burst.budget.action'],
     ['approval', '  drain:', '  approval: { aboveHourly: 20 }\n  drain:', '16:3', 'spec.approval'],
-    ['budgets', '  drain:', '  disruptionBudgets: []\n  drain:', '16:3', 'spec.disruptionBudgets'],
     ['expiry', '  drain:', '  expireAfter: 720h\n  drain:', '16:3', 'spec.expireAfter'],
     ['dry run', '  drain:', '  dryRun: true\n  drain:', '16:3', 'spec.dryRun'],
     ['paused', '  drain:', '  paused: true\n  drain:', '16:3', 'spec.paused'],

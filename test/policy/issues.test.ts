@@ -157,6 +157,56 @@ describe('one mistake gives one issue, at its place', () => {
       '15:43 POLICY_VALUE spec.join.ssh.identity.file | "~/id" is not a file path | write a path that starts at / or at the folder of this file (~ is not expanded)',
     ],
     // units
+    [
+      '{ deadline: 20m }',
+      '{ scaleDownUnneededTime: automatic }',
+      `16:35 POLICY_VALUE spec.drain.scaleDownUnneededTime | "automatic" is not a duration | ${DURATION_FIX}, or auto`,
+    ],
+    [
+      '{ deadline: 20m }',
+      '{ budgets: [{ machines: 10 %, reasons: [empty] }] }',
+      '16:34 POLICY_VALUE spec.drain.budgets[0].machines | "10 %" is not a percentage | write a percentage from 0% to 100%, such as 75%',
+    ],
+    [
+      '{ deadline: 20m }',
+      '{ budgets: [{ machines: "3" }] }',
+      '16:34 POLICY_VALUE spec.drain.budgets[0].machines | "3" is neither a number nor a percentage | write a whole number from 0 to 10000, or a percentage such as 10%',
+    ],
+    [
+      '{ deadline: 20m }',
+      '{ budgets: [{ reasons: [empty] }] }',
+      '16:22 POLICY_MISSING spec.drain.budgets[0].machines | spec.drain.budgets[0].machines is required | add `machines: 10%` (Most machines that go at a time: a number, or a share of those that work or go, rounded up. 0 = none goes)',
+    ],
+    [
+      '{ deadline: 20m }',
+      '{ budgets: [{ machines: 1, reasons: [drifted] }] }',
+      '16:47 POLICY_UNSUPPORTED spec.drain.budgets[0].reasons[0] | spec.drain.budgets[0].reasons[0]: "drifted" is not supported yet | write empty or underutilized',
+    ],
+    [
+      '{ deadline: 20m }',
+      '{ budgets: [{ machines: 1, schedule: "0 8 * * *" }] }',
+      '16:37 POLICY_UNSUPPORTED spec.drain.budgets[0].schedule | schedule is not supported yet | delete it',
+    ],
+    [
+      '{ deadline: 20m }',
+      '{ budgets: [{ machines: 1, duration: 8h }] }',
+      '16:37 POLICY_UNSUPPORTED spec.drain.budgets[0].duration | duration is not supported yet | delete it',
+    ],
+    [
+      '{ deadline: 20m }',
+      '{ consolidation: whenUnderutilized }',
+      '16:27 POLICY_VALUE spec.drain.consolidation | "whenUnderutilized" is not known here | write one of whenEmpty, whenEmptyOrUnderutilized; did you mean whenEmptyOrUnderutilized?',
+    ],
+    [
+      '{ deadline: 20m }',
+      '{ consolidation: whenEmptyOrUnderutilized, onDeadline: terminate }',
+      '16:27 POLICY_CONFLICT spec.drain.consolidation | machines with work would be drained to save money, and onDeadline: terminate would end that work | write onDeadline: wait, or consolidation: whenEmpty',
+    ],
+    [
+      '{ deadline: 20m }',
+      '{ minimumLife: auto }',
+      `16:25 POLICY_VALUE spec.drain.minimumLife | "auto" is not a duration | ${DURATION_FIX}`,
+    ],
     ['60s', '60', '7:55 POLICY_VALUE spec.demand.queue.maxWait | 60 has no unit | ' + DURATION_FIX],
     ['60s', '"60"', '7:55 POLICY_VALUE spec.demand.queue.maxWait | "60" has no unit | ' + DURATION_FIX],
     ['60s', '60 s', '7:55 POLICY_VALUE spec.demand.queue.maxWait | "60 s" is not a duration | ' + DURATION_FIX],

@@ -44,6 +44,13 @@ describe('the JSON Schema of policies', () => {
     ['a size in GB', edited('4GiB', '4GB'), false],
     ['a missing key', edited('    region: eu-central-1\n', ''), false],
     ['a missing section', POLICY_TEXT.slice(0, POLICY_TEXT.indexOf('  join:')), false],
+    [
+      'a budget in per cent and one in machines',
+      edited('20m }', '20m, budgets: [{ machines: 5% }, { machines: 0 }] }'),
+      true,
+    ],
+    ['a budget in words', edited('20m }', '20m, budgets: [{ machines: few }] }'), false],
+    ['a hold that follows from the start', edited('20m }', '20m, scaleDownUnneededTime: auto }'), true],
     ['a word that is not known', edited('20m }', '20m, onDeadline: kill }'), false],
   ])('judges as the parser does: %s', (_, text, valid) => {
     const schema = z.fromJSONSchema(policySchema());

@@ -37,6 +37,9 @@ spec:
     ready: { command: systemctl is-active render-agent, deadline: 5m }
   drain:
     scaleDownUnneededTime: 5m
+    minimumLife: 2m
+    consolidation: whenEmptyOrUnderutilized
+    budgets: [{ machines: 10% }, { machines: 3, reasons: [empty] }]
     cooldown: { scaleUp: 0s, scaleDown: 2m }
     deadline: 30m
     onDeadline: wait
@@ -83,6 +86,12 @@ describe('a good policy', () => {
       },
       drain: {
         scaleDownUnneededMs: 300_000,
+        minimumLifeMs: 120_000,
+        consolidation: 'whenEmptyOrUnderutilized',
+        budgets: [
+          { machines: { kind: 'share', share: 0.1 }, reasons: ['empty', 'underutilized'] },
+          { machines: { kind: 'count', count: 3 }, reasons: ['empty'] },
+        ],
         cooldown: { scaleUpMs: 0, scaleDownMs: 120_000 },
         deadlineMs: 1_800_000,
         onDeadline: 'wait',
@@ -123,7 +132,10 @@ describe('a good policy', () => {
         ready: { command: null, deadlineMs: 300_000 },
       },
       drain: {
-        scaleDownUnneededMs: 300_000,
+        scaleDownUnneededMs: null,
+        minimumLifeMs: 0,
+        consolidation: 'whenEmpty',
+        budgets: [],
         cooldown: { scaleUpMs: 0, scaleDownMs: 120_000 },
         deadlineMs: 1_800_000,
         onDeadline: 'wait',

@@ -209,6 +209,7 @@ describe('machines', () => {
       launchedLastHour: 0,
       lastLaunchAtMs: null,
       lastDrainAtMs: null,
+      churn: { letGo: 0, missed: 0, lastMissedAtMs: null },
     });
   });
 });

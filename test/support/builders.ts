@@ -8,6 +8,7 @@ import type { Resources } from '../../src/model/resources.ts';
 import type { TaskState } from '../../src/model/task.ts';
 import type { AgentReport } from '../../src/ports/agent-gateway.ts';
 import type { CloudInstance } from '../../src/ports/cloud.ts';
+import { aDrainPolicy } from './drain-policy.ts';
 import { kindColumns } from './kind-columns.ts';
 import { dbNow, type Db } from '../../src/store/database.ts';
 
@@ -89,13 +90,7 @@ export function aPolicy(options: PolicyOptions = {}): WorkloadPolicy {
       recipe: { script: null, env: {} },
       ready: { command: null, deadlineMs: 300_000 },
     },
-    drain: {
-      scaleDownUnneededMs: 300_000,
-      cooldown: { scaleUpMs: 0, scaleDownMs: 0 },
-      deadlineMs: 1_800_000,
-      onDeadline: 'wait',
-      hooks: { beforeDrain: null, beforeTerminate: null },
-    },
+    drain: aDrainPolicy(),
   };
 }
 

@@ -1,6 +1,7 @@
 import type { BurstPolicy, DemandPolicy, DrainPolicy, JoinPolicy, WorkloadPolicy } from '../../src/model/policy.ts';
 import type { LoadedPolicy } from '../../src/ports/policies.ts';
 import { fingerprint } from '../../src/simulator/listing.ts';
+import { aDrainPolicy } from './drain-policy.ts';
 import { SIMULATED_IMAGES, SIMULATED_SECURITY_GROUP, SIMULATED_SUBNETS } from '../../src/simulator/world.ts';
 
 export interface PolicyChanges {
@@ -51,14 +52,7 @@ export function worldPolicy(changes: PolicyChanges = {}): WorkloadPolicy {
       recipe: { script: null, env: {}, ...changes.recipe },
       ready: { command: null, deadlineMs: 300_000, ...changes.ready },
     },
-    drain: {
-      scaleDownUnneededMs: 60_000,
-      cooldown: { scaleUpMs: 0, scaleDownMs: 0 },
-      deadlineMs: 1_800_000,
-      onDeadline: 'wait',
-      hooks: { beforeDrain: null, beforeTerminate: null },
-      ...changes.drain,
-    },
+    drain: aDrainPolicy({ scaleDownUnneededMs: 60_000, ...changes.drain }),
   };
 }
 

@@ -32,7 +32,8 @@ const COLUMNS: readonly Column<LoadedPolicy>[] = [
     header: 'UNNEEDED',
     wide: true,
     align: 'right',
-    raw: ({ policy }) => formatDuration(policy.drain.scaleDownUnneededMs),
+    raw: ({ policy: { drain } }) =>
+      drain.scaleDownUnneededMs === null ? 'auto' : formatDuration(drain.scaleDownUnneededMs),
   },
   { header: 'FILE', wide: true, raw: ({ file }) => file },
 ];
