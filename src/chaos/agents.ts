@@ -44,7 +44,7 @@ interface EndedTask {
 export class ChaosAgent {
   readonly name: string;
   /** Cut off until then: nothing of it arrives, nothing reaches it. */
-  silentUntilMs = 0;
+  private silentUntilMs = 0;
   /** What it says it uses beyond the truth; a lie. */
   lies = false;
   id: AgentId | null = null;
@@ -105,6 +105,11 @@ export class ChaosAgent {
     this.ended = [];
     this.bootId = this.world.ids.hex(8);
     this.seq = 0;
+  }
+
+  /** Says and hears nothing for so long; who is silent for longer already stays so. */
+  fallSilent(ms: number): void {
+    this.silentUntilMs = Math.max(this.silentUntilMs, this.world.sim.nowMs + ms);
   }
 
   /** Word from the service that orders changed. */

@@ -37,10 +37,15 @@ export function isJoin(script: string): boolean {
   return script.includes('agent.pid');
 }
 
-/** The token with which the agent registers. As the script does, it is read once. Null where nothing was uploaded. */
+/** The token with which the agent will register; null where nothing was uploaded, or the join has read it. */
+export function enrolmentIn(files: HostFiles): string | null {
+  return /^SPILLWAY_ENROL_TOKEN=(.+)$/m.exec(files.get('.spillway/agent.settings') ?? '')?.[1] ?? null;
+}
+
+/** That token. As the script does, it is read once. */
 export function takeEnrolment(files: HostFiles): string | null {
-  const token = /^SPILLWAY_ENROL_TOKEN=(.+)$/m.exec(files.get('.spillway/agent.settings') ?? '')?.[1];
-  if (token === undefined) return null;
+  const token = enrolmentIn(files);
+  if (token === null) return null;
   files.delete('.spillway/agent.settings');
   return token;
 }

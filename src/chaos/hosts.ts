@@ -5,6 +5,7 @@ import { type AgentWorld, ChaosAgent } from './agents.ts';
 import {
   agentCapacity,
   commandResult,
+  enrolmentIn,
   hasHostKey,
   type HostFiles,
   instanceAt,
@@ -105,6 +106,9 @@ export class ChaosHosts {
       throw sshError('SSH_UNREACHABLE', target.host);
     const host = this.hostOf(instance.instanceId);
     for (const { path, content } of files) host.files.set(path, content);
+    // From here on, whether or not an agent ever uses it.
+    const token = enrolmentIn(host.files);
+    if (token !== null) this.agents.onSecret(token);
   }
 
   private run(instance: InstanceView, target: ShellTarget, script: string): CommandResult {
@@ -119,7 +123,6 @@ export class ChaosHosts {
     if (this.sim.strikes('host', 'join-fails', this.rates.joinFails)) return commandResult(1);
     const token = takeEnrolment(host.files);
     if (token === null) return commandResult(66);
-    this.agents.onSecret(token);
     const inherited = host.agent?.handOver() ?? new Map();
     host.agent = null;
     if (this.sim.strikes('host', 'agent-mute', this.rates.agentMute)) return commandResult(0);

@@ -245,7 +245,7 @@ class SeedRun {
       failOver: async () => await this.failOver(),
       removePolicy: (ms) => this.removePolicy(ms),
       silence: (ms) => {
-        for (const agent of [...this.locals, ...this.hosts.listAgents()]) agent.silentUntilMs = sim.nowMs + ms;
+        for (const agent of [...this.locals, ...this.hosts.listAgents()]) agent.fallSilent(ms);
       },
     });
   }

@@ -2,6 +2,7 @@ import { Ec2Error, type Ec2ErrorCode } from '../simulator/ec2-error.ts';
 import type { Ec2Output, Region } from '../simulator/region.ts';
 import { SIMULATED_IMAGES, SIMULATED_SUBNETS } from '../simulator/world.ts';
 import type { MachineState } from '../model/machine.ts';
+import { AGENT_LOST_AFTER_MS } from '../model/state-waits.ts';
 import { HOUR_MS, MINUTE_MS, SECOND_MS } from '../model/time.ts';
 import type { ChaosAgent } from './agents.ts';
 import type { ChaosTaskQueues, ChaosWakeQueue } from './queues.ts';
@@ -49,7 +50,7 @@ const STORMS: Readonly<Record<string, number>> = {
   'clock-jumps': 0.01,
   failover: 0.004,
   'foreign-instance': 0.005,
-  'policy-removed': 0.003,
+  'policy-removed': 0.01,
   'process-killed': 0.03,
   trap: 0.3,
 };
@@ -158,7 +159,7 @@ const STRIKE: Readonly<Record<string, (world: StormWorld) => void | Promise<void
   'agent-silent': (world) => {
     const agent = pickAgent(world);
     if (agent !== undefined) {
-      agent.silentUntilMs = world.sim.nowMs + world.sim.chance.integer('storm:silent', 10, 900) * SECOND_MS;
+      agent.fallSilent(world.sim.chance.integer('storm:silent', 10, 900) * SECOND_MS);
     }
   },
   'agent-restarts': (world) => pickAgent(world)?.restart(),
@@ -193,6 +194,8 @@ const PASSING: readonly [MachineState, ...MachineState[]] = ['booting', 'joining
 const LIE_IN_WAIT_MS = HOUR_MS;
 const LOOK_EVERY_MS = 2 * SECOND_MS;
 const LONG_MS = 15 * MINUTE_MS;
+/** Well beyond the silence after which an agent is called lost. */
+const LOST_MS = AGENT_LOST_AFTER_MS + 10 * MINUTE_MS;
 
 /** Strikes the next machine that is found in this state. */
 function lieInWait(world: StormWorld, state: MachineState, untilMs: number): void {
@@ -207,13 +210,13 @@ function lieInWait(world: StormWorld, state: MachineState, untilMs: number): voi
 
 /** Its host dies, which the service hears of at once or only by a listing; or its agent falls silent. False when it does not run. */
 function strikeOnTheWay({ sim, region, wake, agents }: StormWorld, instanceId: string): boolean {
-  const how = sim.chance.pick('storm:how', ['dies', 'dies-unheard', 'silent']);
+  const how = sim.chance.pick('storm:how', ['dies', 'dies-unheard', 'silent', 'silent']);
   if (how !== 'silent') {
     if (how === 'dies-unheard') wake.goDeaf(LONG_MS);
     return region.shutDownFromInside(instanceId);
   }
   const agent = agents().find(({ name }) => name === `agent-on-${instanceId}`);
-  if (agent !== undefined) agent.silentUntilMs = sim.nowMs + LONG_MS;
+  agent?.fallSilent(LOST_MS);
   return agent !== undefined;
 }
 

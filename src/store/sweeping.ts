@@ -60,7 +60,7 @@ export function createSweepStore(db: Db): SweepStore {
   };
 }
 
-/** One statement for a whole listing: the number of round trips must not grow with the fleet. */
+/** A few statements for a whole listing: the number of round trips must not grow with the fleet. */
 async function observe(
   db: Db,
   region: string,
@@ -68,6 +68,7 @@ async function observe(
 ): Promise<{ readonly changed: readonly MachineId[] }> {
   const shown = listing.instances;
   return await inTransaction(db, async (tx) => {
+    await lockShownAndMissing(tx, region, listing);
     const seen = await sql<{ id: string; changed: boolean }>`
       with seen as (
         select * from unnest(
@@ -76,9 +77,8 @@ async function observe(
           ${shown.map((i) => i.endCode)}::text[]
         ) as t(instance_id, state, private_ip, launch_time, ended_at, end_code)
       ), before as (
-        -- In one order for every writer; the values before are needed to tell what changed.
+        -- Needed to tell what changed.
         select m.id, m.observed_state, m.private_ip from spillway.machines m join seen on seen.instance_id = m.instance_id
-        order by m.id for update of m
       )
       update spillway.machines m set
         observed_state = seen.state,
@@ -103,6 +103,20 @@ async function observe(
     if (listing.complete) await countMissing(tx, region, listing);
     return { changed: seen.rows.flatMap((row) => (row.changed ? [row.id as MachineId] : [])) };
   });
+}
+
+/**
+ * In one order for every writer, and all at once: a launch locks its machines in that order too, and of those one may be shown
+ * and another missing.
+ */
+async function lockShownAndMissing(tx: Tx, region: string, { instances, complete }: InstanceListing): Promise<void> {
+  await sql`
+    select id from spillway.machines where id in (
+      select id from spillway.machines where instance_id = any(${instances.map((i) => i.instanceId)}::text[])
+      union
+      select m.id from spillway.machines m join spillway.launches l on l.id = m.launch_id
+      where ${complete} and l.body->>'region' = ${region} and m.state <> 'terminated' and m.instance_id is not null
+    ) order by id for update`.execute(tx);
 }
 
 /**

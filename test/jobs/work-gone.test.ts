@@ -105,6 +105,7 @@ describe('an instance is gone', () => {
     ['by the word of EC2', true, { state: 'terminated' }],
     ['when three complete listings missed it', true, { missingListings: 3 }],
     ['not when two did', false, { missingListings: 2 }],
+    ['not while it starts', false, { state: 'pending' }],
     ['not while it shuts down', false, { state: 'shutting-down' }],
     ['not when it was stopped', false, { state: 'stopped' }],
     ['not when nothing is known', false, { state: null }],

@@ -4,6 +4,7 @@ import { planTick } from '../../src/loops/plan.ts';
 import type { LoopPorts } from '../../src/loops/ports.ts';
 import { AppError } from '../../src/model/errors.ts';
 import type { PlanningStore } from '../../src/ports/planning.ts';
+import { aMachine } from '../support/builders.ts';
 import { test } from '../support/database.ts';
 import { worldPolicy } from '../support/world-policy.ts';
 import { World } from '../support/world.ts';
@@ -150,6 +151,22 @@ describe('a decision pass', () => {
     await world.turn('sweep');
     await world.run(10_000);
     expect(await world.count('machines', 'ready')).toBe(0);
+  });
+
+  test('drains the machines of a policy that is gone, and no others', async ({ pool }) => {
+    const world = await World.create(pool, { policies: [worldPolicy({ limits: { min: 1 } })], everyS: NO_LOOPS });
+    const orphan = await aMachine(world.db, 'ready', { workload: 'gone' });
+    const kept = await aMachine(world.db, 'ready', { workload: worldPolicy().name });
+
+    await planTick(world.process.loops);
+
+    const rows = await world.db.selectFrom('machines').select(['id', 'state', 'end_reason']).orderBy('id').execute();
+    expect(new Map(rows.map(({ id, ...row }) => [id, row]))).toEqual(
+      new Map([
+        [orphan.id, { state: 'draining', end_reason: 'policy-removed' }],
+        [kept.id, { state: 'ready', end_reason: null }],
+      ]),
+    );
   });
 
   test('gives one trace to everything that comes of it, and another plan gives another', async ({ pool }) => {

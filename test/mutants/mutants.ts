@@ -1,17 +1,34 @@
-/** A planted bug: what somebody might write, and the simulation must notice. Texts must fit the source exactly once. */
+import type { Kill } from '../simulation/reliability-report.ts';
+
+/** Who noticed a planted bug. */
+export type { Kill };
+
+/** A planted bug: what somebody might write, and the simulation or a test must notice. Texts must fit the source exactly once. */
 export interface Mutant {
   readonly name: string;
   /** Number in the list of invariants of docs/guarantees.md. */
   readonly invariant: number;
   readonly edits: readonly [Edit, ...Edit[]];
-  /** The test file that must notice it, where the simulation cannot: other guards hide it there. */
-  readonly test?: string;
+  /** The test that must notice it, where a few seeds do not: other guards hide it there, or it takes a rare order of events. */
+  readonly test?: WitnessTest;
+}
+
+/** One test, by how its title begins: what a table of tests puts into a title is cut short. */
+export interface WitnessTest {
+  readonly file: string;
+  readonly title: string;
 }
 
 export interface Edit {
   readonly file: string;
   readonly find: string;
   readonly replace: string;
+}
+
+/** The text with the bug in it; null when the source has changed under it. */
+export function plant(text: string, { find, replace }: Edit): string | null {
+  const parts = text.split(find);
+  return parts.length === 2 ? parts.join(replace) : null;
 }
 
 const edit = (file: string, find: string, replace: string): Edit => ({ file: `src/${file}`, find, replace });
@@ -22,14 +39,20 @@ const one = (name: string, invariant: number, file: string, find: string, replac
   edits: [edit(file, find, replace)],
 });
 
+const seenBy = (file: string, title: string, mutant: Mutant): Mutant => ({
+  ...mutant,
+  test: { file: `test/${file}.test.ts`, title },
+});
+
 export const MUTANTS: readonly Mutant[] = [
   // 6: one decider
   one('no-fence', 6, 'store/leadership.ts', 'return row !== undefined;', 'return row !== undefined || true;'),
   // The mandate of both clocks, the renewal at every awakening and the server's end of idle transactions all stand before this one.
-  {
-    ...one('plain-select-fence', 6, 'store/leadership.ts', '    .forShare()\n', ''),
-    test: 'test/store/planning-fence.test.ts',
-  },
+  seenBy(
+    'store/planning-fence',
+    'a takeover cannot come between the check and the writes',
+    one('plain-select-fence', 6, 'store/leadership.ts', '    .forShare()\n', ''),
+  ),
 
   // 1 and 5: one intent, its count, its money
   one(
@@ -41,20 +64,28 @@ export const MUTANTS: readonly Mutant[] = [
   ),
 
   one('unsettled-calls-forgotten', 1, 'store/launch-rows.ts', '  return unsettled;\n', '  return unsettled * 0;\n'),
-  one(
-    'twins-begin-any-attempt',
-    1,
-    'store/launches.ts',
-    'launch.attempt !== attempt) return null',
-    'launch.attempt < 0) return null',
+  seenBy(
+    'store/launch-ladder',
+    'by two deliveries is one move, and a late one begins no call with the former token',
+    one(
+      'twins-begin-any-attempt',
+      1,
+      'store/launches.ts',
+      'launch.attempt !== attempt) return null',
+      'launch.attempt < 0) return null',
+    ),
   ),
 
-  one(
-    'answered-calls-forgotten',
-    1,
-    'store/launch-rows.ts',
-    "        eb('outcome', '=', 'launched'),\n",
-    "        eb('outcome', '=', 'never'),\n",
+  seenBy(
+    'store/launch-ladder',
+    'does not happen, however late, once a call of the attempt was answered with instances',
+    one(
+      'answered-calls-forgotten',
+      1,
+      'store/launch-rows.ts',
+      "        eb('outcome', '=', 'launched'),\n",
+      "        eb('outcome', '=', 'never'),\n",
+    ),
   ),
   one(
     'unknown-is-refused',
@@ -63,14 +94,18 @@ export const MUTANTS: readonly Mutant[] = [
     '  await ports.launches.finishCall(callId, outcome);\n',
     "  if (outcome.kind === 'unknown') Object.assign(outcome, { kind: 'refused', errorClass: 'capacity' });\n  await ports.launches.finishCall(callId, outcome);\n",
   ),
-  one(
-    'deadline-forgets-calls',
-    5,
-    'store/launches.ts',
-    "  if (state === 'expired' && (forgotten || (await mayHaveInstances(tx, id, launch.attempt)))) return false;\n",
-    '',
+  seenBy(
+    'store/launches',
+    'at its deadline waits for a call that is in the air, until the grace is over',
+    one(
+      'deadline-forgets-calls',
+      5,
+      'store/launches.ts',
+      "  if (state === 'expired' && (forgotten || (await mayHaveInstances(tx, id, launch.attempt)))) return false;\n",
+      '',
+    ),
   ),
-  {
+  seenBy('planner/plan-limits', 'counts machines that are leaving against the maximum', {
     name: 'leaving-machines-cost-nothing',
     invariant: 5,
     edits: [
@@ -90,8 +125,8 @@ export const MUTANTS: readonly Mutant[] = [
         'fleet.machines.filter(({ state }) => STAYING_STATES.includes(state)).map(({ priceUsdPerHour }) => priceUsdPerHour)',
       ),
     ],
-  },
-  {
+  }),
+  seenBy('store/planning', 'a limit that would break by what is live now makes the plan outdated and writes nothing', {
     name: 'starting-machines-cost-nothing',
     invariant: 5,
     edits: [
@@ -111,7 +146,7 @@ export const MUTANTS: readonly Mutant[] = [
         'fleet.machines.filter(({ agentId }) => agentId !== null).map(({ priceUsdPerHour }) => priceUsdPerHour)',
       ),
     ],
-  },
+  }),
 
   // 2: no orphans, nothing foreign
   one(
@@ -121,51 +156,89 @@ export const MUTANTS: readonly Mutant[] = [
     'const proof = ports.credentials.verifyToken(instance.clientToken);',
     "const proof = ports.credentials.verifyToken(instance.clientToken) ?? { nonce: '0'.repeat(32), attempt: 1 };",
   ),
-  one(
-    'orphans-never-ended',
-    2,
-    'loops/sweep.ts',
-    'mandate === null || all.length === 0 ||',
-    'mandate === null || all.length >= 0 ||',
+  seenBy(
+    'loops/sweep',
+    'is ended after three complete listings and a minute, and at the age of five minutes, not earlier',
+    one(
+      'orphans-never-ended',
+      2,
+      'loops/sweep.ts',
+      'mandate === null || all.length === 0 ||',
+      'mandate === null || all.length >= 0 ||',
+    ),
   ),
-  one(
-    'incomplete-listing-believed',
-    2,
-    'store/sweeping.ts',
-    'if (listing.complete) await countMissing',
-    'await countMissing',
+  seenBy(
+    'store/sweeping',
+    'means nothing in a listing that is not complete',
+    one(
+      'incomplete-listing-believed',
+      2,
+      'store/sweeping.ts',
+      'if (listing.complete) await countMissing',
+      'await countMissing',
+    ),
   ),
-  one('missing-once-is-gone', 2, 'jobs/gone.ts', 'const MISSING_LISTINGS_MIN = 3;', 'const MISSING_LISTINGS_MIN = 1;'),
-  one(
-    'shutting-down-is-gone',
-    2,
-    'jobs/gone.ts',
-    "observed.state === 'terminated' ||",
-    "observed.state === 'terminated' || observed.state === 'pending' ||",
+  seenBy(
+    'jobs/work-gone',
+    'not when two did',
+    one(
+      'missing-once-is-gone',
+      2,
+      'jobs/gone.ts',
+      'const MISSING_LISTINGS_MIN = 3;',
+      'const MISSING_LISTINGS_MIN = 1;',
+    ),
+  ),
+  seenBy(
+    'jobs/work-gone',
+    'not while it starts',
+    one(
+      'starting-is-gone',
+      2,
+      'jobs/gone.ts',
+      "observed.state === 'terminated' ||",
+      "observed.state === 'terminated' || observed.state === 'pending' ||",
+    ),
   ),
 
   // 3: running work
-  one('no-look-at-work', 3, 'jobs/drain.ts', 'agent.runningTasks === 0 && agent.heldTasks === 0', 'true'),
-  one(
-    'no-cordon-acknowledgement',
-    3,
-    'jobs/drain.ts',
-    '  if (agent.cordonAckedAtMs === null || agent.lastSeenAtMs === null) return false;\n  return agent.lastSeenAtMs >= agent.cordonAckedAtMs &&',
-    '  return',
+  seenBy(
+    'jobs/work-gone',
+    'but not while it reports a running task',
+    one('no-look-at-work', 3, 'jobs/drain.ts', 'agent.runningTasks === 0 && agent.heldTasks === 0', 'true'),
   ),
-  one(
-    'any-acknowledgement-counts',
-    3,
-    'store/agent-reports.ts',
-    'when a.cordoned and report.acked = a.cordon_generation then',
-    'when a.cordoned then',
+  seenBy(
+    'jobs/work-gone',
+    'but not while the cordon is not acknowledged',
+    one(
+      'no-cordon-acknowledgement',
+      3,
+      'jobs/drain.ts',
+      '  if (agent.cordonAckedAtMs === null || agent.lastSeenAtMs === null) return false;\n  return agent.lastSeenAtMs >= agent.cordonAckedAtMs &&',
+      '  return',
+    ),
   ),
-  one(
-    'cordon-keeps-its-generation',
-    3,
-    'store/cordon.ts',
-    'sql<number>`cordon_generation + 1`',
-    'sql<number>`greatest(cordon_generation, 1)`',
+  seenBy(
+    'store/agent-reports',
+    'counts only for the newest generation, and the first one is remembered',
+    one(
+      'any-acknowledgement-counts',
+      3,
+      'store/agent-reports.ts',
+      'when a.cordoned and report.acked = a.cordon_generation then',
+      'when a.cordoned then',
+    ),
+  ),
+  seenBy(
+    'store/agent-reports',
+    'of a cordon that was lifted says nothing about the next one',
+    one(
+      'cordon-keeps-its-generation',
+      3,
+      'store/cordon.ts',
+      'sql<number>`cordon_generation + 1`',
+      'sql<number>`greatest(cordon_generation, 1)`',
+    ),
   ),
   one(
     'old-reports-accepted',
@@ -189,21 +262,29 @@ export const MUTANTS: readonly Mutant[] = [
     "and lease_expires_at <= spillway.now() - interval '20 years'",
   ),
 
-  one(
-    'ordered-with-any-lease',
-    11,
-    'model/task.ts',
-    'return leaseMs * FENCE_SHARE + Math.min(KILL_GRACE_MS, leaseMs / 6);',
-    'return leaseMs * -1;',
+  seenBy(
+    'store/agent-reports',
+    'not started yet, and the agent’s own fence would come after the end of the lease: it runs elsewhere',
+    one(
+      'ordered-with-any-lease',
+      11,
+      'model/task.ts',
+      'return leaseMs * FENCE_SHARE + Math.min(KILL_GRACE_MS, leaseMs / 6);',
+      'return leaseMs * -1;',
+    ),
   ),
 
   // 4: unknown is hold
-  one(
-    'stale-is-fresh',
-    4,
-    'planner/fleet.ts',
-    'world.nowMs - agent.lastSeenAtMs <= freshnessMs',
-    'world.nowMs - agent.lastSeenAtMs <= 1e12',
+  seenBy(
+    'planner/plan-scale-down',
+    'nothing goes on reports that are too old',
+    one(
+      'stale-is-fresh',
+      4,
+      'planner/fleet.ts',
+      'world.nowMs - agent.lastSeenAtMs <= freshnessMs',
+      'world.nowMs - agent.lastSeenAtMs <= 1e12',
+    ),
   ),
 
   // 7: the same input, the same plan
@@ -242,8 +323,8 @@ export const MUTANTS: readonly Mutant[] = [
     'token-in-the-log',
     10,
     'jobs/join.ts',
-    "    ports.log.warn({ machineId: machine.id, code: error.code, error: error.message }, 'join did not succeed');\n",
-    "    ports.log.warn({ machineId: machine.id, files: await joinFiles(ports, machine, policy) }, 'join did not succeed');\n",
+    '        await session.upload(files);\n',
+    "        await session.upload(files);\n        ports.log.info({ machineId: machine.id, files }, 'files are uploaded');\n",
   ),
 
   // 8: nothing is stuck
@@ -254,19 +335,27 @@ export const MUTANTS: readonly Mutant[] = [
     'if (due.length > 0) await ports.wake.ring(due);',
     'if (due.length > 1e6) await ports.wake.ring(due);',
   ),
-  one(
-    'join-has-no-deadline',
-    8,
-    'jobs/join.ts',
-    "  if (isPastDeadline(record)) return await startTerminating(ports, machine, 'join-deadline');\n",
-    '',
+  seenBy(
+    'jobs/join',
+    'installs a silent agent anew every half minute and ends at its deadline',
+    one(
+      'join-has-no-deadline',
+      8,
+      'jobs/join.ts',
+      "  if (isPastDeadline(record)) return await startTerminating(ports, machine, 'join-deadline');\n",
+      '',
+    ),
   ),
-  one(
-    'removed-policy-forgotten',
-    8,
-    'planner/without-policy.ts',
-    "filter(({ workload, state }) => state === 'ready' && !inForce.has(workload))",
-    "filter(({ workload, state }) => state === 'ready' && !inForce.has(workload) && workload === '')",
+  seenBy(
+    'loops/plan',
+    'drains the machines of a policy that is gone, and no others',
+    one(
+      'removed-policy-forgotten',
+      8,
+      'planner/without-policy.ts',
+      "filter(({ workload, state }) => state === 'ready' && !inForce.has(workload))",
+      "filter(({ workload, state }) => state === 'ready' && !inForce.has(workload) && workload === '')",
+    ),
   ),
 
   // 9: the ledger
@@ -277,6 +366,10 @@ export const MUTANTS: readonly Mutant[] = [
     'return wholeSeconds(Math.max(pendingSeenAtMs + leftMs, launchAtMs ?? 0));',
     'return wholeSeconds(Math.max(pendingSeenAtMs + leftMs, launchAtMs ?? 0) - 600_000);',
   ),
-  one('volume-is-free', 9, 'cost/charges.ts', 'machine.volumeGib > 0', 'machine.volumeGib > 1e9'),
+  seenBy(
+    'cost/charges',
+    'charges a volume from the launch on',
+    one('volume-is-free', 9, 'cost/charges.ts', 'machine.volumeGib > 0', 'machine.volumeGib > 1e9'),
+  ),
   one('charged-twice', 9, 'cost/charges.ts', 'machine.chargedThroughMs ?? meter.beginMs);', '0);'),
 ];

@@ -1,132 +1,71 @@
 /**
- * `npm run mutants [-- NAME...] [--seeds N] [--record] [--recorded]`: plants each bug of `mutants.ts` in a copy of the source and lets the simulation
- * look for it: first on the seed that noticed it last (`killed.json`), then on seeds 1 to N (default 60). A mutant that nobody
- * notices, or that does not fit the source any more, fails the run. `--record` writes the seeds down, `--recorded` leaves out and
- * names those that have none yet. Progress is told on stderr.
+ * `npm run mutants [-- NAME...] [--seeds N] [--record]`: plants each bug of `mutants.ts` in a copy of the source and looks who
+ * notices it: the test that the bug names, else the simulation, first on the seed that noticed it last (`killed.json`), then on
+ * seeds 1 to N (default 8). A bug that nobody notices, or that does not fit the source any more, fails the run. `--record` writes
+ * down who did. Progress is told on stderr; the checkout itself is never touched.
  */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { existsSync } from 'node:fs';
-import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
-import { availableParallelism, tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { MUTANTS, type Mutant } from './mutants.ts';
+import { readFile, writeFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { hunt } from './hunt.ts';
+import { type Kill, MUTANTS } from './mutants.ts';
 
-const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const KILLED_FILE = new URL('./killed.json', import.meta.url);
-const TASKSET = '/usr/bin/taskset';
-const HOURS = 3;
-/** A search of sixty seeds; far beyond it something hangs. */
-const SEARCH_MS_MAX = 60 * 60_000;
-
-const TEST_MS_MAX = 5 * 60_000;
-
-interface Kill {
-  /** Null where a test noticed it. */
-  readonly seed: number | null;
-  readonly rule: string;
-}
+const SEEDS_DEFAULT = 8;
+const EXIT_INTERRUPTED = 130;
 
 const words = process.argv.slice(2);
-const seedsMax = words.includes('--seeds') ? Number(words[words.indexOf('--seeds') + 1]) : 60;
-const named = words.filter((word) => MUTANTS.some(({ name }) => name === word));
-const recording = words.includes('--record');
-const known: Record<string, Kill> = JSON.parse(await readFile(KILLED_FILE, 'utf8')) as Record<string, Kill>;
-const wanted = MUTANTS.filter(({ name }) => named.length === 0 || named.includes(name));
-const unknown = words.includes('--recorded') ? wanted.filter(({ name }) => !(name in known)) : [];
-const chosen = wanted.filter((mutant) => !unknown.includes(mutant));
+const seedsAt = words.indexOf('--seeds');
+const seedsMax = seedsAt < 0 ? SEEDS_DEFAULT : Number(words[seedsAt + 1]);
+const names = words.filter((word, at) => !word.startsWith('--') && (seedsAt < 0 || at !== seedsAt + 1));
+const strange = names.filter((word) => !MUTANTS.some(({ name }) => name === word));
+if (strange.length > 0 || !Number.isInteger(seedsMax)) {
+  throw new Error(
+    `usage: npm run mutants -- [NAME...] [--seeds N] [--record]; unknown: ${strange.join(', ') || '--seeds'}`,
+  );
+}
+const known = JSON.parse(await readFile(KILLED_FILE, 'utf8')) as Record<string, Kill>;
+const chosen = MUTANTS.filter(({ name }) => names.length === 0 || names.includes(name));
 const survivors: string[] = [];
+const unwritten: string[] = [];
 const queue = [...chosen];
+const stop = new AbortController();
+for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort());
 await Promise.all(Array.from({ length: availableParallelism() }, async (_unused, core) => await work(core)));
+if (stop.signal.aborted) process.exit(EXIT_INTERRUPTED);
 process.stdout.write(`${chosen.length - survivors.length} of ${chosen.length} mutants killed\n`);
-for (const { name } of unknown) process.stdout.write(`nobody has noticed it yet: ${name}\n`);
+if (unwritten.length > 0) process.stdout.write(`not on record yet, see --record: ${unwritten.join(', ')}\n`);
 for (const name of survivors) process.stdout.write(`SURVIVED ${name}\n`);
 process.exitCode = survivors.length === 0 ? 0 : 1;
 
 async function work(core: number): Promise<void> {
-  for (let mutant = queue.shift(); mutant !== undefined; mutant = queue.shift()) {
+  for (let mutant = queue.shift(); mutant !== undefined && !stop.signal.aborted; mutant = queue.shift()) {
+    const { name, invariant } = mutant;
     const startedMs = performance.now();
-    const last = known[mutant.name];
-    const kill = await hunt(mutant, core);
+    const last = known[name] ?? null;
+    const kill = await hunt(mutant, { core, last, seedsMax, signal: stop.signal }).catch((error: unknown) => {
+      // One that could not be looked for must not leave the others running alone.
+      process.stderr.write(`${name}: ${String(error)}\n`);
+      return null;
+    });
+    if (stop.signal.aborted) return;
     const tookS = Math.round((performance.now() - startedMs) / 1000);
-    if (kill === null) survivors.push(mutant.name);
-    else if (recording) await remember(mutant, kill);
-    const moved = last !== undefined && kill !== null && last.seed !== kill.seed ? `, no longer at ${last.seed}` : '';
-    const where = kill?.seed === null ? '' : ` at seed ${kill?.seed}`;
-    const told = kill === null ? 'SURVIVED' : `killed${where} by ${kill.rule}${moved}`;
-    process.stderr.write(`${mutant.name} (promise ${mutant.invariant}): ${told}, ${tookS} s\n`);
+    process.stderr.write(`${name} (promise ${invariant}): ${describe(kill, last)}, ${tookS} s\n`);
+    if (kill === null) survivors.push(name);
+    else if (words.includes('--record')) await remember(name, kill);
+    else if (last?.seed !== kill.seed) unwritten.push(name);
   }
 }
 
-async function hunt(mutant: Mutant, core: number): Promise<Kill | null> {
-  const copy = await mkdtemp(join(tmpdir(), 'spillway-mutant-'));
-  try {
-    for (const name of ['src', 'test', 'migrations', 'package.json', 'vitest.config.ts', 'tsconfig.json', 'bin']) {
-      await cp(join(ROOT, name), join(copy, name), { recursive: true });
-    }
-    await symlink(join(ROOT, 'node_modules'), join(copy, 'node_modules'));
-    for (const edit of mutant.edits) await plant(copy, mutant, edit);
-    if (mutant.test !== undefined) return await runTest(copy, mutant.test);
-    const seed = known[mutant.name]?.seed ?? null;
-    const again = seed === null ? null : await runSeeds(copy, `${seed}`, core);
-    return again ?? (await runSeeds(copy, `1..${seedsMax}`, core));
-  } finally {
-    await rm(copy, { recursive: true, force: true });
-  }
+function describe(kill: Kill | null, last: Kill | null): string {
+  if (kill === null) return 'SURVIVED';
+  const where = kill.seed === null ? '' : ` at seed ${kill.seed}`;
+  const moved = last !== null && last.seed !== kill.seed ? `, no longer at ${last.seed ?? last.rule}` : '';
+  return `killed${where} by ${kill.rule}${moved}`;
 }
 
-async function plant(copy: string, { name }: Mutant, edit: Mutant['edits'][number]): Promise<void> {
-  const file = join(copy, edit.file);
-  const text = await readFile(file, 'utf8');
-  const parts = text.split(edit.find);
-  if (parts.length !== 2)
-    throw new Error(`mutant ${name}: ${edit.file} has its text ${parts.length - 1} times, not once`);
-  await writeFile(file, parts.join(edit.replace));
-}
-
-async function runTest(copy: string, file: string): Promise<Kill | null> {
-  const vitest = join(copy, 'node_modules/vitest/vitest.mjs');
-  const child = spawn(process.execPath, [vitest, 'run', file], { cwd: copy, stdio: 'ignore', timeout: TEST_MS_MAX });
-  const [exitCode] = (await once(child, 'exit')) as [number | null];
-  if (exitCode === null) throw new Error(`${file} did not end within ${TEST_MS_MAX / 1000} s`);
-  return exitCode === 0 ? null : { seed: null, rule: file };
-}
-
-/** The first kill among these seeds; null when all of them pass. @throws Error when the simulation could not run */
-async function runSeeds(copy: string, seeds: string, core: number): Promise<Kill | null> {
-  const told = ['simulate', 'chaos', '--seeds', seeds, '--hours', String(HOURS), '--shards', '1'];
-  const command = [join(copy, 'src/cli.ts'), ...told, '--fail-fast', '--no-shrink', '-o', 'json'];
-  // Each worker keeps to a core of its own, where there is a way to say so.
-  const pinned = existsSync(TASKSET);
-  const child = spawn(
-    pinned ? TASKSET : process.execPath,
-    pinned ? ['-c', String(core), process.execPath, ...command] : command,
-    { cwd: copy, stdio: ['ignore', 'pipe', 'pipe'], timeout: SEARCH_MS_MAX },
-  );
-  const [out, said, [exitCode]] = await Promise.all([
-    child.stdout.toArray() as Promise<Buffer[]>,
-    child.stderr.toArray() as Promise<Buffer[]>,
-    once(child, 'exit') as Promise<[number | null]>,
-  ]);
-  if (exitCode === 0) return null;
-  const line = Buffer.concat(out).toString().trim().split('\n').at(-1) ?? '';
-  if (line === '') return readBroken(Buffer.concat(said).toString());
-  const { failures } = JSON.parse(line) as { readonly failures: readonly Kill[] };
-  const [first] = failures;
-  if (first === undefined) throw new Error(`the simulation ended with ${exitCode} and without a failure`);
-  return { seed: first.seed, rule: first.rule };
-}
-
-/** A planted bug may also make the product or its SQL throw where nothing may be thrown: that is a kill as well. */
-function readBroken(said: string): Kill {
-  const broken = /seed (?<seed>\d+) broke the simulation: (?:Error: )?(?<what>[^\\\n]{0,80})/.exec(said)?.groups;
-  if (broken === undefined) throw new Error(`the simulation could not run: ${said.slice(0, 400)}`);
-  return { seed: Number(broken['seed']), rule: `throws: ${broken['what']}` };
-}
-
-async function remember({ name }: Mutant, { seed, rule }: Kill): Promise<void> {
-  known[name] = { seed, rule };
-  const sorted = Object.fromEntries(Object.entries(known).sort(([a], [b]) => (a < b ? -1 : 1)));
+async function remember(name: string, kill: Kill): Promise<void> {
+  known[name] = kill;
+  const kept = Object.entries(known).filter(([one]) => MUTANTS.some((mutant) => mutant.name === one));
+  const sorted = Object.fromEntries(kept.sort(([a], [b]) => (a < b ? -1 : 1)));
   await writeFile(KILLED_FILE, `${JSON.stringify(sorted, null, 2)}\n`);
 }

@@ -180,6 +180,18 @@ describe('letting go', () => {
       because: 'stale-samples',
     },
     {
+      says: 'nothing goes on reports that are too old',
+      world: { agents: [agent(1, { lastSeenAtMs: NOW - 30_001 })], pairs: [readyMachine(2)] },
+      actions: [],
+      because: 'stale-samples',
+    },
+    {
+      says: 'something goes on reports just fresh enough',
+      world: { agents: [agent(1, { lastSeenAtMs: NOW - 30_000 })], pairs: [readyMachine(2)] },
+      actions: ['drain 2'],
+      because: 'unneeded',
+    },
+    {
       says: 'nothing goes on an old view of the cloud',
       world: { workload: { cloudViewFresh: false }, pairs: [readyMachine(1)] },
       actions: [],

@@ -11,17 +11,22 @@ export interface ReliabilityReport {
   readonly faults: { readonly total: number; readonly byKind: Readonly<Record<string, number>> };
   readonly transitions: { readonly covered: number; readonly total: number; readonly missing: readonly string[] };
   readonly slowestRecoveryMinutes: number;
-  readonly mutants: {
-    readonly planted: number;
-    readonly killed: number;
-    readonly kills: Readonly<Record<string, Kill>>;
-    readonly withoutSeed: readonly string[];
-  };
+  readonly mutants: MutantsReport;
   readonly statements: number;
   readonly wallTimeS: number;
   readonly postgres: number;
   /** Of the digests of all seeds: who runs the same command on the same source sees the same. */
   readonly digest: string;
+}
+
+/** What is on record of the planted bugs, and nothing beyond it. */
+interface MutantsReport {
+  readonly planted: number;
+  readonly killed: number;
+  /** Of those killed, by the simulation; the others by a test. */
+  readonly bySeed: number;
+  readonly kills: Readonly<Record<string, Kill>>;
+  readonly unnoticed: readonly string[];
 }
 
 /** The seed that noticed a planted bug (null: a test did), and the rule it broke. */
@@ -40,7 +45,6 @@ export function makeReport(
   },
 ): ReliabilityReport {
   const { command, planted, kills, postgres } = about;
-  const killed = planted.filter((name) => name in kills);
   return {
     command,
     simulatedHours: campaign.simulatedHours,
@@ -54,16 +58,22 @@ export function makeReport(
       missing: campaign.transitionsMissing,
     },
     slowestRecoveryMinutes: campaign.slowestRecoveryMinutes,
-    mutants: {
-      planted: planted.length,
-      killed: killed.length,
-      kills: Object.fromEntries(killed.flatMap((name) => (kills[name] === undefined ? [] : [[name, kills[name]]]))),
-      withoutSeed: planted.filter((name) => !(name in kills)),
-    },
+    mutants: reportMutants(planted, kills),
     statements: campaign.statements,
     wallTimeS: campaign.tookS,
     postgres,
     digest: campaign.digest,
+  };
+}
+
+export function reportMutants(planted: readonly string[], kills: Readonly<Record<string, Kill>>): MutantsReport {
+  const killed = planted.flatMap((name) => (kills[name] === undefined ? [] : [[name, kills[name]] as const]));
+  return {
+    planted: planted.length,
+    killed: killed.length,
+    bySeed: killed.filter(([, { seed }]) => seed !== null).length,
+    kills: Object.fromEntries(killed),
+    unnoticed: planted.filter((name) => kills[name] === undefined),
   };
 }
 
@@ -88,7 +98,10 @@ function renderTable({ mutants, transitions, ...report }: ReliabilityReport): st
     ['broken promises', number(report.violations)],
     ['transitions of a machine seen', `${transitions.covered} of ${transitions.total}`],
     ['slowest way back to rest after the last fault', `${report.slowestRecoveryMinutes} min`],
-    ['planted bugs noticed', `${mutants.killed} of ${mutants.planted}`],
+    [
+      'planted bugs noticed',
+      `${mutants.killed} of ${mutants.planted}: ${mutants.bySeed} by a seed of the simulation, ${mutants.killed - mutants.bySeed} by a test`,
+    ],
     ['statements, time', `${number(report.statements)} on Postgres ${report.postgres}, ${number(report.wallTimeS)} s`],
   ];
   return ['| what | how much |', '|---|---|', ...rows.map((cells) => `| ${cells.join(' | ')} |`)].join('\n');

@@ -4,6 +4,7 @@ import type { AgentReport, ReportedTask } from '../../src/ports/agent-gateway.ts
 import type { ReportResult } from '../../src/ports/tasks.ts';
 import type { Db } from '../../src/store/database.ts';
 import { createAgentStore } from '../../src/store/agents.ts';
+import { setCordon } from '../../src/store/cordon.ts';
 import { createTaskStore } from '../../src/store/tasks.ts';
 import {
   aMachine,
@@ -301,6 +302,22 @@ describe('the acknowledgement of a cordon', () => {
     }
 
     expect(acked).toEqual([undefined, undefined, undefined, NOW_MS + 4000, NOW_MS + 4000]);
+  });
+
+  test('of a cordon that was lifted says nothing about the next one', async ({ db }) => {
+    await stopClock(db);
+    const agentId = await anAgent(db);
+    const set = async (cordoned: boolean) =>
+      await db.transaction().execute(async (tx) => await setCordon(tx, agentId, cordoned));
+    await set(true);
+    const first = (await agentOf(db, agentId)).cordon_generation;
+    await set(false);
+    await set(true);
+
+    // It has taken work in between and does not know of the second cordon yet.
+    await report(db, agentId, { cordon: { cordoned: true, generation: first } });
+
+    expect(await agentOf(db, agentId)).toMatchObject({ cordoned: true, cordon_acked_at: null });
   });
 
   test('of an agent that is not cordoned is none', async ({ db }) => {

@@ -165,6 +165,26 @@ describe('observe', () => {
       expect(await observed).toEqual({ changed: [] });
     });
   });
+
+  test('meets a launch that locks its machines in their order without a deadlock', async ({ db }) => {
+    await stopClock(db);
+    const [first, second] = [await aPair(db, {}, 6 * MINUTE_MS), await aPair(db, {}, 6 * MINUTE_MS)].sort((a, b) =>
+      a.id < b.id ? -1 : 1,
+    );
+    const lock = async (tx: Db, id: MachineId) =>
+      await tx.selectFrom('machines').select('id').where('id', '=', id).forUpdate().noWait().execute();
+
+    await withOpenTransaction(db, async (tx) => {
+      await lock(tx, first!.id);
+      // The second is shown, the first is missing.
+      const observed = createSweepStore(db).observe(REGION, aListing([second!.instance]));
+      await untilBlocked(db);
+      expect(await lock(tx, second!.id)).toEqual([{ id: second!.id }]);
+      await tx.commit().execute();
+      await observed;
+    });
+    expect(await machineOf(db, first!.id)).toMatchObject({ missing_listings: 1 });
+  });
 });
 
 describe('missing from a listing', () => {

@@ -12,7 +12,13 @@ import { renderPolicySchema } from '../../src/policy/json-schema.ts';
 import { dumpSchema } from '../../src/store/dump-schema.ts';
 import { generateTypes } from '../../src/store/generate-types.ts';
 import { errnoOf } from '../../src/store/embedded-cluster.ts';
-import { type ReliabilityReport, withReliabilityTable } from '../simulation/reliability-report.ts';
+import { MUTANTS } from '../mutants/mutants.ts';
+import {
+  type Kill,
+  type ReliabilityReport,
+  reportMutants,
+  withReliabilityTable,
+} from '../simulation/reliability-report.ts';
 import { renderPlannerVersion, VERSION_FILE } from './planner-version.ts';
 import { startTestPostgres, withClient } from './postgres.ts';
 
@@ -34,6 +40,7 @@ const GENERATORS: readonly Generator[] = [
   { path: 'docs/policy-schema.json', produce: async () => renderPolicySchema() },
   { path: 'docs/waits.md', produce: async () => renderWaitsDocs() },
   { path: 'docs/cli.md', produce: async () => renderCliDocs() },
+  { path: 'docs/reliability.json', produce: async () => await renderReliability() },
   { path: 'README.md', produce: async () => await renderReadme() },
   { path: '.env.example', produce: async () => renderEnvExample() },
 ];
@@ -67,12 +74,27 @@ async function run(sources: Sources): Promise<readonly string[]> {
   return differing;
 }
 
+/** The campaign stays as it was; of the planted bugs it claims what is on record, no more and no less. */
+async function renderReliability(): Promise<string> {
+  const kills = JSON.parse(await readHere('test/mutants/killed.json')) as Readonly<Record<string, Kill>>;
+  const mutants = reportMutants(
+    MUTANTS.map(({ name }) => name),
+    kills,
+  );
+  return `${JSON.stringify({ ...(await readReport()), mutants }, null, 2)}\n`;
+}
+
 /** Only the table between its markers is made; the rest stays as it is written. */
 async function renderReadme(): Promise<string> {
-  const read = async (path: string): Promise<string> =>
-    await readFile(new URL(`../../${path}`, import.meta.url), 'utf8');
-  const report = JSON.parse(await read('docs/reliability.json')) as ReliabilityReport;
-  return withReliabilityTable(await read('README.md'), report);
+  return withReliabilityTable(await readHere('README.md'), await readReport());
+}
+
+async function readReport(): Promise<ReliabilityReport> {
+  return JSON.parse(await readHere('docs/reliability.json')) as ReliabilityReport;
+}
+
+async function readHere(path: string): Promise<string> {
+  return await readFile(new URL(`../../${path}`, import.meta.url), 'utf8');
 }
 
 async function readIfPresent(file: string): Promise<string | null> {
