@@ -4,7 +4,7 @@ import type { Output } from '../output/output.ts';
 import type { CommandSpec } from '../types.ts';
 import type { BacktestInputs, InputSources } from './inputs.ts';
 import type { BacktestReport, Difference, FailedCondition, PolicyResult, PolicyTimeline } from './report.ts';
-import { differenceOf, FIGURE_KEYS, FIGURES, figureText } from './report.ts';
+import { describePast, differenceOf, FIGURE_KEYS, FIGURES, figureText } from './report.ts';
 import type { BacktestHooks } from './run-policy.ts';
 
 export const backtest: CommandSpec = {
@@ -180,8 +180,7 @@ async function makeReport(
 
 function tell(output: Output, report: BacktestReport): void {
   const { trace, agents, policies, difference } = report;
-  const skipped = trace.skipped === 0 ? '' : `, ${trace.skipped} lines without run time or cores left out`;
-  output.line(`${trace.name}: ${trace.tasks} tasks in ${trace.days} days${skipped}`);
+  output.line(`${trace.name}: ${describePast(report)}`);
   output.line(`${agents.count} local agents: ${agents.cores} cores, ${agents.memoryGib} GiB, ${agents.gpus} GPUs`);
   output.line('');
   output.block(

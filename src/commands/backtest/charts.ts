@@ -44,7 +44,10 @@ export function renderChart({ title, unit, moments, series }: Chart): string {
   const label = escapeHtml(`${title}, ${unit}`);
   const svg = `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${label}">${axes({ top, end, x, y })}${lines.join('')}</svg>`;
   const legend = series
-    .map(({ label: text, color }) => `<span><i style="background:${color}"></i>${escapeHtml(text)}</span>`)
+    .map(({ label: text, color, isDashed }) => {
+      const mark = isDashed === true ? `border-top:2px dashed ${color};height:.3em` : `background:${color}`;
+      return `<span><i style="${mark}"></i>${escapeHtml(text)}</span>`;
+    })
     .join(' ');
   return `<figure><figcaption>${label}</figcaption>${svg}<p class="legend">${legend}</p></figure>`;
 }

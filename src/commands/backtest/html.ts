@@ -1,6 +1,6 @@
 import { escapeHtml, renderChart } from './charts.ts';
 import type { BacktestReport, PolicyTimeline } from './report.ts';
-import { FIGURES, figureText } from './report.ts';
+import { describePast, FIGURES, figureText } from './report.ts';
 
 const STYLE =
   'body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}' +
@@ -21,7 +21,7 @@ const COLORS = {
 export function renderReport(report: BacktestReport, timelines: readonly PolicyTimeline[]): string {
   const { trace, agents, policies, difference, bootS, catalogue } = report;
   const title = escapeHtml(`Backtest of ${trace.name}`);
-  const facts = `${trace.tasks} tasks in ${trace.days} days on ${agents.count} local agents (${agents.cores} cores, ${agents.memoryGib} GiB, ${agents.gpus} GPUs); a machine boots in ${bootS} s; prices: ${catalogue}`;
+  const facts = `${describePast(report)}; on ${agents.count} local agents (${agents.cores} cores, ${agents.memoryGib} GiB, ${agents.gpus} GPUs); a machine boots in ${bootS} s; prices: ${catalogue}`;
   const heads = ['', ...policies.map(({ policy }) => policy), ...(difference === null ? [] : ['Difference'])];
   const rows = FIGURES.map(({ key, label, kind }) => [
     label,

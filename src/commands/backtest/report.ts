@@ -91,3 +91,10 @@ export function figureText(kind: (typeof FIGURES)[number]['kind'], value: number
   if (kind === 'hours') return `${sign}${amount(1)}`;
   return kind === 'seconds' ? `${sign}${amount(size % 1 === 0 ? 0 : 1)} s` : `${sign}${amount(0)}`;
 }
+
+/** How much of the past there is, and how much of it was replayed. */
+export function describePast({ trace, untilS }: Pick<BacktestReport, 'trace' | 'untilS'>): string {
+  const skipped = trace.skipped === 0 ? '' : `, ${trace.skipped} without run time or cores left out`;
+  const cut = untilS === null ? '' : `, replayed until second ${Math.round(untilS)}`;
+  return `${trace.tasks} tasks in ${trace.days} days${skipped}${cut}`;
+}
