@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
-import type { TaskId } from '../model/ids.ts';
+import type { AgentId, TaskId } from '../model/ids.ts';
 import type { Resources } from '../model/resources.ts';
+import type { AgentTiming } from '../ports/agent-gateway.ts';
 
 /** How an agent comes into the world. */
 export interface AgentBirth {
@@ -12,6 +13,19 @@ export interface AgentBirth {
   readonly isPowered: () => boolean;
   /** What the agent before it on this machine left running. */
   readonly inherited?: ReadonlyMap<TaskId, RunningTask>;
+  /** Whose identity it has taken; absent: it registers. */
+  readonly identity?: AgentIdentity;
+}
+
+/** What a copy of a machine has of the agent on it. */
+export interface AgentIdentity {
+  readonly id: AgentId;
+  readonly token: string;
+  readonly bootId: string;
+  readonly seq: number;
+  readonly timing: AgentTiming;
+  /** When its last accepted report was sent. */
+  readonly acceptedMs: number;
 }
 
 /** A task and when it will be through. */

@@ -66,12 +66,19 @@ export class ChaosAgent {
     this.world = world;
     this.birth = birth;
     this.name = birth.name;
-    this.bootId = world.ids.hex(8);
-    this.token = world.ids.hex(32);
+    const { identity } = birth;
+    this.bootId = identity?.bootId ?? world.ids.hex(8);
+    this.token = identity?.token ?? world.ids.hex(32);
     world.onSecret(this.token);
     for (const [taskId, task] of birth.inherited ?? []) this.running.set(taskId, task);
     this.lastAcceptedMs = world.sim.nowMs;
-    world.sim.launch(200, async () => await this.register());
+    if (identity !== undefined) {
+      this.id = identity.id;
+      this.seq = identity.seq;
+      this.timing = identity.timing;
+      this.lastAcceptedMs = identity.acceptedMs;
+    }
+    world.sim.launch(200, async () => await (identity === undefined ? this.register() : this.beat()));
     this.fence();
   }
 
@@ -96,6 +103,19 @@ export class ChaosAgent {
     const left = new Map(this.runningTasks());
     this.stop();
     return left;
+  }
+
+  /**
+   * Another machine with the same identity: a snapshot of the whole machine goes on with its tasks, a copy of its disk starts anew.
+   * Null for an agent that has none yet.
+   */
+  clone(name: string, isWhole: boolean): ChaosAgent | null {
+    const { id, token, bootId, timing, world } = this;
+    if (id === null || !this.isAlive()) return null;
+    const boot = isWhole ? { bootId, seq: this.seq } : { bootId: world.ids.hex(8), seq: 0 };
+    const inherited: ReadonlyMap<TaskId, RunningTask> = isWhole ? new Map(this.runningTasks()) : new Map();
+    const identity = { id, token, timing, acceptedMs: this.lastAcceptedMs, ...boot };
+    return new ChaosAgent(world, { ...this.birth, name, inherited, identity });
   }
 
   /** The agent process starts again under a new boot; the tasks of the one before are gone. */

@@ -75,6 +75,7 @@ export class EndChecks {
       if (state === 'done' || state === 'given-up' || (state === undefined && failedOver)) continue;
       throw new Violation('task-lost', `${id} was accepted and is ${state ?? 'gone'}`);
     }
+    this.truth.checkClones();
     if (!failedOver) await this.checkDeciders();
     await this.checkReplays();
     await this.checkScaleDowns(freshnessMs);

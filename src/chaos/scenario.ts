@@ -52,6 +52,7 @@ export const WORLD_FAULTS = [
   'agent-silent',
   'agent-restarts',
   'agent-lies',
+  'agent-cloned',
   'all-silent',
   'queue-emptied',
   'clock-jumps',

@@ -241,6 +241,12 @@ class SeedRun {
         );
         return row?.instance_id ?? null;
       },
+      clone: (agent, isWhole) => {
+        const twin = this.locals.includes(agent)
+          ? agent.clone(`${agent.name}-clone-${this.locals.length}`, isWhole)
+          : null;
+        if (twin !== null) this.locals.push(twin);
+      },
       addForeign: (instanceId) => this.truth.addForeign(instanceId),
       failOver: async () => await this.failOver(),
       removePolicy: (ms) => this.removePolicy(ms),

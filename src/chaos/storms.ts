@@ -22,6 +22,8 @@ export interface StormWorld {
   someInstance(site: string): string | null;
   /** An instance whose machine is in this state by the rows; null when there is none. */
   instanceIn(state: MachineState): Promise<string | null>;
+  /** Another machine of the datacenter takes the identity of this agent, if that is one of the datacenter. */
+  clone(agent: ChaosAgent, isWhole: boolean): void;
   addForeign(instanceId: string): void;
   /** The database falls back to what it was a while ago. */
   failOver(): Promise<void>;
@@ -45,6 +47,7 @@ const STORMS: Readonly<Record<string, number>> = {
   'agent-silent': 0.02,
   'agent-restarts': 0.01,
   'agent-lies': 0.005,
+  'agent-cloned': 0.01,
   'all-silent': 0.004,
   'queue-emptied': 0.01,
   'clock-jumps': 0.01,
@@ -163,6 +166,10 @@ const STRIKE: Readonly<Record<string, (world: StormWorld) => void | Promise<void
     }
   },
   'agent-restarts': (world) => pickAgent(world)?.restart(),
+  'agent-cloned': (world) => {
+    const agent = pickAgent(world);
+    if (agent !== undefined) world.clone(agent, world.sim.chance.roll('storm:whole').value < 0.5);
+  },
   'agent-lies': (world) => {
     const agent = pickAgent(world);
     if (agent !== undefined) agent.lies = !agent.lies;

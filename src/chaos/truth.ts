@@ -91,9 +91,19 @@ export class Truth {
 
   noteStart(agent: ChaosAgent, taskId: TaskId): void {
     const all = [...this.options.hosts.listAgents(), ...this.options.localAgents];
-    const twin = all.find((other) => other !== agent && other.runningTasks().has(taskId));
+    // Who has the same identity cannot be told apart before one of them reports and the other one gives way.
+    const twin = all.find((other) => other !== agent && other.id !== agent.id && other.runningTasks().has(taskId));
     if (twin !== undefined) {
       throw new Violation('task-twice', `${taskId} starts on ${agent.name} while it runs on ${twin.name}`);
+    }
+  }
+
+  /** Of machines with one identity, all but one have given way. */
+  checkClones(): void {
+    const alive = this.options.localAgents.filter((agent) => agent.isAlive() && agent.id !== null);
+    for (const [id, agents] of Map.groupBy(alive, (agent) => agent.id)) {
+      const names = agents.map(({ name }) => name).join(' and ');
+      if (agents.length > 1) throw new Violation('one-identity', `${names} both live as ${id}`);
     }
   }
 
