@@ -180,6 +180,7 @@ const POLICY: WorkloadPolicy = {
   drain: {
     scaleDownUnneededMs: 300_000,
     minimumLifeMs: 0,
+    churnPauseMs: 900_000,
     consolidation: 'whenEmpty',
     budgets: [],
     cooldown: { scaleUpMs: 0, scaleDownMs: 120_000 },

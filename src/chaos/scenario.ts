@@ -168,6 +168,7 @@ function choosePolicy(chance: Chance, name: string): WorkloadPolicy {
     drain: {
       scaleDownUnneededMs: between('unneeded', 30, 600) * SECOND_MS,
       minimumLifeMs: 0,
+      churnPauseMs: 15 * MINUTE_MS,
       consolidation: 'whenEmpty',
       budgets: [],
       cooldown: { scaleUpMs: 0, scaleDownMs: 0 },

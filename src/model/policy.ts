@@ -186,6 +186,8 @@ export interface DrainPolicy {
   readonly scaleDownUnneededMs: number | null;
   /** No machine is let go sooner after its start than this; 0 = no such time. */
   readonly minimumLifeMs: number;
+  /** Nothing is let go for so long after the last machine that was let go and wanted again at once; 0 = never mind. */
+  readonly churnPauseMs: number;
   /** Whether machines that are little used take no more work and go when their own is done, if others have room for it. */
   readonly consolidation: 'whenEmpty' | 'whenEmptyOrUnderutilized';
   /** The tightest that names the reason counts; empty = none. */

@@ -1,13 +1,9 @@
-import { MINUTE_MS } from '../model/time.ts';
 import type { Planning } from './draft.ts';
 import { countOf } from './text.ts';
 
 /** So many machines of the last hour must have been missed, and at least half of those let go: one miss is bad luck. */
 const MISSED_MIN = 3;
 const MISSED_SHARE_MIN = 0.5;
-
-/** Scale-in pauses for so long after the last of them was wanted again. */
-export const CHURN_PAUSE_MS = 15 * MINUTE_MS;
 
 /**
  * Why nothing is let go for a while although nothing needs it: what was let go before was wanted again sooner than it saved what
@@ -18,7 +14,7 @@ export function churnPause({ world, workload }: Planning): string | null {
   const { churn } = workload;
   if (churn === undefined || churn.lastMissedAtMs === null) return null;
   const { letGo, missed, lastMissedAtMs } = churn;
-  const leftMs = lastMissedAtMs + CHURN_PAUSE_MS - world.nowMs;
+  const leftMs = lastMissedAtMs + workload.policy.drain.churnPauseMs - world.nowMs;
   if (leftMs <= 0 || missed < MISSED_MIN || missed < letGo * MISSED_SHARE_MIN) return null;
   const of = `${missed} of ${countOf(letGo, 'machine')} let go within the hour`;
   return `${of} replaced at once, ${Math.ceil(leftMs / 1000)} s left`;

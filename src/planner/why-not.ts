@@ -108,7 +108,8 @@ const RULES: Readonly<Record<ReasonCode, Rule>> = {
   'minimum-life': { down: 'wait', remedy: 'wait, or shorten drain.minimumLife' },
   'churn-breaker': {
     down: 'hold',
-    remedy: 'wait, or lengthen drain.scaleDownUnneededTime: machines that went were replaced at once',
+    remedy:
+      'wait, lengthen drain.scaleDownUnneededTime (machines that went were replaced at once), or shorten drain.churnPause',
   },
   underutilized: { remedy: '' },
   'at-min': { down: 'limit', remedy: 'lower limits.min in the policy' },

@@ -21,6 +21,13 @@ export const drainSchema = z.strictObject({
     { min: 0, max: 7 * DAY_MS },
     { description: 'No machine is let go sooner after its start, whether or not anything needs it.' },
   ).prefault('0s'),
+  churnPause: duration(
+    { min: 0, max: DAY_MS },
+    {
+      description:
+        'Scale-in pauses for this long after machines that were let go were replaced at once, three times in an hour. 0s = never.',
+    },
+  ).prefault('15m'),
   consolidation: choice(['whenEmpty', 'whenEmptyOrUnderutilized'], {
     description:
       'When machines go: whenEmpty = without work; whenEmptyOrUnderutilized = also those at most half used take no more work, when what runs on them has room on others that work, and go when it is done. Needs onDeadline: wait.',

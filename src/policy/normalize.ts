@@ -114,6 +114,7 @@ function drainOf(drain: DrainDocument): WorkloadPolicy['drain'] {
   return {
     scaleDownUnneededMs: drain.scaleDownUnneededTime,
     minimumLifeMs: drain.minimumLife,
+    churnPauseMs: drain.churnPause,
     consolidation: drain.consolidation,
     budgets: drain.budgets,
     cooldown: { scaleUpMs: drain.cooldown.scaleUp, scaleDownMs: drain.cooldown.scaleDown },

@@ -9,6 +9,7 @@ const UNSUPPORTED_KEYS: readonly string[] = [
   'budget.daily',
   'budget.monthly',
   'budgets.duration',
+  'budgets.schedule',
   'dryRun',
   'expireAfter',
   'gpus',

@@ -45,6 +45,7 @@ spec:
     ready: { deadline: 60s }
   drain:
     scaleDownUnneededTime: 3s
+    churnPause: 0s
     cooldown: { scaleUp: 0s, scaleDown: 1s }
     deadline: 60s
 `;

@@ -1,9 +1,8 @@
 /** Tables: one row is one sentence about machines that come and go too often. Then the same over time. */
 import { describe, expect, it } from 'vitest';
 import { planAll } from '../../src/planner/plan.ts';
-import { CHURN_PAUSE_MS } from '../../src/planner/churn.ts';
 import type { ChurnView } from '../../src/planner/types.ts';
-import { NOW, TASK, input, pending, plan, readyMachine } from './fixtures.ts';
+import { NOW, TASK, input, pending, plan, policy, readyMachine } from './fixtures.ts';
 import { check } from './table.ts';
 
 const churned = (churn: Partial<ChurnView>) => ({
@@ -38,7 +37,16 @@ describe('where machines that were let go are replaced at once', () => {
     },
     {
       says: 'the pause ends a quarter of an hour after the last replacement',
-      world: { workload: churned({ lastMissedAtMs: NOW - CHURN_PAUSE_MS }), pairs: [readyMachine(1)] },
+      world: { workload: churned({ lastMissedAtMs: NOW - 900_000 }), pairs: [readyMachine(1)] },
+      actions: ['drain 1'],
+      because: 'unneeded',
+    },
+    {
+      says: 'the policy may never mind',
+      world: {
+        workload: { ...churned({}), policy: policy({ drain: { scaleDownUnneededMs: 60_000, churnPauseMs: 0 } }) },
+        pairs: [readyMachine(1)],
+      },
       actions: ['drain 1'],
       because: 'unneeded',
     },

@@ -38,6 +38,7 @@ spec:
   drain:
     scaleDownUnneededTime: 5m
     minimumLife: 2m
+    churnPause: 5m
     consolidation: whenEmptyOrUnderutilized
     budgets: [{ machines: 10% }, { machines: 3, reasons: [empty] }]
     cooldown: { scaleUp: 0s, scaleDown: 2m }
@@ -87,6 +88,7 @@ describe('a good policy', () => {
       drain: {
         scaleDownUnneededMs: 300_000,
         minimumLifeMs: 120_000,
+        churnPauseMs: 300_000,
         consolidation: 'whenEmptyOrUnderutilized',
         budgets: [
           { machines: { kind: 'share', share: 0.1 }, reasons: ['empty', 'underutilized'] },
@@ -134,6 +136,7 @@ describe('a good policy', () => {
       drain: {
         scaleDownUnneededMs: null,
         minimumLifeMs: 0,
+        churnPauseMs: 900_000,
         consolidation: 'whenEmpty',
         budgets: [],
         cooldown: { scaleUpMs: 0, scaleDownMs: 120_000 },

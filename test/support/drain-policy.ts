@@ -5,6 +5,7 @@ export function aDrainPolicy(changes: Partial<DrainPolicy> = {}): DrainPolicy {
   return {
     scaleDownUnneededMs: 300_000,
     minimumLifeMs: 0,
+    churnPauseMs: 900_000,
     consolidation: 'whenEmpty',
     budgets: [],
     cooldown: { scaleUpMs: 0, scaleDownMs: 0 },

@@ -52,7 +52,8 @@ export function worldPolicy(changes: PolicyChanges = {}): WorkloadPolicy {
       recipe: { script: null, env: {}, ...changes.recipe },
       ready: { command: null, deadlineMs: 300_000, ...changes.ready },
     },
-    drain: aDrainPolicy({ scaleDownUnneededMs: 60_000, ...changes.drain }),
+    // Lives follow one another at once here: that machines are wanted again is no reason to keep them.
+    drain: aDrainPolicy({ scaleDownUnneededMs: 60_000, churnPauseMs: 0, ...changes.drain }),
   };
 }
 
