@@ -7,10 +7,10 @@ import { runCampaign, type CampaignOptions, type CampaignReport } from '../../sr
 import { parseDuration } from '../../src/model/units.ts';
 
 const HOURS = 3;
-const FIXED = { first: 1, last: 10 };
+const FIXED = { first: 1, last: 8 };
 const TWICE = { first: 1, last: 1 };
 /** For the fresh ones. */
-const CHECK_MS = 40_000;
+const CHECK_MS = 30_000;
 const FRESH_MAX = 1_000_000;
 
 const asked = process.argv.indexOf('--for');
