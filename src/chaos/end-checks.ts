@@ -15,7 +15,7 @@ const MINUTES_PER_HOUR = 60;
 const HEARD_SLACK_MS = 90_000;
 
 /** Hours of decisions; each takes about a millisecond. */
-const REPLAYED_MAX = 500;
+const REPLAYED_MAX = 100;
 
 export interface Circumstances {
   /** Tasks whose submission was confirmed. */
