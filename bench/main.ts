@@ -32,6 +32,11 @@ const BENCHES: readonly Bench[] = [
 ];
 const USAGE = 'usage: npm run bench -- [--list] [NAME...]';
 
+// Whoever reads may have read enough (`| head`).
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(0);
+});
 const interrupted = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.once(signal, () => interrupted.abort(new Error('interrupted')));

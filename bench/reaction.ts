@@ -28,6 +28,8 @@ const READY_MS = 60_000;
 const SWARM_MS = 3_600_000;
 const TRIAL_MS = 30_000;
 const POLL_MS = 2;
+/** Slower ones are told one by one, to be looked up in the service's log. */
+const SLOW_MS = 1000;
 
 export const reaction: Bench = {
   name: 'reaction',
@@ -99,7 +101,10 @@ async function measure(context: BenchContext, database: BenchDatabase, region: R
   for (let trial = 1; trial <= TRIALS; trial += 1) {
     if (trial % 20 === 0) context.progress(`launch ${trial} of ${TRIALS}`);
     await sleep(PAUSE_MS.min + Math.random() * (PAUSE_MS.max - PAUSE_MS.min), undefined, { signal: context.signal });
-    tookMs.push(await waitForLaunch(context, database, region));
+    const took = await waitForLaunch(context, database, region);
+    if (took > SLOW_MS)
+      context.progress(`launch ${trial} took ${(took / 1000).toFixed(1)} s, at ${new Date().toISOString()}`);
+    tookMs.push(took);
   }
   const detail = `from before the INSERT is sent to the call at the region; ${TRIALS} launches, ${AGENTS} agents reporting every ${REPORT_MS / 1000} s, ${WAITING_TASKS} tasks that fit nowhere; whole service with default settings; ${database.version}; ${describeMachine()}`;
   return [0.5, 0.99].map((share) =>

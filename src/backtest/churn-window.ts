@@ -1,10 +1,12 @@
-import { HOUR_MS, MINUTE_MS, SECOND_MS } from '../model/time.ts';
+import { BILLED_MIN_MS } from '../model/money.ts';
+import { SECOND_MS } from '../model/time.ts';
+import { CHURN_WINDOW_MS } from '../planner/churn.ts';
 import type { ChurnView } from '../planner/types.ts';
 import { toMs } from './production-view.ts';
 import type { NodeType } from './types.ts';
 
-const WINDOW_S = HOUR_MS / SECOND_MS;
-const START_MIN_S = MINUTE_MS / SECOND_MS;
+const WINDOW_S = CHURN_WINDOW_MS / SECOND_MS;
+const START_MIN_S = BILLED_MIN_MS / SECOND_MS;
 
 interface Gone {
   readonly size: string;

@@ -4,7 +4,8 @@
  * with the fewest free cores that holds the task. A node takes tasks `bootS` after its launch and is billed from launch to
  * end by the second, for a minute at least. Deterministic: the same input gives the same figures.
  */
-import { costOfSeconds, nanoUsdFromNumber, nanoUsdToNumber } from '../model/money.ts';
+import { BILLED_MIN_MS, costOfSeconds, nanoUsdFromNumber, nanoUsdToNumber } from '../model/money.ts';
+import { SECOND_MS } from '../model/time.ts';
 import { EventHeap } from './event-heap.ts';
 import { PendingQueue } from './pending-queue.ts';
 import { RoomIndex } from './room-index.ts';
@@ -17,7 +18,7 @@ import type { Amount, NodeType, TraceTask } from './types.ts';
 import { NOTHING, addAmounts, amountFits, scaleAmount, subtractAmounts } from './types.ts';
 
 const BOOT_S = 60;
-const BILLED_S_MIN = 60;
+const BILLED_S_MIN = BILLED_MIN_MS / SECOND_MS;
 /** A scaler that keeps nodes for ever is stopped so long after the last task; they are billed until then. */
 const SETTLE_S = 3600;
 /** Tasks that wait while nothing at all has happened for so long are given up. */

@@ -63,6 +63,13 @@ export function readSwfTrace(text: string, name: string): Trace {
   return tasks.finish(name);
 }
 
+/** A trace of tasks that were read elsewhere; those that cannot be replayed are counted as skipped. */
+export function makeTrace(name: string, tasks: Iterable<RawTask>): Trace {
+  const list = new TaskList();
+  for (const task of tasks) list.add(task);
+  return list.finish(name);
+}
+
 function swfTask(fields: readonly (number | null)[]): RawTask {
   const known = (field: number): number | null => {
     const value = fields[field - 1] ?? -1;
@@ -81,13 +88,16 @@ function swfTask(fields: readonly (number | null)[]): RawTask {
   };
 }
 
-interface RawTask {
+/** A task as a log has it: null = unknown. */
+export interface RawTask {
   readonly submitS: number | null;
   readonly runS: number | null;
   readonly cores: number | null;
   readonly memoryMib: number | null;
   readonly gpus: number | null;
   readonly queue: string;
+  /** It may never leave the datacenter. Absent = it may. */
+  readonly staysLocal?: boolean;
 }
 
 interface CellSpec {
@@ -112,7 +122,7 @@ class TaskList {
   readonly #needs = new Map<string, Amount>();
   #skipped = 0;
 
-  add({ submitS, runS, cores, memoryMib, gpus, queue }: RawTask): void {
+  add({ submitS, runS, cores, memoryMib, gpus, queue, staysLocal }: RawTask): void {
     if (submitS === null || runS === null || cores === null || cores === 0) {
       this.#skipped += 1;
       return;
@@ -122,7 +132,7 @@ class TaskList {
       memoryMib: Math.ceil(memoryMib ?? cores * DEFAULT_MIB_PER_CORE),
       gpuMilli: Math.round((gpus ?? 0) * 1000),
     });
-    this.#tasks.push({ submitS, runS, need, queue });
+    this.#tasks.push({ submitS, runS, need, queue, ...(staysLocal === true ? { staysLocal } : {}) });
   }
 
   finish(name: string): Trace {

@@ -98,6 +98,9 @@ class Campaign {
     try {
       await shard.ready;
       for (let seed = this.takeSeed(); seed !== null; seed = this.takeSeed()) await this.runSeed(shard, seed);
+    } catch (error) {
+      // Its shard was told to go: what was finished before counts.
+      if (signal?.aborted !== true) throw error;
     } finally {
       signal?.removeEventListener('abort', stop);
       await shard.end();

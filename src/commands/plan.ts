@@ -7,6 +7,8 @@ import type { CommandSpec } from './types.ts';
 export const plan: CommandSpec = {
   path: 'plan',
   summary: 'Show what the next planning pass would do, and why, without doing it',
+  description:
+    'Below the plan stands how far its launches are from the cheapest machines that could hold the same work, proved by a solver within four seconds, or why that is not proved.',
   options: [
     { name: 'workload', short: 'w', value: 'WORKLOAD', summary: 'only this workload' },
     { name: 'detailed-exitcode', summary: 'exit 10 when something would be launched or drained' },

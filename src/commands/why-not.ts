@@ -1,3 +1,4 @@
+import { countOf } from '../planner/text.ts';
 import type { Direction } from '../planner/why-not.ts';
 import type { WhyNotDocument } from '../ports/explanations.ts';
 import { EXIT_CHANGES } from './exit-codes.ts';
@@ -60,18 +61,14 @@ export function whyNotSentences(
   return [...parts.flatMap((part, index) => (index === 0 ? part : ['', ...part])), ...newest];
 }
 
-function machinesText(count: number): string {
-  return `${count} ${count === 1 ? 'machine' : 'machines'}`;
-}
-
 function upHead({ machines, wanted }: Direction): string {
   if (machines > 0)
-    return `the next plan launches or takes back ${machinesText(machines)}; more are not wanted or not allowed`;
+    return `the next plan launches or takes back ${countOf(machines, 'machine')}; more are not wanted or not allowed`;
   return wanted.length > 0 ? 'machines are wanted, and none is launched' : 'nothing asks for a machine';
 }
 
 function downHead({ machines }: Direction): string {
-  return machines > 0 ? `the next plan lets ${machinesText(machines)} go` : 'nothing is let go';
+  return machines > 0 ? `the next plan lets ${countOf(machines, 'machine')} go` : 'nothing is let go';
 }
 
 function directionSentences(head: string, { wanted, findings }: Direction): string[] {

@@ -8,14 +8,12 @@
  * beginning, so that however often it was settled, its charges add up to the cost of the whole, to the nano-dollar.
  */
 import type { MachineId } from '../model/ids.ts';
-import type { NanoUsd } from '../model/money.ts';
+import { BILLED_MIN_MS, type NanoUsd } from '../model/money.ts';
 import type { Market } from '../model/offering.ts';
 import type { EpochMs } from '../model/time.ts';
 import { HOUR_MS, SECOND_MS } from '../model/time.ts';
 import type { Meter, Rate } from './meters.ts';
 import { computeMeter, costOfRates, hourlyPrice, ipv4Meter, volumeMeter } from './meters.ts';
-
-const MINIMUM_MS = 60 * SECOND_MS;
 
 /** EC2's state reasons for a spot machine that AWS itself ended (`Server.SpotInstanceTermination`, `...Shutdown`). */
 const SPOT_TAKEN_BACK = /^Server\.SpotInstance/;
@@ -145,7 +143,7 @@ function metersOf(machine: BilledMachine): Meter[] {
 /** Until when a meter is charged: a begun second counts as a whole one at the end, not at a boundary. */
 function closedEndMs({ endedAtMs }: BilledMachine, meter: Meter, boundaryMs: EpochMs): EpochMs {
   if (endedAtMs === null) return wholeSeconds(boundaryMs);
-  return Math.max(Math.ceil(endedAtMs / SECOND_MS) * SECOND_MS, meter.beginMs + MINIMUM_MS);
+  return Math.max(Math.ceil(endedAtMs / SECOND_MS) * SECOND_MS, meter.beginMs + BILLED_MIN_MS);
 }
 
 function chargeMeter(machine: BilledMachine, meter: Meter, endMs: EpochMs): Charge[] {

@@ -1,3 +1,4 @@
+import { selects } from '../model/agent.ts';
 import type { AgentId } from '../model/ids.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import { mayRunAt } from '../model/constraints.ts';
@@ -118,8 +119,7 @@ function giveTurn(room: Room, { queue, serving }: Claim, turn: number): number {
 /** On-prem agents serve every workload whose selector they match; a cloud agent serves the one it was launched for. */
 function serves(agent: FreeAgent, workload: string, policy: WorkloadPolicy | undefined): boolean {
   if (agent.site === 'aws') return agent.workload === workload;
-  if (policy === undefined) return false;
-  return Object.entries(policy.agents.selector).every(([key, value]) => agent.labels[key] === value);
+  return policy !== undefined && selects(policy.agents.selector)(agent);
 }
 
 interface Preference {

@@ -86,7 +86,7 @@ function silenceOf(
   { agents, nowMs }: PlanningFacts,
   policy: WorkloadPolicy,
 ): SilenceView | null {
-  const silence = findSilence(agents, { policy }, nowMs);
+  const silence = findSilence(agents, policy, nowMs);
   const look = { nowMs: clock.monotonicMs(), gapMaxMs: policy.demand.freshnessMs };
   const forMs = view.noteSilence(policy.name, silence !== null, look);
   return silence === null ? null : { ...silence, forMs };

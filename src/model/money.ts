@@ -1,8 +1,13 @@
+import { MINUTE_MS } from './time.ts';
+
 /**
  * Money is kept in whole nano-dollars (1e-9 USD) as bigint, because a ledger that adds up floats does not add up.
  * One nano-dollar per hour is far below any price step EC2 has (1e-6), so that a per-second charge loses nothing visible.
  */
 export type NanoUsd = bigint;
+
+/** EC2 bills each start of an instance for a minute at least (its pricing page, per-second billing). */
+export const BILLED_MIN_MS = MINUTE_MS;
 
 const NANO_PER_USD = 1_000_000_000n;
 const SECONDS_PER_HOUR = 3600n;

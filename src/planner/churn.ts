@@ -1,6 +1,9 @@
+import { HOUR_MS } from '../model/time.ts';
 import type { Planning } from './draft.ts';
 import { countOf } from './text.ts';
 
+/** So far back machines that were let go are looked at. */
+export const CHURN_WINDOW_MS = HOUR_MS;
 /** So many machines of the last hour must have been missed, and at least half of those let go: one miss is bad luck. */
 const MISSED_MIN = 3;
 const MISSED_SHARE_MIN = 0.5;

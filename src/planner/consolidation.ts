@@ -10,6 +10,7 @@ import type { Demand } from './demand.ts';
 import type { Planning } from './draft.ts';
 import { EMPTY_DRAFT, nanoPerHour } from './draft.ts';
 import { readAllowance } from './drain-budgets.ts';
+import { dominantShare } from './fair-share.ts';
 import type { Host } from './fleet.ts';
 import { hostSlots, isAtWork } from './fleet.ts';
 import { AUTO_HOLD_MAX_MS, minimumLifeEndsMs } from './idle-hold.ts';
@@ -93,13 +94,7 @@ function presentPrices({ offerings }: WorkloadInput): (host: Host) => number {
 
 /** The fullest dimension decides. */
 function usedShare({ capacity, free }: Host): number {
-  const used = subtractResources(capacity, free);
-  const share = (part: number, whole: number): number => (whole === 0 ? 0 : part / whole);
-  return Math.max(
-    share(used.cpuMilli, capacity.cpuMilli),
-    share(used.memoryMib, capacity.memoryMib),
-    share(used.gpus, capacity.gpus),
-  );
+  return dominantShare(subtractResources(capacity, free), capacity);
 }
 
 /**

@@ -1,5 +1,8 @@
 /** What is too odd to be believed at first sight, and how far a plan goes on it. Letting go is held anyway: unknown is HOLD. */
+import { selects } from '../model/agent.ts';
+import type { WorkloadPolicy } from '../model/policy.ts';
 import type { EpochMs } from '../model/time.ts';
+import { freshnessRule } from './fleet.ts';
 import type { AgentView, SilenceView, UtilizationView, WorkloadInput } from './types.ts';
 import { countOf } from './text.ts';
 
@@ -22,18 +25,13 @@ const SILENT_SHARE = 0.5;
 /** How many of a workload's local agents are silent, when these are so many that the way to them is the likelier fault; else null. */
 export function findSilence(
   agents: readonly AgentView[],
-  {
-    policy: {
-      agents: { selector },
-      demand: { freshnessMs },
-    },
-  }: Pick<WorkloadInput, 'policy'>,
+  policy: WorkloadPolicy,
   nowMs: EpochMs,
 ): Omit<SilenceView, 'forMs'> | null {
-  const local = agents.filter(
-    ({ site, labels }) => site === 'on-prem' && Object.entries(selector).every(([key, value]) => labels[key] === value),
-  );
-  const silent = local.filter(({ lastSeenAtMs }) => lastSeenAtMs === null || nowMs - lastSeenAtMs > freshnessMs).length;
+  const isSelected = selects(policy.agents.selector);
+  const isFresh = freshnessRule(policy, nowMs);
+  const local = agents.filter((agent) => agent.site === 'on-prem' && isSelected(agent));
+  const silent = local.filter((agent) => !isFresh(agent)).length;
   return silent >= SILENT_MIN && silent >= local.length * SILENT_SHARE
     ? { silentAgents: silent, localAgents: local.length }
     : null;

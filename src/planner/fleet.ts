@@ -1,3 +1,5 @@
+import { selects } from '../model/agent.ts';
+import type { WorkloadPolicy } from '../model/policy.ts';
 import type { Resources } from '../model/resources.ts';
 import { NO_RESOURCES, subtractResources } from '../model/resources.ts';
 import type { EpochMs } from '../model/time.ts';
@@ -104,15 +106,18 @@ function orderWorkloads(workloads: readonly WorkloadInput[]): WorkloadInput[] {
   return [...workloads].sort((a, b) => compareText(a.policy.name, b.policy.name));
 }
 
+/** Tells of agents whether they were heard of within the policy's `freshness`. */
+export function freshnessRule(
+  { demand: { freshnessMs } }: WorkloadPolicy,
+  nowMs: EpochMs,
+): (agent: Pick<AgentView, 'lastSeenAtMs'>) => boolean {
+  return ({ lastSeenAtMs }) => lastSeenAtMs !== null && nowMs - lastSeenAtMs <= freshnessMs;
+}
+
 /** The agents and machines of one workload, by what they can be used for. An agent silent for longer than `freshness` is stale. */
 export function readFleet(world: World, workload: WorkloadInput): Fleet {
-  const { freshnessMs } = workload.policy.demand;
-  const isFresh = (agent: AgentView): boolean =>
-    agent.lastSeenAtMs !== null && world.nowMs - agent.lastSeenAtMs <= freshnessMs;
-  const selector = Object.entries(workload.policy.agents.selector);
-  const localAgents = world.onPremAgents.filter((agent) =>
-    selector.every(([key, value]) => agent.labels[key] === value),
-  );
+  const isFresh = freshnessRule(workload.policy, world.nowMs);
+  const localAgents = world.onPremAgents.filter(selects(workload.policy.agents.selector));
   const machines = world.machinesByWorkload.get(workload.policy.name) ?? [];
   const hosts: Record<'cloud' | 'inFlight' | 'returnable', Host[]> = { cloud: [], inFlight: [], returnable: [] };
   const reporting: { agent: AgentView; machine: MachineView | null }[] = localAgents

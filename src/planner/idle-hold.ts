@@ -1,10 +1,8 @@
+import { BILLED_MIN_MS } from '../model/money.ts';
 import type { DrainPolicy } from '../model/policy.ts';
 import type { EpochMs } from '../model/time.ts';
 import { MINUTE_MS } from '../model/time.ts';
 import type { MachineView } from './types.ts';
-
-/** EC2 bills each start of an instance for a minute at least: ending it sooner saves nothing. */
-const BILLED_MIN_MS = MINUTE_MS;
 
 /** `auto` keeps no machine without work for longer than this, however long its start took. */
 export const AUTO_HOLD_MAX_MS = 5 * MINUTE_MS;

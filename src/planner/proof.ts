@@ -11,6 +11,7 @@ import { nanoOf, usdOf } from './order.ts';
 import { decideAll } from './plan.ts';
 import type { Findings } from './report.ts';
 import type { Batch } from './slots.ts';
+import { placedOf } from './slots.ts';
 import type { PlannerInput, PlanOutcome } from './types.ts';
 
 /** What one workload's launches have to hold, and what could be bought for it instead. */
@@ -53,7 +54,7 @@ function questionOf({ planning, after, catalogue, up }: Findings): ProofQuestion
   if (market === undefined) return null;
   if (second !== undefined) return { workload, unproven: 'machines of both markets are launched, as the policy wants' };
   const without = coverDemand(planning.fleet, { ...up.draft, launched: [] }, after);
-  const bought = [...less(without.urgent, up.coverage.urgent), ...less(without.headroom, up.coverage.headroom)];
+  const bought = [...placedOf(without.urgent, up.coverage.urgent), ...placedOf(without.headroom, up.coverage.headroom)];
   const types = keepUndominated(catalogue.markets[market].types);
   const kinds = bought.map((batch) => kindOf(batch, types));
   if (kinds.reduce((sum, kind) => sum + kind.fits.length, 0) > PAIRS_MAX) {
@@ -78,14 +79,6 @@ function kindOf(batch: Batch, types: readonly PricedType[]): ProofKind {
     return times > 0 ? [{ type: index, times }] : [];
   });
   return { need: batch.shape, count: batch.count, fits };
-}
-
-function less(all: readonly Batch[], left: readonly Batch[]): Batch[] {
-  return all.flatMap((batch) => {
-    const stays = left.find(({ shape, constraints }) => shape === batch.shape && constraints === batch.constraints);
-    const count = batch.count - (stays?.count ?? 0);
-    return count > 0 ? [{ ...batch, count }] : [];
-  });
 }
 
 /** A mixed-integer program in rows and columns, as solvers take it; `<= 0` or `= count` for every row. */

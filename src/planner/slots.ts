@@ -112,6 +112,15 @@ export function placeBatches(tier: Tier, batches: readonly Batch[]): Batch[] {
   return left;
 }
 
+/** What of the batches found room, given what {@link placeBatches} left of these very batches. */
+export function placedOf(batches: readonly Batch[], left: readonly Batch[]): Batch[] {
+  return batches.flatMap((batch) => {
+    const stays = left.find(({ shape, constraints }) => shape === batch.shape && constraints === batch.constraints);
+    const count = batch.count - (stays?.count ?? 0);
+    return count > 0 ? [{ ...batch, count }] : [];
+  });
+}
+
 /** Biggest first, of equal ones those with constraints: what is hard to place gets the choice. */
 export function sortBatches(batches: readonly Batch[]): Batch[] {
   return [...batches].sort(

@@ -3,20 +3,19 @@
  * waits longer for it than a machine would have taken, and a machine is not paid for.
  */
 import type { Resources } from '../model/resources.ts';
-import { NO_RESOURCES, addResources, timesFitting } from '../model/resources.ts';
+import { NO_RESOURCES, addResources, subtractResources, timesFitting } from '../model/resources.ts';
+import { BILLED_MIN_MS } from '../model/money.ts';
 import { HOUR_MS, SECOND_MS } from '../model/time.ts';
 import type { AfterPending, Waiting } from './coverage.ts';
 import type { World } from './fleet.ts';
 import type { Catalogue } from './offerings.ts';
 import { needsOf, typesFor } from './offerings.ts';
 import type { Batch, Slot } from './slots.ts';
-import { countTasks, openTier, placeBatches } from './slots.ts';
+import { countTasks, openTier, placeBatches, placedOf } from './slots.ts';
 import type { WaitReport, WorkloadInput } from './types.ts';
 
 /** Promises of room are believed for so many times the join of a machine beyond `maxWait`: they may fail again and again. */
 const JOINS_MAX = 2;
-/** The least that EC2 bills of a machine. */
-const BILLED_S_MIN = 60;
 /** Price tags are worked out for so many kinds of tasks at most; with more the plan says nothing of money. */
 const SHAPES_MAX = 50;
 const HOUR_S = HOUR_MS / SECOND_MS;
@@ -43,9 +42,9 @@ export function waitForLocal(input: WaitInput): AfterPending {
   if (may.length === 0 || rooms.length === 0) return after;
   const slots = rooms.map(({ slot }) => slot);
   const unplaced = placeBatches(openTier(slots, may), may);
-  const waiting = subtract(may, unplaced);
+  const waiting = placedOf(may, unplaced);
   if (waiting.length === 0) return after;
-  for (const { slot, given } of rooms) input.promised.set(slot.id, minus(given, slot.free));
+  for (const { slot, given } of rooms) input.promised.set(slot.id, subtractResources(given, slot.free));
   return {
     onLocal: after.onLocal,
     urgent: [...after.urgent.filter(({ oldestMs }) => oldestMs < sinceMs), ...unplaced],
@@ -69,24 +68,8 @@ function soonFree({ world, slots, promised }: WaitInput, joinS: number): SoonFre
     const freeing = (world.freeing.get(slot.id) ?? []).filter(({ inS }) => inS < joinS);
     if (freeing.length === 0) return [];
     const given = freeing.reduce((sum, { resources }) => addResources(sum, resources), slot.free);
-    const free = minus(given, promised.get(slot.id) ?? NO_RESOURCES);
+    const free = subtractResources(given, promised.get(slot.id) ?? NO_RESOURCES);
     return [{ slot: { ...slot, free, taken: 0 }, given, inS: Math.max(...freeing.map(({ inS }) => inS)) }];
-  });
-}
-
-function minus(a: Resources, b: Resources): Resources {
-  return {
-    cpuMilli: Math.max(0, a.cpuMilli - b.cpuMilli),
-    memoryMib: Math.max(0, a.memoryMib - b.memoryMib),
-    gpus: Math.max(0, a.gpus - b.gpus),
-  };
-}
-
-function subtract(all: readonly Batch[], left: readonly Batch[]): Batch[] {
-  return all.flatMap((batch) => {
-    const stay = left.find(({ shape, constraints }) => shape === batch.shape && constraints === batch.constraints);
-    const count = batch.count - (stay?.count ?? 0);
-    return count > 0 ? [{ ...batch, count }] : [];
   });
 }
 
@@ -97,7 +80,7 @@ export function reportWait(
   runS: number | null,
 ): WaitReport {
   // A machine is billed from its launch, the time it joins in included.
-  const billedS = Math.max(BILLED_S_MIN, machineInS + (runS ?? 0));
+  const billedS = Math.max(BILLED_MIN_MS / SECOND_MS, machineInS + (runS ?? 0));
   return { tasks: countTasks(batches), localInS, machineInS, burstUsd: burstUsd(catalogue, batches, billedS) };
 }
 

@@ -23,7 +23,7 @@ export function normalizePolicy(document: PolicyDocument, file: string): Workloa
   });
 }
 
-/** What every policy has is left out, so that policies that do not share keep their hash. */
+/** Left out where it is the default, so that these keys change the hash of policies that use them only. */
 function agentsOf({ selector, weight, priority }: PolicyDocument['spec']['agents']): WorkloadPolicy['agents'] {
   return {
     selector: { ...selector },
@@ -48,7 +48,7 @@ function demandOf(demand: DemandDocument): WorkloadPolicy['demand'] {
             maxWaitMs: queue.maxWait,
           },
     headroom,
-    // Left out when there is none, so that policies without it keep their hash.
+    // Left out when there is none: the key changes the hash of policies that use it only.
     ...(schedule.length === 0 ? {} : { schedule: schedule.map(windowOf) }),
     ...(forecast === null
       ? {}

@@ -2,6 +2,7 @@ import type { TaskId } from '../model/ids.ts';
 import type { Architecture } from '../model/offering.ts';
 import type { MeasuredUse, Resources } from '../model/resources.ts';
 import type { PlanPreview } from '../planner/proof.ts';
+import type { PlanOutcome } from '../planner/types.ts';
 
 /** What an operator may ask the running service to do; the HTTP layer validates, these act. */
 export interface OperatorActions {
@@ -11,7 +12,9 @@ export interface OperatorActions {
    */
   submitTasks(request: TaskSubmission): Promise<readonly TaskId[]>;
   /** The plan the next tick would make, without acting; null = all workloads. @throws AppError WORKLOAD_UNKNOWN */
-  previewPlan(workload: string | null): Promise<PlanPreview>;
+  previewPlan(workload: string | null): Promise<PlanOutcome>;
+  /** The same with a proof of how cheap its launches are, which takes seconds. @throws AppError WORKLOAD_UNKNOWN */
+  previewProvedPlan(workload: string | null): Promise<PlanPreview>;
   /** Makes a one-time token with which an on-prem agent may register. The token is shown once and kept only as a hash. */
   createEnrolment(request: EnrolmentRequest): Promise<{ readonly token: string; readonly expiresAtMs: number }>;
   /** What `/readyz` and `status` tell of the service itself. */

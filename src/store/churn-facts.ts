@@ -1,13 +1,10 @@
 import { sql } from 'kysely';
 
-import { HOUR_MS, MINUTE_MS } from '../model/time.ts';
+import { BILLED_MIN_MS } from '../model/money.ts';
+import { CHURN_WINDOW_MS } from '../planner/churn.ts';
 import type { ChurnView } from '../planner/types.ts';
 import { toMs, type Tx } from './database.ts';
 
-/** So far back drains are looked at. */
-const WINDOW_MS = HOUR_MS;
-/** A start is billed for so long at least. */
-const START_MIN_MS = MINUTE_MS;
 /** Newest first: with more drains than this within the window, the newest of them say enough. */
 const DRAINS_MAX = 1000;
 
@@ -21,12 +18,12 @@ export async function readChurn(tx: Tx, workload: string): Promise<ChurnView> {
       select e.machine_id, e.at
       from spillway.machine_events e join spillway.machines m on m.id = e.machine_id
       where e.from_state = 'ready' and e.to_state = 'draining'
-        and e.at > spillway.now() - ${WINDOW_MS} * interval '1 millisecond'
+        and e.at > spillway.now() - ${CHURN_WINDOW_MS} * interval '1 millisecond'
         and m.workload = ${workload} and m.end_reason = 'scale-down' and m.state <> 'ready'
       order by e.at desc, e.id desc limit ${DRAINS_MAX}
     ), gone as (
       select m.id, m.cpu_milli, m.memory_mib, m.gpus, max(newest.at) as at,
-        greatest(m.first_ready_at - m.started_at, ${START_MIN_MS} * interval '1 millisecond') as start
+        greatest(m.first_ready_at - m.started_at, ${BILLED_MIN_MS} * interval '1 millisecond') as start
       from newest join spillway.machines m on m.id = newest.machine_id group by m.id
     ), missed as (
       select gone.id, r.id as replacement, r.created_at as at

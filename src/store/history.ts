@@ -11,6 +11,8 @@ const TASKS_MAX = 5_000_000;
 interface TaskRow {
   id: string;
   submitted_at: Date;
+  /** To the microsecond: the driver keeps milliseconds, and pages end in between. */
+  submitted_exactly: string;
   ran_ms: number | null;
   cpu_milli: number;
   memory_mib: number;
@@ -21,7 +23,7 @@ interface TaskRow {
 /** Reads what a workload was asked to do and on which machines, page by page. @throws AppError INPUT_INVALID when it is too much */
 export async function readHistory(db: Db, request: HistoryRequest, signal: AbortSignal): Promise<History> {
   const tasks: PastTask[] = [];
-  let after: { readonly at: Date; readonly id: string } = { at: new Date(request.fromMs), id: '' };
+  let after: Cursor = { at: new Date(request.fromMs).toISOString(), id: '' };
   for (;;) {
     signal.throwIfAborted();
     const rows = await readPage(db, request, after);
@@ -33,24 +35,24 @@ export async function readHistory(db: Db, request: HistoryRequest, signal: Abort
         remedy: 'name a shorter time with --from and --to',
       });
     }
-    after = { at: last.submitted_at, id: last.id };
+    after = { at: last.submitted_exactly, id: last.id };
   }
   return { tasks, agents: await readAgents(db, request) };
 }
 
-async function readPage(
-  db: Db,
-  { workload, toMs }: HistoryRequest,
-  after: { readonly at: Date; readonly id: string },
-): Promise<readonly TaskRow[]> {
-  // The driver reads timestamps in whole milliseconds, so that is how they are compared.
+interface Cursor {
+  readonly at: string;
+  readonly id: string;
+}
+
+async function readPage(db: Db, { workload, toMs }: HistoryRequest, after: Cursor): Promise<readonly TaskRow[]> {
   const { rows } = await sql<TaskRow>`
-    select id, date_trunc('milliseconds', submitted_at) as submitted_at,
+    select id, submitted_at, submitted_at::text as submitted_exactly,
       (extract(epoch from finished_at - started_at) * 1000)::float8 as ran_ms, cpu_milli, memory_mib, gpus, local_only
     from spillway.tasks
-    where workload = ${workload} and submitted_at >= ${after.at} and submitted_at < ${new Date(toMs)}
-      and (date_trunc('milliseconds', submitted_at), id) > (${after.at}, ${after.id})
-    order by date_trunc('milliseconds', submitted_at), id limit ${PAGE_TASKS}`.execute(db);
+    where workload = ${workload} and submitted_at < ${new Date(toMs)}
+      and (submitted_at, id) > (${after.at}::timestamptz, ${after.id})
+    order by submitted_at, id limit ${PAGE_TASKS}`.execute(db);
   return rows;
 }
 

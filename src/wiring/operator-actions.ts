@@ -6,6 +6,7 @@ import { describeAmnesia } from '../model/amnesia.ts';
 import { AppError } from '../model/errors.ts';
 import { holdKeyText } from '../model/holds.ts';
 import { planAll } from '../planner/plan.ts';
+import type { PlannerInput, PlanOutcome } from '../planner/types.ts';
 import type { HealthCheck, OperatorActions } from '../ports/operator.ts';
 import type { AgentStore } from '../ports/tasks.ts';
 import type { PlanProver } from './plan-prover.ts';
@@ -29,17 +30,12 @@ export function createOperatorActions(parts: ActionParts): OperatorActions {
     submitTasks: async (request) => await submitTasks(engine, request),
 
     async previewPlan(workload) {
-      const policies = loops.policies.current().map(({ policy }) => policy);
-      if (workload !== null && !policies.some(({ name }) => name === workload)) {
-        throw new AppError('WORKLOAD_UNKNOWN', `no policy is in force for workload ${JSON.stringify(workload)}`, {
-          remedy: `use one of: ${policies.map(({ name }) => name).join(', ') || '(none; add a policy)'}`,
-        });
-      }
-      const { input } = await readPlannerInput(loops, policies);
-      const outcome = planAll(input);
-      const isAsked = (each: { readonly workload: string }): boolean => workload === null || each.workload === workload;
-      const proofs = await parts.prover.prove(input);
-      return { ...outcome, workloads: outcome.workloads.filter(isAsked), proofs: proofs.filter(isAsked) };
+      return planFor(workload, await readInputFor(loops, workload));
+    },
+
+    async previewProvedPlan(workload) {
+      const input = await readInputFor(loops, workload);
+      return { ...planFor(workload, input), proofs: await parts.prover.prove(input, workload) };
     },
 
     async createEnrolment({ labels, ttlMs }) {
@@ -64,6 +60,22 @@ export function createOperatorActions(parts: ActionParts): OperatorActions {
       };
     },
   };
+}
+
+/** Workloads share agents and limits: what is planned for one depends on all. */
+async function readInputFor(loops: LoopPorts, workload: string | null): Promise<PlannerInput> {
+  const policies = loops.policies.current().map(({ policy }) => policy);
+  if (workload !== null && !policies.some(({ name }) => name === workload)) {
+    throw new AppError('WORKLOAD_UNKNOWN', `no policy is in force for workload ${JSON.stringify(workload)}`, {
+      remedy: `use one of: ${policies.map(({ name }) => name).join(', ') || '(none; add a policy)'}`,
+    });
+  }
+  return (await readPlannerInput(loops, policies)).input;
+}
+
+function planFor(workload: string | null, input: PlannerInput): PlanOutcome {
+  const outcome = planAll(input);
+  return { ...outcome, workloads: outcome.workloads.filter((each) => workload === null || each.workload === workload) };
 }
 
 /** It serves and holds: neither a reason to restart it nor to send its callers elsewhere. */

@@ -31,16 +31,18 @@ export class PlanProver {
     this.#proofMs = proofMs;
   }
 
-  async prove(input: PlannerInput): Promise<readonly ProofVerdict[]> {
-    const questions = readProofQuestions(input);
+  /** @param workload null = all of the plan */
+  async prove(input: PlannerInput, workload: string | null): Promise<readonly ProofVerdict[]> {
+    const questions = readProofQuestions(input).filter((each) => workload === null || each.workload === workload);
     const problems = questions.filter((question) => 'kinds' in question);
     const bounds = this.#isBusy ? null : await this.#solve(problems);
     return questions.map((question) => {
       if (!('kinds' in question)) return question;
-      const { workload } = question;
-      if (bounds === null) return { workload, unproven: 'the solver is busy with another plan' };
+      if (bounds === null) return { workload: question.workload, unproven: 'the solver is busy with another plan' };
       const bound = bounds[problems.indexOf(question)] ?? Number.NaN;
-      if (Number.isNaN(bound)) return { workload, unproven: 'the solver proved nothing in its time' };
+      if (Number.isNaN(bound)) {
+        return { workload: question.workload, unproven: 'the solver proved nothing in its time' };
+      }
       return proveExcess(question, bound);
     });
   }

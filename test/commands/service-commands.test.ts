@@ -364,7 +364,7 @@ describe('a plan with actions', () => {
   const report = { verdict: 'scale-down', reasons: [], signals: { queue: null, utilization: null, headroom: null } };
   const withActions = test.extend({
     actions: {
-      previewPlan: async () =>
+      previewProvedPlan: async () =>
         ({
           decidedAtMs: 0,
           workloads: [

@@ -278,13 +278,7 @@ export const MUTANTS: readonly Mutant[] = [
   seenBy(
     'planner/plan-scale-down',
     'nothing goes on reports that are too old',
-    one(
-      'stale-is-fresh',
-      4,
-      'planner/fleet.ts',
-      'world.nowMs - agent.lastSeenAtMs <= freshnessMs',
-      'world.nowMs - agent.lastSeenAtMs <= 1e12',
-    ),
+    one('stale-is-fresh', 4, 'planner/fleet.ts', 'nowMs - lastSeenAtMs <= freshnessMs', 'nowMs - lastSeenAtMs <= 1e12'),
   ),
 
   // 7: the same input, the same plan

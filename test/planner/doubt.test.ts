@@ -42,7 +42,7 @@ describe('agents that fell silent together', () => {
       null,
     ],
   ])('are noticed when they are several and half of all: %s', (_, agents, expected) => {
-    expect(findSilence(agents, { policy: policy() }, NOW)).toEqual(expected);
+    expect(findSilence(agents, policy(), NOW)).toEqual(expected);
   });
 
   it('are counted from when they were first seen so, and anew after a gap in what was seen', () => {

@@ -16,7 +16,7 @@ function wanting(...tasks: readonly (readonly [cpus: number, count: number])[]):
 }
 
 async function prove(asked: PlannerInput): Promise<ProofVerdict | undefined> {
-  return (await new PlanProver(realClock).prove(asked))[0];
+  return (await new PlanProver(realClock).prove(asked, null))[0];
 }
 
 describe('the proof of a plan', () => {
@@ -59,7 +59,7 @@ describe('the proof of a plan', () => {
     const prover = new PlanProver(realClock, 1000);
     await fc.assert(
       fc.asyncProperty(world, async (asked) => {
-        for (const verdict of await prover.prove(asked)) {
+        for (const verdict of await prover.prove(asked, null)) {
           if ('unproven' in verdict) continue;
           expect(verdict.excess).toBeGreaterThanOrEqual(0);
           expect(verdict.boundUsdPerHour).toBeLessThanOrEqual(verdict.paidUsdPerHour * (1 + 1e-6));
@@ -70,14 +70,17 @@ describe('the proof of a plan', () => {
   }, 60_000);
 
   test(`is given up in time ${shows('planner.proof')}`, async () => {
-    expect(await new PlanProver(realClock, 1).prove(wanting([8, 4]))).toEqual([
+    expect(await new PlanProver(realClock, 1).prove(wanting([8, 4]), null)).toEqual([
       { workload: 'ci', unproven: 'the solver proved nothing in its time' },
     ]);
   });
 
   test('is made for one plan at a time', async () => {
     const prover = new PlanProver(realClock);
-    const [first, second] = await Promise.all([prover.prove(wanting([8, 4])), prover.prove(wanting([8, 4]))]);
+    const [first, second] = await Promise.all([
+      prover.prove(wanting([8, 4]), null),
+      prover.prove(wanting([8, 4]), null),
+    ]);
     expect(first).toMatchObject([{ excess: 0 }]);
     expect(second).toEqual([{ workload: 'ci', unproven: 'the solver is busy with another plan' }]);
   });

@@ -1,25 +1,20 @@
-import type { Amount, Trace, TraceTask } from '../../backtest/types.ts';
-import { amountKey } from '../../backtest/types.ts';
+import { makeTrace } from '../../backtest/trace.ts';
+import type { Amount, Trace } from '../../backtest/types.ts';
 import type { Resources } from '../../model/resources.ts';
 import type { History } from '../../ports/history.ts';
 
 /** What the database remembers of a workload, as a job log. Seconds count from `fromMs`. */
 export function traceOf(history: History, { name, fromMs }: { readonly name: string; readonly fromMs: number }): Trace {
-  // Equal needs are one object: the replay groups by it.
-  const needs = new Map<string, Amount>();
-  const intern = (need: Amount): Amount => {
-    const key = amountKey(need);
-    const known = needs.get(key) ?? need;
-    needs.set(key, known);
-    return known;
-  };
-  const tasks = history.tasks.flatMap((task): TraceTask[] => {
-    if (task.ranMs === null) return [];
-    const submitS = (task.submittedAtMs - fromMs) / 1000;
-    const common = { submitS, runS: Math.max(0, task.ranMs) / 1000, need: intern(amountOf(task)), queue: '' };
-    return [task.localOnly ? { ...common, staysLocal: true } : common];
-  });
-  return { name, tasks, skipped: history.tasks.length - tasks.length };
+  const tasks = history.tasks.map((task) => ({
+    submitS: (task.submittedAtMs - fromMs) / 1000,
+    runS: task.ranMs === null ? null : Math.max(0, task.ranMs) / 1000,
+    cores: task.cpuMilli / 1000,
+    memoryMib: task.memoryMib,
+    gpus: task.gpus,
+    queue: '',
+    staysLocal: task.localOnly,
+  }));
+  return makeTrace(name, tasks);
 }
 
 /** The same capacity or shape in the words of the backtest. */

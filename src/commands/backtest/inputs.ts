@@ -3,6 +3,7 @@ import type { Amount, NodeType, Trace } from '../../backtest/types.ts';
 import type { WorkloadPolicy } from '../../model/policy.ts';
 import { parseDuration } from '../../model/units.ts';
 import { DAY_MS } from '../../model/time.ts';
+import { readOnePolicy } from '../one-policy.ts';
 import { parseMoment, parseUnit, usage } from '../options.ts';
 import type { CommandContext } from '../types.ts';
 import { readTextFile } from './files.ts';
@@ -31,7 +32,7 @@ export async function readInputs(sources: InputSources): Promise<BacktestInputs>
   if (files.length > POLICIES_MAX) throw usage('--policy is given more than twice', 'compare two policies at a time');
   const bootS = secondsOf('boot', options.text('boot') ?? '60s');
   const until = options.text('until');
-  const read = await Promise.all(files.map(async (file) => ({ name: file, policy: await readPolicyFile(file) })));
+  const read = await Promise.all(files.map(async (file) => ({ name: file, policy: await readOnePolicy(file) })));
   const { trace, locals } = await readPast(sources, read[0]?.policy ?? null);
   if (trace.tasks.length === 0) throw usage(`${trace.name} has no task that could be replayed`, 'name another past');
   const { types, name: catalogue } = await readTypes(options.text('catalogue'));
@@ -113,18 +114,4 @@ async function readTypes(file: string | null): Promise<{ readonly types: readonl
 async function readLocals(agents: string): Promise<readonly Amount[]> {
   const { parseAgentsSpec, readAgentsFile } = await import('../../backtest/agents-spec.ts');
   return SPEC_BEGIN.test(agents) ? parseAgentsSpec(agents) : readAgentsFile(await readTextFile(agents), agents);
-}
-
-async function readPolicyFile(file: string): Promise<WorkloadPolicy> {
-  const [{ loadPolicies }, { policyInvalidError }] = await Promise.all([
-    import('../../policy/load.ts'),
-    import('../../policy/format.ts'),
-  ]);
-  const result = await loadPolicies([file], { checkFiles: false });
-  if (!result.ok) throw policyInvalidError(result.issues);
-  const [loaded, second] = result.policies;
-  if (loaded === undefined || second !== undefined) {
-    throw usage(`--policy ${file} must name one policy file`, 'name a *.yaml file, once for each policy');
-  }
-  return loaded.policy;
 }

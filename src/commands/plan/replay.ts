@@ -4,7 +4,7 @@ import type { Replay, WhatIf } from '../../planner/replay.ts';
 import type { PlannerInput } from '../../planner/types.ts';
 import type { PlanDocument } from '../../ports/explanations.ts';
 import { EXIT_CHANGES } from '../exit-codes.ts';
-import { usage } from '../options.ts';
+import { readOnePolicy } from '../one-policy.ts';
 import { terminalSafeLines } from '../output/terminal-text.ts';
 import type { CommandContext, CommandSpec } from '../types.ts';
 import { replaySentences, whatIfSentences, type ReplayedPlan, type WhatIfPlan } from './replay-sentences.ts';
@@ -33,7 +33,7 @@ export const planReplay: CommandSpec = {
   async run(context) {
     const { options } = context;
     const file = options.text('policy');
-    return file === null ? await replayAll(context) : await tryPolicy(context, await readPolicyFile(file));
+    return file === null ? await replayAll(context) : await tryPolicy(context, await readOnePolicy(file));
   },
 };
 
@@ -97,17 +97,4 @@ function unknownWorkload({ id, outcome }: PlanDocument, { name }: WorkloadPolicy
   return new AppError('WORKLOAD_UNKNOWN', `plan ${id} did not plan for workload ${JSON.stringify(name)}`, {
     remedy: `give the policy the name of one of its workloads: ${known === '' ? '(it has none)' : known}`,
   });
-}
-
-/** The files that the policy names may be on another machine, and a plan needs none of them. */
-async function readPolicyFile(file: string): Promise<WorkloadPolicy> {
-  const { loadPolicies } = await import('../../policy/load.ts');
-  const { policyInvalidError } = await import('../../policy/format.ts');
-  const result = await loadPolicies([file], { checkFiles: false });
-  if (!result.ok) throw policyInvalidError(result.issues);
-  const [only, ...others] = result.policies;
-  if (only === undefined || others.length > 0) {
-    throw usage(`--policy: ${file} holds ${result.policies.length} policies`, 'name one file with one policy');
-  }
-  return only.policy;
 }

@@ -51,6 +51,7 @@ export const simulateChaos: CommandSpec = {
         );
       },
     });
+    if (signal.aborted && report.seeds === 0) return EXIT_INTERRUPTED;
     await tell(output, report, request);
     if (signal.aborted) return EXIT_INTERRUPTED;
     return report.violations === 0 ? 0 : 1;

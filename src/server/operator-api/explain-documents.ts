@@ -1,5 +1,6 @@
 /** What the database and the planner know, put together as the answers to "why". Pure. */
 import { accruedFor } from '../../cost/charges.ts';
+import { selects } from '../../model/agent.ts';
 import { nanoUsdFromDecimal, nanoUsdToDecimal } from '../../model/money.ts';
 import { AGENT_GONE_AFTER_MS, AGENT_LOST_AFTER_MS } from '../../model/state-waits.ts';
 import { SECOND_MS } from '../../model/time.ts';
@@ -56,9 +57,7 @@ export function agentExplanation({ policies, ...facts }: AgentFacts): AgentExpla
   const goneAt = later(lastWord, AGENT_GONE_AFTER_MS);
   const isGone = leftAt !== null || removedAt !== null || goneAt <= at;
   const serving = policies.filter((policy) =>
-    agent.site === 'aws'
-      ? policy.name === machine?.workload
-      : Object.entries(policy.agents.selector).every(([key, value]) => agent.labels[key] === value),
+    agent.site === 'aws' ? policy.name === machine?.workload : selects(policy.agents.selector)(agent),
   );
   return {
     ...facts,

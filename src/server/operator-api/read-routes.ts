@@ -23,7 +23,7 @@ export function addReadRoutes(app: FastifyInstance, { reports, actions }: Operat
   });
   app.get('/v1/plan', async (request) => {
     const { workload } = parseInput(planQuery, request.query);
-    return document('Plan', await actions.previewPlan(workload));
+    return document('Plan', await actions.previewProvedPlan(workload));
   });
   app.get('/v1/costs', async (request) => {
     const { from, to, by } = parseInput(costQuery, request.query);

@@ -116,6 +116,7 @@ test('a plan names the machines that it lets go beside its workloads, and its in
 
 describe('why not', () => {
   const outcome = planAll(input({}));
+  // What the answer reads of a status, and nothing else of its many figures.
   const status = { at: '2026-11-22T10:00:00.000Z', machines: [], lastPlan: null } as unknown as StatusDocument;
 
   test('tells of a planner that fails, and of no other loop', () => {

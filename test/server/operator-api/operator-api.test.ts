@@ -167,7 +167,7 @@ describe('strangers', () => {
 describe('failures', () => {
   test('a bug is told without its details and logged with them', async ({ db, expect }) => {
     const { app, logged } = startableApi(db, {
-      previewPlan: async () => Promise.reject(new TypeError('x is not a function at secret.ts')),
+      previewProvedPlan: async () => Promise.reject(new TypeError('x is not a function at secret.ts')),
     });
     const response = await app.inject('/v1/plan');
     expect(response.statusCode).toBe(500);
@@ -178,7 +178,7 @@ describe('failures', () => {
   });
 
   test(`a plan that never comes ends as a time-out ${shows('operator-api.handler')}`, async ({ db, expect }) => {
-    const { app } = startableApi(db, { previewPlan: never }, 50);
+    const { app } = startableApi(db, { previewProvedPlan: never }, 50);
     const response = await app.inject('/v1/plan');
     expect([response.statusCode, response.json().error.code]).toEqual([504, 'TIMEOUT']);
     await app.close();

@@ -33,6 +33,7 @@ export function recordingActions(overrides: Partial<OperatorActions> = {}) {
       return Array.from({ length: request.count }, (_, index): TaskId => `tk-${String(index).padStart(12, '0')}`);
     },
     previewPlan: async () => EMPTY_PLAN,
+    previewProvedPlan: async () => EMPTY_PLAN,
     createEnrolment: async (request) => {
       enrolments.push(request);
       return { token: 'en-secret', expiresAtMs: NOW_MS + request.ttlMs };
