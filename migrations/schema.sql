@@ -446,6 +446,14 @@ create table spillway.leases (
   constraint leases_epoch_check CHECK ((epoch > 0))
 );
 
+create table spillway.local_order (
+  workload text not null,
+  kinds jsonb not null,
+  decided_at timestamp with time zone not null,
+  constraint local_order_pkey PRIMARY KEY (workload),
+  constraint local_order_kinds_check CHECK ((jsonb_typeof(kinds) = 'array'::text))
+);
+
 create table spillway.machine_events (
   id bigint generated always as identity not null,
   machine_id text not null,

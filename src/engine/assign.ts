@@ -1,7 +1,7 @@
 import { SECOND_MS } from '../model/time.ts';
 import { NO_RESOURCES } from '../model/resources.ts';
 import type { LocalShares, TaskKind } from '../ports/tasks.ts';
-import { matchTasks, type Match } from './match.ts';
+import { lineUp, matchTasks, type Match } from './match.ts';
 import type { EnginePorts } from './ports.ts';
 import { taskQueueName } from './queue-name.ts';
 
@@ -25,7 +25,8 @@ export async function assignTasks(ports: EnginePorts): Promise<boolean> {
   const agents = await ports.tasks.listFreeAgents(ports.timing.leaseS * SECOND_MS);
   const isShared = new Set(groups.map(({ workload }) => workload)).size > 1;
   const shares = isShared ? await ports.tasks.readLocalShares() : NOBODY_SHARES;
-  const matches = matchTasks(groups, agents, ports.policies(), shares);
+  const policies = ports.policies();
+  const matches = matchTasks(lineUp(groups, policies, ports.clock.nowMs()), agents, policies, shares);
   let given = 0;
   for (const match of matches) {
     if (given >= TAKE_MAX) break;

@@ -1,6 +1,7 @@
 import { selects } from '../model/agent.ts';
 import type { AgentId } from '../model/ids.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
+import type { EpochMs } from '../model/time.ts';
 import { mayRunAt } from '../model/constraints.ts';
 import {
   fits,
@@ -11,6 +12,7 @@ import {
   type Resources,
 } from '../model/resources.ts';
 import { claimantOf, nextClaimant, tasksPerTurn, withTasks, type Claimant } from '../planner/fair-share.ts';
+import { PASSED_OVER_MAX_MS } from '../planner/keep-local.ts';
 import type { FreeAgent, LocalShares, PendingGroup, TaskKind } from '../ports/tasks.ts';
 
 /** So many tasks of one queue for one agent. */
@@ -20,8 +22,29 @@ export interface Match extends TaskKind {
 }
 
 /**
+ * Groups in the order in which they get room: those that have waited long beyond their `maxWait` by age, then the dearest in the
+ * cloud first ({@link PendingGroup.rank}), of equal ones the oldest. Workloads do not mix: they draw in turns.
+ */
+export function lineUp(
+  groups: readonly PendingGroup[],
+  policies: ReadonlyMap<string, WorkloadPolicy>,
+  nowMs: EpochMs,
+): readonly PendingGroup[] {
+  const placeOf = ({ workload, rank, oldestPendingSinceMs }: PendingGroup): number => {
+    const maxWaitMs = policies.get(workload)?.demand.queue?.maxWaitMs ?? 0;
+    return nowMs - oldestPendingSinceMs > maxWaitMs + PASSED_OVER_MAX_MS ? Infinity : (rank ?? 0);
+  };
+  const lined = groups.map((group) => ({ group, place: placeOf(group) }));
+  lined.sort((a, b) => {
+    if (a.place !== b.place) return a.place > b.place ? -1 : 1;
+    return a.group.oldestPendingSinceMs - b.group.oldestPendingSinceMs;
+  });
+  return lined.map(({ group }) => group);
+}
+
+/**
  * Which pending work goes to which agent now. Pure. Workloads that may use the same local agents draw in turns, by the planner's
- * `nextClaimant`. Of one workload groups come first to last by their oldest task; a group whose tasks do
+ * `nextClaimant`. Of one workload groups come in the order given; a group whose tasks do
  * not fit is skipped, not waited for. Within a group local agents come first, of each site those without GPUs when the tasks
  * need none, then the tightest fit by CPU, so that room for large tasks stays whole.
  */

@@ -42,6 +42,10 @@ export async function planTick(ports: LoopPorts): Promise<PlanTick> {
   );
   for (const record of records) await ports.planning.recordDemand(record);
   const outcome = planAll(input);
+  for (const { workload, report } of outcome.workloads) {
+    const kinds = report.kept?.kinds ?? [];
+    if (kinds.length > 0) await ports.planning.recordLocalOrder({ workload, kinds });
+  }
   return await commitOutcome(ports, { mandate, policies }, input, outcome);
 }
 

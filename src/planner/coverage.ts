@@ -4,10 +4,11 @@ import type { Demand } from './demand.ts';
 import type { Draft } from './draft.ts';
 import type { Fleet } from './fleet.ts';
 import { hostSlots } from './fleet.ts';
+import type { RankOf } from './keep-local.ts';
 import type { SlotPlace } from './slot-place.ts';
 import { slotPlace } from './slot-place.ts';
 import type { Batch, Slot } from './slots.ts';
-import { countTasks, openTier, placeBatches, sumTasks } from './slots.ts';
+import { countTasks, openTier, placeBatches, placeByRank, sumTasks } from './slots.ts';
 
 /** What local agents left over; the same for every draft, because they are filled first. */
 export interface AfterLocal extends AfterPending {
@@ -78,10 +79,10 @@ export function coverDemand(fleet: Fleet, draft: Draft, after: AfterLocal): Cove
 }
 
 /** Places pending work on the workload's local agents. Changes the slots, which other workloads may share. */
-export function placePendingLocally(slots: readonly Slot[], demand: Demand): AfterPending {
+export function placePendingLocally(slots: readonly Slot[], demand: Demand, rankOf: RankOf): AfterPending {
   const tier = openTier(slots, [...demand.urgent, ...demand.patient]);
-  const urgent = placeBatches(tier, demand.urgent);
-  const patient = placeBatches(tier, demand.patient);
+  const urgent = placeByRank(tier, demand.urgent, rankOf);
+  const patient = placeByRank(tier, demand.patient, rankOf);
   const before = countTasks(demand.urgent) + countTasks(demand.patient);
   return { onLocal: before - countTasks(urgent) - countTasks(patient), urgent, patient, wait: null };
 }

@@ -18,6 +18,7 @@ const REASON_TEXTS: Readonly<Record<ReasonCode, string>> = {
   'in-flight-covers': 'machines on their way cover the rest',
   'waiting-within-max-wait': 'work may still wait for room',
   'local-frees-up-sooner': 'local agents will have room before a machine would be ready',
+  'dearest-stay-local': 'local room goes to what would be dearest in the cloud',
   'drain-cancelled': 'a drain is called off instead of a launch',
   unneeded: 'nothing needs these machines',
   underutilized: 'the work of these machines has room on others, and they go when it is done',

@@ -6,6 +6,7 @@ import { placePendingLocally } from './coverage.ts';
 import type { Demand } from './demand.ts';
 import type { Claimant } from './fair-share.ts';
 import { claimantOf, compareClaimants, dominantShare, nextClaimant, tasksPerTurn, withTasks } from './fair-share.ts';
+import type { RankOf } from './keep-local.ts';
 import type { Batch, Slot, Tier } from './slots.ts';
 import { countTasks, openTier, placeBatches, sortBatches } from './slots.ts';
 import type { WorkloadInput } from './types.ts';
@@ -15,6 +16,8 @@ export interface LocalWish {
   readonly workload: WorkloadInput;
   readonly demand: Demand;
   readonly slots: readonly Slot[];
+  /** Which of its tasks get local room first. */
+  readonly rankOf: RankOf;
 }
 
 /** What a wish got of local agents. */
@@ -44,7 +47,7 @@ export function placeLocally(wishes: readonly LocalWish[], total: Resources): Lo
     return {
       wish,
       claim,
-      pending: claim === undefined ? placePendingLocally(wish.slots, wish.demand) : resultOf(claim),
+      pending: claim === undefined ? placePendingLocally(wish.slots, wish.demand, wish.rankOf) : resultOf(claim),
     };
   });
   const headroom = new Map(
@@ -99,11 +102,15 @@ function openClaim(wish: LocalWish): Claim {
     wish,
     claimant: claimantFor(wish.workload),
     queue: [
-      ...sortBatches(urgent).map((batch) => ({ batch, isUrgent: true })),
-      ...sortBatches(patient).map((batch) => ({ batch, isUrgent: false })),
+      ...inLine(urgent, wish).map((batch) => ({ batch, isUrgent: true })),
+      ...inLine(patient, wish).map((batch) => ({ batch, isUrgent: false })),
     ],
     left: { urgent: [], patient: [] },
   };
+}
+
+function inLine(batches: readonly Batch[], { rankOf }: LocalWish): Batch[] {
+  return sortBatches(batches).sort((a, b) => rankOf(b) - rankOf(a));
 }
 
 function takeTurns(claims: readonly Claim[], total: Resources): void {

@@ -10,13 +10,15 @@ import type { Fleet, World } from './fleet.ts';
 import { localSlotsOf, openWorld, readFleet, sumCapacity, sumFree } from './fleet.ts';
 import type { LocalShare } from './local-room.ts';
 import { placeLocally } from './local-room.ts';
+import { rankKinds, rankOf } from './keep-local.ts';
+import type { Catalogue } from './offerings.ts';
 import { readCatalogue } from './offerings.ts';
 import { writePlan, type Findings } from './report.ts';
 import { planScaleDown } from './scale-down.ts';
 import { planScaleUp } from './scale-up.ts';
 import { waitForLocal } from './wait.ts';
 import type { Resources } from '../model/resources.ts';
-import type { PlannerInput, PlanOutcome, WorkloadInput } from './types.ts';
+import type { PlannerInput, PlanOutcome, RankedKind, WorkloadInput } from './types.ts';
 import { PLANNER_VERSION } from './version.generated.ts';
 
 /** Plans every workload. Pure; throws only on input that breaks its own types. */
@@ -32,6 +34,8 @@ interface Part {
   /** Free local room that was offered to this workload. */
   readonly localFree: Resources;
   readonly share: LocalShare | null;
+  readonly catalogue: Catalogue;
+  readonly kinds: readonly RankedKind[];
 }
 
 /** What each workload wants, after local agents have taken what they hold. */
@@ -40,16 +44,18 @@ function readParts(world: World): Part[] {
     const fleet = readFleet(world, workload);
     const demand = readDemand(world, workload, fleet);
     const slots = localSlotsOf(world, fleet);
-    return { workload, fleet, demand, slots, localFree: sumFree(slots) };
+    const catalogue = readCatalogue(workload, world.capacityOf);
+    const kinds = rankKinds(demand, catalogue, sumCapacity(fleet.localAgents));
+    return { workload, fleet, demand, slots, localFree: sumFree(slots), catalogue, kinds, rankOf: rankOf(kinds) };
   });
   const rooms = placeLocally(parts, sumCapacity(world.onPremAgents));
   const promised = new Map<string, Resources>();
-  return parts.flatMap(({ workload, fleet, demand, slots, localFree }, index) => {
+  return parts.flatMap(({ workload, fleet, demand, slots, localFree, catalogue, kinds, rankOf }, index) => {
     const room = rooms[index];
     if (room === undefined) return [];
-    const pending = waitForLocal({ world, workload, slots, after: room.pending, promised });
+    const pending = waitForLocal({ world, workload, slots, after: room.pending, promised, rankOf });
     const after = { ...pending, headroom: room.headroom };
-    return [{ workload, fleet, demand, localFree, after, share: room.share }];
+    return [{ workload, fleet, demand, localFree, after, share: room.share, catalogue, kinds }];
   });
 }
 
@@ -59,11 +65,11 @@ export function decideAll(input: PlannerInput): Findings[] {
   return readParts(world).map((part) => decide(world, part));
 }
 
-function decide(world: World, { workload, fleet, demand, after, localFree, share }: Part): Findings {
+function decide(world: World, { workload, fleet, ...part }: Part): Findings {
   const planning = { world, workload, fleet };
-  const catalogue = readCatalogue(workload, world.capacityOf);
+  const { demand, after, catalogue } = part;
   const up = planScaleUp({ ...planning, demand, after, catalogue });
   const isGrowing = up.draft.undrained.length > 0 || up.draft.launched.length > 0;
   const down = planScaleDown({ ...planning, demand, after, coverage: up.coverage, isGrowing });
-  return { planning, demand, after, localFree, share, catalogue, up, down };
+  return { ...part, planning, up, down };
 }

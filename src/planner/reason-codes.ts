@@ -19,6 +19,7 @@ export type ReasonCode =
   | 'in-flight-covers'
   | 'waiting-within-max-wait'
   | 'local-frees-up-sooner'
+  | 'dearest-stay-local'
   | 'drain-cancelled'
   | 'unneeded'
   | 'underutilized'

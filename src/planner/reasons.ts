@@ -11,7 +11,7 @@ import type { ScaleDown } from './scale-down.ts';
 import type { ScaleUp, Want } from './scale-up.ts';
 import { isAboveTarget } from './scale-up.ts';
 import { countTasks, sumTasks } from './slots.ts';
-import type { PlanReason, ReasonCode, WaitReport, WorkloadReport } from './types.ts';
+import type { KeepReport, PlanReason, ReasonCode, WaitReport, WorkloadReport } from './types.ts';
 import { countOf, needText, percent } from './text.ts';
 import { windowReasons } from './windows.ts';
 
@@ -19,6 +19,7 @@ export interface ReasonFacts {
   readonly planning: Planning;
   readonly demand: Demand;
   readonly wait: WaitReport | null;
+  readonly kept: KeepReport | null;
   readonly placement: Required<WorkloadReport['placement']>;
   readonly share: LocalShare | null;
   readonly up: ScaleUp;
@@ -49,6 +50,7 @@ export function listReasons(facts: ReasonFacts): PlanReason[] {
   add(up.open.map((want) => wantReason(want, facts)));
   add(boundReasons(down.bounds));
   add(placementReasons(facts));
+  add(keepReasons(facts));
   add(shareReasons(facts));
   if (reasons.length === 0) add([contentReason(facts)]);
   add(forecastReasons(planning.workload));
@@ -117,6 +119,14 @@ function placementReasons({ planning, demand, wait, placement, up }: ReasonFacts
   }
   if (onCloud > 0) reasons.push({ code: 'satisfied', detail: `${countOf(onCloud, 'pending task')} for cloud agents` });
   return reasons;
+}
+
+/** Who stays local when some go: said only when somebody does. */
+function keepReasons({ kept }: ReasonFacts): PlanReason[] {
+  if (kept === null || kept.keptTasks === 0 || kept.burstTasks === 0) return [];
+  const [stay, go] = [kept.keptUsdPerHour, kept.burstUsdPerHour].map((usd) => `$${usd.toFixed(4)} an hour`);
+  const detail = `${countOf(kept.keptTasks, 'task')} that would cost ${stay} in the cloud before ${countOf(kept.burstTasks, 'task')} that cost ${go}`;
+  return [{ code: 'dearest-stay-local', detail }];
 }
 
 /** Why work waits that might burst sooner or later. */

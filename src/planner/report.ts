@@ -10,6 +10,7 @@ import type { Fleet, Host } from './fleet.ts';
 import { localCapacity, sumCapacity, sumFree } from './fleet.ts';
 import { wideProbes } from './holds.ts';
 import { ladderBuilder } from './ladder.ts';
+import { reportKept } from './keep-local.ts';
 import type { LocalShare } from './local-room.ts';
 import type { Catalogue } from './offerings.ts';
 import { copyOffering, mergeNeeds } from './offerings.ts';
@@ -25,6 +26,7 @@ import type {
   CapacityReport,
   LaunchChoice,
   PlanAction,
+  RankedKind,
   SignalReport,
   WorkloadInput,
   WorkloadPlan,
@@ -42,6 +44,7 @@ export interface Findings {
   readonly localFree: Resources;
   readonly share: LocalShare | null;
   readonly catalogue: Catalogue;
+  readonly kinds: readonly RankedKind[];
   readonly up: ScaleUp;
   readonly down: ScaleDown;
 }
@@ -121,13 +124,14 @@ function largerOf(a: Resources, b: Resources): Resources {
 }
 
 function writeReport(findings: Findings): WorkloadReport {
-  const { planning, demand, after, localFree, share, catalogue, up, down } = findings;
+  const { planning, demand, after, localFree, share, catalogue, kinds, up, down } = findings;
   const { fleet, workload } = planning;
   const placement = placePending(findings);
   const before = nanoPerHour(fleet, EMPTY_DRAFT);
   const gone = down.drained.reduce((sum, { machine }) => sum + nanoOf(machine.priceUsdPerHour), 0);
   const wait = after.wait === null ? null : reportWait(after.wait, catalogue, workload.times?.runP50S ?? null);
-  const reasons = listReasons({ planning, demand, wait, placement, share, up, down });
+  const kept = reportKept(kinds, demand, after);
+  const reasons = listReasons({ planning, demand, wait, kept, placement, share, up, down });
   return {
     verdict: verdictOf(up, down),
     reasons,
@@ -146,6 +150,7 @@ function writeReport(findings: Findings): WorkloadReport {
     inFlight: hostReport(fleet.inFlight, fleet.inFlight.length, 0),
     candidates: { considered: catalogue.considered, rejected: catalogue.rejected },
     wait,
+    kept,
     money: { usdPerHourBefore: usdOf(before), usdPerHourAfter: usdOf(nanoPerHour(fleet, up.draft) - gone) },
   };
 }

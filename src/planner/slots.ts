@@ -112,6 +112,12 @@ export function placeBatches(tier: Tier, batches: readonly Batch[]): Batch[] {
   return left;
 }
 
+/** The same, where batches of a higher rank take what they need before any of a lower one. */
+export function placeByRank(tier: Tier, batches: readonly Batch[], rankOf: (batch: Batch) => number): Batch[] {
+  const ranks = Map.groupBy(batches, rankOf);
+  return [...ranks].sort(([a], [b]) => b - a).flatMap(([, alike]) => placeBatches(tier, alike));
+}
+
 /** What of the batches found room, given what {@link placeBatches} left of these very batches. */
 export function placedOf(batches: readonly Batch[], left: readonly Batch[]): Batch[] {
   return batches.flatMap((batch) => {

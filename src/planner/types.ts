@@ -304,6 +304,8 @@ export interface WorkloadReport {
   readonly candidates: { readonly considered: number; readonly rejected: Readonly<Record<string, number>> };
   /** Work that waits for local agents although it may burst; null = none. Absent in plans of before. */
   readonly wait?: WaitReport | null;
+  /** Pending tasks of unlike worth, by who stays local; null = nothing to choose. Absent in plans of before. */
+  readonly kept?: KeepReport | null;
   readonly money: { readonly usdPerHourBefore: number; readonly usdPerHourAfter: number };
 }
 
@@ -316,6 +318,27 @@ export interface WaitReport {
   readonly machineInS: number;
   /** What the tasks would cost in the cloud at least; null = not known. Waiting costs nothing here. */
   readonly burstUsd: number | null;
+}
+
+/** A kind of task with what one of it would cost in the cloud, and its place in line for local agents. */
+export interface RankedKind {
+  readonly shape: Resources;
+  readonly constraints: Constraints;
+  /** At least so much, its share of the machine that is cheapest for it; null = it cannot run there. */
+  readonly burstUsdPerHour: number | null;
+  /** Higher ones get local room first: steps of a tenth in money per share of the local agents. */
+  readonly rank: number;
+}
+
+/** What stays local and what goes, with what either costs in the cloud per hour at least. */
+export interface KeepReport {
+  readonly keptTasks: number;
+  /** What is saved by keeping them; tasks that cannot run there count nothing. */
+  readonly keptUsdPerHour: number;
+  readonly burstTasks: number;
+  readonly burstUsdPerHour: number;
+  /** In the order of their keys; local room goes to the highest rank first. */
+  readonly kinds: readonly RankedKind[];
 }
 
 export interface DemandReport {

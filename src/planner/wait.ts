@@ -3,21 +3,20 @@
  * waits longer for it than a machine would have taken, and a machine is not paid for.
  */
 import type { Resources } from '../model/resources.ts';
-import { NO_RESOURCES, addResources, subtractResources, timesFitting } from '../model/resources.ts';
+import { NO_RESOURCES, addResources, subtractResources } from '../model/resources.ts';
 import { BILLED_MIN_MS } from '../model/money.ts';
 import { HOUR_MS, SECOND_MS } from '../model/time.ts';
 import type { AfterPending, Waiting } from './coverage.ts';
 import type { World } from './fleet.ts';
+import type { RankOf } from './keep-local.ts';
+import { KINDS_MAX, leastUsdPerHour } from './keep-local.ts';
 import type { Catalogue } from './offerings.ts';
-import { needsOf, typesFor } from './offerings.ts';
 import type { Batch, Slot } from './slots.ts';
-import { countTasks, openTier, placeBatches, placedOf } from './slots.ts';
+import { countTasks, openTier, placeByRank, placedOf } from './slots.ts';
 import type { WaitReport, WorkloadInput } from './types.ts';
 
 /** Promises of room are believed for so many times the join of a machine beyond `maxWait`: they may fail again and again. */
 const JOINS_MAX = 2;
-/** Price tags are worked out for so many kinds of tasks at most; with more the plan says nothing of money. */
-const SHAPES_MAX = 50;
 const HOUR_S = HOUR_MS / SECOND_MS;
 
 export interface WaitInput {
@@ -28,6 +27,8 @@ export interface WaitInput {
   readonly after: AfterPending;
   /** What earlier workloads of this pass wait for, by agent; what this one waits for is added. */
   readonly promised: Map<string, Resources>;
+  /** Which tasks wait for the room, when it does not hold all. */
+  readonly rankOf: RankOf;
 }
 
 /** Moves urgent work that may wait for local room to what is patient. */
@@ -41,7 +42,7 @@ export function waitForLocal(input: WaitInput): AfterPending {
   const rooms = soonFree(input, joinS);
   if (may.length === 0 || rooms.length === 0) return after;
   const slots = rooms.map(({ slot }) => slot);
-  const unplaced = placeBatches(openTier(slots, may), may);
+  const unplaced = placeByRank(openTier(slots, may), may, input.rankOf);
   const waiting = placedOf(may, unplaced);
   if (waiting.length === 0) return after;
   for (const { slot, given } of rooms) input.promised.set(slot.id, subtractResources(given, slot.free));
@@ -86,16 +87,12 @@ export function reportWait(
 
 /** What the tasks would cost at least: their share of the machine that is cheapest for them. */
 function burstUsd(catalogue: Catalogue, batches: readonly Batch[], billedS: number): number | null {
-  if (batches.length > SHAPES_MAX) return null;
-  const types = Object.values(catalogue.markets).flatMap((list) => list.types);
+  if (batches.length > KINDS_MAX) return null;
   let usd = 0;
   for (const batch of batches) {
-    const shares = typesFor(types, needsOf(batch)).map(
-      (type) => type.priceUsdPerHour / timesFitting(batch.shape, type.capacity),
-    );
-    const shareUsdPerHour = Math.min(...shares);
-    if (shareUsdPerHour === Infinity) return null;
-    usd += (batch.count * shareUsdPerHour * billedS) / HOUR_S;
+    const usdPerHour = leastUsdPerHour(catalogue, batch);
+    if (usdPerHour === null) return null;
+    usd += (batch.count * usdPerHour * billedS) / HOUR_S;
   }
   return Math.round(usd * 1e6) / 1e6;
 }

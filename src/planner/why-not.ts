@@ -148,6 +148,7 @@ const RULES: Readonly<Record<ReasonCode, Rule>> = {
   'forecast-room-missing': { wants: true, remedy: '' },
   forecast: { remedy: '' },
   'local-share': { remedy: '' },
+  'dearest-stay-local': { remedy: '' },
   'schedule-window': { remedy: '' },
   'drain-cancelled': { remedy: '' },
   unneeded: { remedy: '' },

@@ -12,6 +12,7 @@ import type {
   ChurnView,
   MachineView,
   PendingShape,
+  RankedKind,
   UtilizationView,
   WorkloadTimes,
 } from '../planner/types.ts';
@@ -56,6 +57,12 @@ export interface DemandRecord {
   readonly workload: string;
   readonly nowMs: EpochMs;
   readonly forecasts: readonly PastDemand[];
+}
+
+/** Which of a workload's tasks get local room first: higher ranks do. */
+export interface LocalOrder {
+  readonly workload: string;
+  readonly kinds: readonly Pick<RankedKind, 'shape' | 'constraints' | 'rank'>[];
 }
 
 /** A launch to be committed: ids, nonce and token are made before, so that the row is whole when EC2 is called. */
@@ -127,6 +134,8 @@ export interface PlanningStore {
   readFacts(policies: readonly WorkloadPolicy[]): Promise<PlanningFacts>;
   /** Keeps what the workload wants now, if that is more than in the same five minutes before, and new forecasts. */
   recordDemand(record: DemandRecord): Promise<void>;
+  /** Keeps in which order the kinds of a workload's tasks get local room. */
+  recordLocalOrder(order: LocalOrder): Promise<void>;
   commit(commit: PlanCommit): Promise<CommitOutcome>;
   /** Records the policies that are in force now; those that are gone stay, inactive. */
   recordPolicies(policies: readonly { readonly policy: WorkloadPolicy; readonly hash: string }[]): Promise<void>;

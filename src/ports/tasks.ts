@@ -16,6 +16,8 @@ export interface TaskKind {
 export interface PendingGroup extends TaskKind {
   readonly count: number;
   readonly oldestPendingSinceMs: EpochMs;
+  /** Its place in line for local agents: higher ones come first. Absent: the planner has said nothing of it. */
+  readonly rank?: number;
 }
 
 /** An agent that may be given work now, with what it has free. */

@@ -194,6 +194,12 @@ export interface LeasesTable {
   turns: Generated<number>;
 }
 
+export interface LocalOrderTable {
+  workload: string;
+  kinds: Json;
+  decided_at: Timestamp;
+}
+
 export interface MachineEventsTable {
   id: Identity<number>;
   machine_id: string;
@@ -364,6 +370,7 @@ export interface Database {
   launch_transitions: LaunchTransitionsTable;
   launches: LaunchesTable;
   leases: LeasesTable;
+  local_order: LocalOrderTable;
   machine_events: MachineEventsTable;
   machine_transitions: MachineTransitionsTable;
   machines: MachinesTable;

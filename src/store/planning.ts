@@ -7,6 +7,7 @@ import { hasForgotten } from './amnesia.ts';
 import { dbNow, dbNowPlus, inTransaction, type Db, type Tx } from './database.ts';
 import { recordDemand } from './demand-history.ts';
 import { holdsLease } from './leadership.ts';
+import { recordLocalOrder } from './local-order.ts';
 import { lockAgentsOf } from './cordon.ts';
 import { claimProbes, lockProbes } from './launch-holds.ts';
 import { brokenLimit, lockMoney, readLive, type LiveSums } from './launch-room.ts';
@@ -21,6 +22,7 @@ export function createPlanningStore(db: Db): PlanningStore {
   return {
     readFacts: async (policies) => await readPlanningFacts(db, policies),
     recordDemand: async (record) => await recordDemand(db, record),
+    recordLocalOrder: async (order) => await recordLocalOrder(db, order),
     commit: async (commit) => await inTransaction(db, async (tx) => await commitPlan(tx, commit)),
     recordPolicies: async (policies) =>
       await inTransaction(db, async (tx) => {

@@ -11,6 +11,7 @@ import type { TaskStore } from '../ports/tasks.ts';
 import { dbNow, dbNowPlus, inTransaction, toMs, type Db, type Tx } from './database.ts';
 import { givenBack } from './give-back.ts';
 import { selectHeld, toHeld } from './held-tasks.ts';
+import { withRanks } from './local-order.ts';
 import { readLocalShares } from './local-shares.ts';
 import { isOfKind, KIND_COLUMNS, toKind, type KindRow } from './task-kinds.ts';
 
@@ -37,11 +38,12 @@ export function createTaskStore(db: Db): TaskStore {
         .groupBy(KIND_COLUMNS)
         .orderBy('oldest')
         .execute();
-      return rows.map((row) => ({
+      const groups = rows.map((row) => ({
         ...toKind(row),
         count: row.count,
         oldestPendingSinceMs: toMs(row.oldest),
       }));
+      return await withRanks(db, groups);
     },
 
     async listPendingIds(kind, limit) {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import * as fc from 'fast-check';
 import { taskQueueName } from '../../src/engine/queue-name.ts';
-import { matchTasks, type Match } from '../../src/engine/match.ts';
+import { lineUp, matchTasks, type Match } from '../../src/engine/match.ts';
 import { ANYWHERE, mayRunAt, type Constraints } from '../../src/model/constraints.ts';
 import type { AgentId } from '../../src/model/ids.ts';
 import type { WorkloadPolicy } from '../../src/model/policy.ts';
@@ -216,5 +216,38 @@ describe('whatever waits and whoever has room', () => {
         }
       }),
     );
+  });
+});
+
+describe('tasks of one workload line up for room', () => {
+  const AGO = 15 * 60_000;
+  const order = (groups: readonly PendingGroup[], nowMs = AGO): string[] =>
+    lineUp(groups, POLICIES, nowMs).map(
+      ({ shape, oldestPendingSinceMs }) => `${shape.cpuMilli} of ${oldestPendingSinceMs}`,
+    );
+  const group = (cpus: number, sinceMs: number, rank?: number): PendingGroup => ({
+    ...pending(1, cores(cpus)),
+    oldestPendingSinceMs: sinceMs,
+    ...(rank === undefined ? {} : { rank }),
+  });
+
+  test('by age when nobody has said what they are worth', () => {
+    expect(order([group(2, 30), group(1, 20)], 40)).toEqual(['1000 of 20', '2000 of 30']);
+  });
+
+  test('the dearest in the cloud first, however long the others wait', () => {
+    expect(order([group(1, 20, 3), group(2, 30, 7), group(3, 10, 3)], 40)).toEqual([
+      '2000 of 30',
+      '3000 of 10',
+      '1000 of 20',
+    ]);
+  });
+
+  test('by age again when they were passed over for ten minutes beyond what they may wait', () => {
+    const mayWaitMs = POLICIES.get('media')?.demand.queue?.maxWaitMs ?? Number.NaN;
+    const since = AGO - mayWaitMs - 10 * 60_000;
+    const [dear, cheap] = [group(2, since + 30, 7), group(1, since, 3)];
+    expect(order([cheap, dear])).toEqual([`2000 of ${since + 30}`, `1000 of ${since}`]);
+    expect(order([cheap, dear], AGO + 1)).toEqual([`1000 of ${since}`, `2000 of ${since + 30}`]);
   });
 });

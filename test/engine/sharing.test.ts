@@ -46,3 +46,30 @@ describe('two workloads on the same local agents', () => {
     expect(await running(world)).toEqual({ a: 1, b: 3 });
   });
 });
+
+test('local room goes to the tasks that would be dearest in the cloud, older as the others are', async ({ pool }) => {
+  const world = await World.create(pool, { policies: [localOnly('a', {})] });
+  await world.addLocalAgent(4);
+  await submit(world, 'a', 4, 30);
+  await world.runUntil('all is full', async () => (await world.count('tasks', 'running')) === 4);
+  for (const memoryMib of [1024, 12 * 1024]) {
+    await submitTasks(world.engine, {
+      workload: 'a',
+      command: ['sleep', '60'],
+      shape: { cpuMilli: 4000, memoryMib },
+      count: 2,
+    });
+    await world.run(2000);
+  }
+  await world.runUntil('one of them runs', async () => {
+    const running = await world.db.selectFrom('tasks').select('memory_mib').where('state', '=', 'running').execute();
+    return running.length === 1;
+  });
+
+  const rows = await world.db
+    .selectFrom('tasks')
+    .select(['memory_mib', 'cpu_milli'])
+    .where('state', '=', 'running')
+    .execute();
+  expect(rows).toEqual([{ memory_mib: 12 * 1024, cpu_milli: 4000 }]);
+});
