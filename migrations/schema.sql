@@ -212,6 +212,7 @@ create table spillway.agents (
   removed_at timestamp with time zone,
   capacity_gpus integer default 0 not null,
   arch text,
+  boot_since timestamp with time zone,
   constraint agents_pkey PRIMARY KEY (id),
   constraint agents_token_hash_key UNIQUE (token_hash),
   constraint agents_arch_check CHECK ((arch = ANY (ARRAY['x86_64'::text, 'arm64'::text]))),

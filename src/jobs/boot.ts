@@ -1,8 +1,18 @@
 import type { MachineIn } from '../model/machine.ts';
+import { SECOND_MS } from '../model/time.ts';
 import { waitMs } from '../model/waits.ts';
 import type { MachineRecord } from '../ports/machines.ts';
 import { again, type StepOutcome, type StepPorts } from './ports.ts';
 import { isPastDeadline, startTerminating } from './terminate.ts';
+
+/** Part of the time a boot has taken so far that one more pause may add to it. */
+const PAUSE_SHARE = 1 / 60;
+const PAUSE_MAX_MS = 10 * SECOND_MS;
+
+/** Often while most boots end, and seldom for the one that takes minutes: hundreds of those would ask for nothing all the time. */
+function bootPauseMs(ageMs: number, leastMs: number): number {
+  return Math.max(leastMs, Math.min(PAUSE_MAX_MS, Math.round(ageMs * PAUSE_SHARE)));
+}
 
 /** Waits until the instance has an address and its SSH port answers. */
 export async function stepBooting(
@@ -12,9 +22,9 @@ export async function stepBooting(
 ): Promise<StepOutcome> {
   if (isPastDeadline(record)) return await startTerminating(ports, machine, 'boot-deadline');
   const policy = await ports.readPolicy(machine.workload);
-  if (policy === null || machine.privateIp === null) return again(ports.timings.bootPollMs);
-  if (!(await ports.shell.isOpen(machine.privateIp, policy.join.ssh.port, waitMs('ssh.probe'))))
-    return again(ports.timings.bootPollMs);
+  const pauseMs = bootPauseMs(record.nowMs - machine.stateSinceMs, ports.timings.bootPollMs);
+  if (policy === null || machine.privateIp === null) return again(pauseMs);
+  if (!(await ports.shell.isOpen(machine.privateIp, policy.join.ssh.port, waitMs('ssh.probe')))) return again(pauseMs);
   await ports.machines.transition(machine, {
     to: 'joining',
     actor: 'machine-step',

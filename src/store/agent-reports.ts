@@ -15,6 +15,8 @@ interface AcceptedAgent {
   readonly cordon_generation: number;
   readonly machine_id: string | null;
   readonly machine_state: string | null;
+  /** Null: since it registered. */
+  readonly boot_age_ms: number | null;
 }
 
 /** What the rows must become, gathered over a whole batch so that it takes a handful of statements. */
@@ -109,6 +111,7 @@ async function updateAgents(tx: Tx, reports: readonly ReportOf[]): Promise<Reado
       earlier_boots = case
         when a.boot_id is null or a.boot_id = report.boot_id then a.earlier_boots
         else (array_prepend(a.boot_id, a.earlier_boots))[1:${EARLIER_BOOTS_MAX}] end,
+      boot_since = case when a.boot_id is distinct from report.boot_id then spillway.now() else a.boot_since end,
       seq = report.seq,
       last_seen_at = spillway.now(), left_at = case when report.leaving then spillway.now() end,
       capacity_cpu_milli = report.cpu, capacity_memory_mib = report.memory,
@@ -123,6 +126,7 @@ async function updateAgents(tx: Tx, reports: readonly ReportOf[]): Promise<Reado
     where a.id = report.id and locked.id = a.id
       and case when a.boot_id = report.boot_id then a.seq < report.seq else not report.boot_id = any(a.earlier_boots) end
     returning a.id, a.cordoned, a.cordon_generation::int as cordon_generation, a.machine_id,
+      (extract(epoch from spillway.now() - a.boot_since) * 1000)::float8 as boot_age_ms,
       (select m.state from spillway.machines m where m.id = a.machine_id) as machine_state`.execute(tx);
   return new Map(rows.rows.map((row) => [row.id as AgentId, row]));
 }
@@ -146,9 +150,11 @@ function settleReport(
 ): ReportResult {
   const said = new Map(report.tasks.map((task) => [`${task.taskId}/${task.attempt}`, task]));
   const fate = Map.groupBy(held, (task) => {
+    const word = said.get(`${task.id}/${task.attempt}`);
+    if (word === undefined && isOfEarlierBoot(task, agent, leaseMs)) return 'doubtful';
     // Too late to be ordered again: it was ordered before and not started.
     const startsNothing = refusesWork(report, agent) || task.leaseLeftMs < orderLeaseMsMin(leaseMs);
-    return settleTask(task, said.get(`${task.id}/${task.attempt}`), startsNothing, writes);
+    return settleTask(task, word, startsNothing, writes);
   });
   for (const task of held) said.delete(`${task.id}/${task.attempt}`);
   const lost = fate.get('lost') ?? [];
@@ -158,7 +164,8 @@ function settleReport(
     ...(fate.get('waiting') ?? []),
   ];
   const rest = [...said.values()];
-  if (agent.machine_id !== null) writes.busy.set(agent.machine_id, stillHeld.length > 0 || rest.some(isRunning));
+  const isBusy = stillHeld.length > 0 || fate.has('doubtful') || rest.some(isRunning);
+  if (agent.machine_id !== null) writes.busy.set(agent.machine_id, isBusy);
   return {
     agentId,
     kind: 'accepted',
@@ -178,6 +185,14 @@ function settleReport(
     foreign: rest.filter(isRunning).map(({ taskId, attempt }) => ({ taskId, attempt })),
     lost,
   };
+}
+
+/**
+ * Given to a boot before this one, which says nothing of it. It may have died with that boot, or run on: the machine may be a copy
+ * of one that lives. Whoever lives ends its work within the lease, so that it is given out anew when that is over.
+ */
+function isOfEarlierBoot({ leaseLeftMs }: HeldTask, { boot_age_ms }: AcceptedAgent, leaseMs: number): boolean {
+  return boot_age_ms !== null && leaseMs - leaseLeftMs >= boot_age_ms;
 }
 
 /** What one held task came to, by what the agent says of it; adds to `writes` what its row must become. */

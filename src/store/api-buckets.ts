@@ -29,7 +29,9 @@ export function createApiBuckets(db: Db): ApiBudget {
 
     async reportThrottle(region, bucket) {
       const answer = await backOff(db, region, bucket);
-      return answer.wait_ms ?? BACKOFF.blockS * 1000;
+      // Another call backed off in between: what it wrote is newer than what this statement could see.
+      const known = answer.done ? answer : await readBlock(db, region, bucket);
+      return known.wait_ms ?? BACKOFF.blockS * 1000;
     },
   };
 }
@@ -92,10 +94,15 @@ async function backOff(db: Db, region: string, bucket: ApiBucket): Promise<Answe
       returning blocked_until
     )
     select exists (select from backed_off) as done, (
-      select ${inMs(sql`extract(epoch from max(blocked_until) - ${now})`)} from (
-        select blocked_until from backed_off union all
-        select b.blocked_until from spillway.api_buckets b where b.region = ${region} and b.bucket = ${bucket}
-      ) known) as wait_ms`.execute(db);
+      select ${inMs(sql`extract(epoch from blocked_until - ${now})`)} from backed_off) as wait_ms`.execute(db);
+  return answerOf(rows);
+}
+
+async function readBlock(db: Db, region: string, bucket: ApiBucket): Promise<Answer> {
+  const { rows } = await sql<Answer>`
+    select false as done, (
+      select ${inMs(sql`extract(epoch from b.blocked_until - spillway.now())`)}
+      from spillway.api_buckets b where b.region = ${region} and b.bucket = ${bucket}) as wait_ms`.execute(db);
   return answerOf(rows);
 }
 

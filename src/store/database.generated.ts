@@ -37,6 +37,7 @@ export interface AgentsTable {
   removed_at: Timestamp | null;
   capacity_gpus: Generated<number>;
   arch: string | null;
+  boot_since: Timestamp | null;
 }
 
 export interface AmnesiaTable {

@@ -267,6 +267,39 @@ describe('an agent that starts nothing any more', () => {
     expect(await createTaskStore(db).listFreeAgents(LEASE_MS)).toHaveLength(2);
   });
 
+  test('keeps what its last boot ran until the lease is over: that may run on, on a machine that it is a copy of', async ({
+    db,
+  }) => {
+    await stopClock(db);
+    const agentId = await anAgent(db);
+    const ran = await aTask(db, { agentId, state: 'running' });
+    const ordered = await aTask(db, { agentId, state: 'leased' });
+    const kept = await aTask(db, { agentId, state: 'running' });
+    await report(db, agentId, { tasks: [running(ran), running(kept)] });
+    await passTime(db, 20_000);
+
+    const reborn = { bootId: OTHER_BOOT, tasks: [running(kept)] };
+    const first = await report(db, agentId, reborn);
+    expect(first).toMatchObject({ lost: [], held: [{ id: kept }] });
+    await passTime(db, 39_000);
+    expect(await report(db, agentId, { ...reborn, seq: 2 })).toMatchObject({ lost: [], held: [{ id: kept }] });
+    expect(await taskOf(db, ran)).toMatchObject({ state: 'running', agent_id: agentId });
+
+    await passTime(db, 2000);
+    const expired = await createTaskStore(db).expireLeases(10);
+    expect(expired.map(({ id }) => id).sort()).toEqual([ran, ordered].sort());
+  });
+
+  test('gives back at once what it lost under one boot', async ({ db }) => {
+    await stopClock(db);
+    const agentId = await anAgent(db);
+    await report(db, agentId, { bootId: OTHER_BOOT });
+    await passTime(db, 1000);
+    const lost = await aTask(db, { agentId, state: 'running' });
+
+    expect((await report(db, agentId, { bootId: OTHER_BOOT, seq: 2 })).lost).toMatchObject([{ id: lost }]);
+  });
+
   test('has been heard of when it says goodbye under a cordon, so that its machine need not wait for it', async ({
     db,
   }) => {
