@@ -7,7 +7,7 @@ import { openCallGate } from '../../src/cloud/call-gate.ts';
 import { limitCloud } from '../../src/cloud/limited.ts';
 import { AppError } from '../../src/model/errors.ts';
 import type { ApiBudget } from '../../src/ports/api-budget.ts';
-import type { Cloud, RunOutcome, TerminateOutcome } from '../../src/ports/cloud.ts';
+import type { Cloud, PowerOutcome, RunOutcome, TerminateOutcome } from '../../src/ports/cloud.ts';
 import { createApiBuckets } from '../../src/store/api-buckets.ts';
 import type { Db } from '../../src/store/database.ts';
 import { passTime, stopClock } from '../support/builders.ts';
@@ -35,6 +35,7 @@ class Replica {
   readonly cloud: Cloud;
   run: () => RunOutcome = () => LAUNCHED;
   terminate: () => TerminateOutcome = () => ({ kind: 'accepted' });
+  power: () => PowerOutcome = () => ({ kind: 'accepted' });
 
   constructor(budget: ApiBudget) {
     const never = async (): Promise<never> => {
@@ -48,6 +49,14 @@ class Replica {
       terminateInstances: async () => {
         this.calls.push('terminate');
         return this.terminate();
+      },
+      stopInstance: async () => {
+        this.calls.push('stop');
+        return this.power();
+      },
+      startInstance: async () => {
+        this.calls.push('start');
+        return this.power();
       },
       listInstances: never,
       listInstanceTypes: never,

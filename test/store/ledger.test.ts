@@ -13,6 +13,7 @@ function aCharge(machineId: MachineId, fromMs: number, toMs: number, overrides: 
     machineId,
     workload: WORKLOAD,
     kind: 'compute',
+    run: 1,
     instanceType: 'c6a.large',
     market: 'on-demand',
     zone: ZONE,
