@@ -122,6 +122,7 @@ describe('a machine that is let go', () => {
   test('is terminated when it is a spot one, which cannot be stopped', async ({ pool }) => {
     const market = { spot: 1, onDemandBase: 0 };
     const world = await aWorld(pool, pooled(2, { burst: { market } }));
+    await world.turn('prices');
     await world.submit(1, 30);
     await untilCount(world, 'terminated', 1);
     expect(world.region.instances().map(({ market: of, state }) => [of, state])).toEqual([['spot', 'terminated']]);
