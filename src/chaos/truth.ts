@@ -64,7 +64,9 @@ export class Truth {
   stopped(): readonly InstanceView[] {
     return this.options.region
       .instances()
-      .filter(({ state, instanceId }) => (state === 'stopping' || state === 'stopped') && !this.foreign.has(instanceId));
+      .filter(
+        ({ state, instanceId }) => (state === 'stopping' || state === 'stopped') && !this.foreign.has(instanceId),
+      );
   }
 
   /** A launch is on its way to EC2. */
