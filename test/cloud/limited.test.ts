@@ -74,6 +74,28 @@ async function twoReplicas(db: Db): Promise<readonly [Replica, Replica]> {
   return [new Replica(createApiBuckets(db)), new Replica(createApiBuckets(db))];
 }
 
+describe('a stop or a start', () => {
+  const signBefore = { wallMs: Infinity, monotonicMs: Infinity };
+
+  test('without a token is put off, each by a bucket of its own, and EC2 does not hear of it', async ({ db }) => {
+    const [one, other] = await twoReplicas(db);
+    await one.cloud.startInstance(REGION, 'i-1', signBefore);
+    await one.cloud.startInstance(REGION, 'i-2', signBefore);
+    const held = { kind: 'throttled', code: 'LocalBudget', retryAfterMs: 500 };
+    expect(await other.cloud.startInstance(REGION, 'i-3', signBefore)).toMatchObject(held);
+    expect(await other.cloud.stopInstance(REGION, 'i-3')).toEqual({ kind: 'accepted' });
+    expect([one.calls, other.calls]).toEqual([['start', 'start'], ['stop']]);
+  });
+
+  test('that EC2 throttles puts off those of all replicas', async ({ db }) => {
+    const [one, other] = await twoReplicas(db);
+    one.power = () => ({ kind: 'throttled', code: 'RequestLimitExceeded', message: 'slow down' });
+    expect(await one.cloud.stopInstance(REGION, 'i-1')).toMatchObject({ kind: 'throttled', retryAfterMs: 1000 });
+    expect(await other.cloud.stopInstance(REGION, 'i-2')).toMatchObject({ code: 'LocalBudget' });
+    expect(other.calls).toEqual([]);
+  });
+});
+
 describe('a launch', () => {
   test('without a token is told as throttled, with the wait, and EC2 does not hear of it', async ({ db }) => {
     const [one, other] = await twoReplicas(db);
