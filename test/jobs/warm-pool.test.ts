@@ -6,7 +6,9 @@
 import { describe, expect } from 'vitest';
 import type { WorkloadPolicy } from '../../src/model/policy.ts';
 import { nanoUsdFromDecimal, nanoUsdToNumber } from '../../src/model/money.ts';
+import { checkMemory } from '../../src/loops/recollection.ts';
 import { test } from '../support/database.ts';
+import { takeSnapshot, type Snapshot } from '../support/world-restore.ts';
 import { worldPolicy, type PolicyChanges } from '../support/world-policy.ts';
 import { onlyInstanceId, onlyMachine, readyInstance } from '../support/world-rows.ts';
 import { CALM, World } from '../support/world.ts';
@@ -214,6 +216,44 @@ describe('a stopped machine', () => {
     world.policies = [];
     await untilCount(world, 'terminated', 1);
     await expectLedgerIsBill(world);
+  });
+});
+
+describe('a database that lost commits', () => {
+  async function restore(world: World, snapshot: Snapshot): Promise<void> {
+    await snapshot.restore();
+    world.crash();
+    await checkMemory(world.process.loops);
+    const isOver = async (): Promise<boolean> =>
+      (await world.db.selectFrom('amnesia').select('since').executeTakeFirstOrThrow()).since === null;
+    expect(await isOver()).toBe(false);
+    await world.runUntil('the memory is back', isOver, 4 * HOUR, MINUTE);
+  }
+
+  test('stops no machine that was started since and works', async ({ pool }) => {
+    const world = await stoppedWorld(pool);
+    const snapshot = await takeSnapshot(world.db);
+    await world.submit(1, 2 * 3600);
+    await world.runUntil('it works', async () => (await world.count('tasks', 'running')) === 1, HOUR);
+    await restore(world, snapshot);
+    await untilCount(world, 'ready', 1);
+    expect((await world.history())[0]).toContain('stopped>booting started-by-others');
+    expect(world.truth.instances().map(({ state }) => state)).toEqual(['running']);
+  });
+
+  test('finds what it stopped, and starts it when it is wanted', async ({ pool }) => {
+    const world = await aWorld(pool);
+    await world.process.loops.planning.recordPolicies(world.process.loops.policies.current());
+    await world.turn('plan');
+    const snapshot = await takeSnapshot(world.db);
+    await world.submit(1, 30);
+    await untilDone(world, 1);
+    await untilCount(world, 'stopped', 1);
+    await restore(world, snapshot);
+    expect((await world.history()).map(([birth]) => birth)).toEqual(['>stopped rebuilt']);
+    await world.submit(1, 30);
+    await untilDone(world, 1);
+    expect(world.truth.instances()).toHaveLength(1);
   });
 });
 
