@@ -65,6 +65,7 @@ AS $function$
 begin
   if new.state = 'booting' then
     new.started_at := spillway.now();
+    new.first_ready_at := null;
   elsif new.state = 'ready' then
     -- Back from a drain is no start.
     new.first_ready_at := coalesce(new.first_ready_at, spillway.now());
@@ -277,8 +278,9 @@ create table spillway.charges (
   amount_usd numeric(18,9) not null,
   price_source text not null,
   recorded_at timestamp with time zone default spillway.now() not null,
+  run integer default 1 not null,
   constraint charges_pkey PRIMARY KEY (id),
-  constraint charges_machine_id_kind_from_at_key UNIQUE (machine_id, kind, from_at),
+  constraint charges_once UNIQUE (machine_id, kind, run, from_at),
   constraint charges_interval CHECK ((from_at <= to_at)),
   constraint charges_kind_check CHECK ((kind = ANY (ARRAY['compute'::text, 'volume'::text, 'ipv4'::text]))),
   constraint charges_quantity_seconds_check CHECK ((quantity_seconds >= 0))
@@ -473,6 +475,17 @@ create table spillway.machine_events (
   constraint machine_events_trace_id CHECK ((trace_id ~ '^[0-9a-f]{32}$'::text))
 );
 
+create table spillway.machine_runs (
+  machine_id text not null,
+  run integer not null,
+  launch_time timestamp with time zone,
+  pending_seen_at timestamp with time zone,
+  running_seen_at timestamp with time zone,
+  stopped_at timestamp with time zone not null,
+  constraint machine_runs_pkey PRIMARY KEY (machine_id, run),
+  constraint machine_runs_run_check CHECK ((run >= 1))
+);
+
 create table spillway.machine_transitions (
   from_state text not null,
   to_state text not null,
@@ -523,13 +536,18 @@ create table spillway.machines (
   arch text,
   started_at timestamp with time zone,
   first_ready_at timestamp with time zone,
+  run integer default 1 not null,
+  run_launch_time timestamp with time zone,
+  stopped_at timestamp with time zone,
+  power_again_at timestamp with time zone,
   constraint machines_pkey PRIMARY KEY (id),
   constraint machines_instance_id_key UNIQUE (instance_id),
   constraint machines_arch_check CHECK ((arch = ANY (ARRAY['x86_64'::text, 'arm64'::text]))),
   constraint machines_gpus_check CHECK ((gpus >= 0)),
   constraint machines_id_check CHECK ((id ~ '^mc-[0-9a-z]{12}$'::text)),
   constraint machines_market_check CHECK ((market = ANY (ARRAY['on-demand'::text, 'spot'::text]))),
-  constraint machines_state_check CHECK ((state = ANY (ARRAY['requested'::text, 'launching'::text, 'booting'::text, 'joining'::text, 'ready'::text, 'draining'::text, 'leaving'::text, 'terminating'::text, 'terminated'::text]))),
+  constraint machines_run_check CHECK ((run >= 1)),
+  constraint machines_state_check CHECK ((state = ANY (ARRAY['requested'::text, 'launching'::text, 'booting'::text, 'joining'::text, 'ready'::text, 'draining'::text, 'leaving'::text, 'stopping'::text, 'stopped'::text, 'terminating'::text, 'terminated'::text]))),
   constraint machines_step_error_check CHECK ((length(step_error) <= 1000)),
   constraint machines_step_failures_check CHECK ((step_failures >= 0)),
   constraint machines_trace_id CHECK ((trace_id ~ '^[0-9a-f]{32}$'::text)),
@@ -665,6 +683,7 @@ CREATE INDEX launches_workload_created ON spillway.launches USING btree (workloa
 CREATE INDEX machine_events_drains ON spillway.machine_events USING btree (at) WHERE (to_state = 'draining'::text);
 CREATE INDEX machine_events_machine ON spillway.machine_events USING btree (machine_id, id);
 CREATE UNIQUE INDEX machine_events_one_per_change ON spillway.machine_events USING btree (machine_id, revision) WHERE (from_state IS DISTINCT FROM to_state);
+CREATE INDEX machine_events_starts ON spillway.machine_events USING btree (at) WHERE ((from_state = 'stopped'::text) AND (to_state = 'booting'::text));
 CREATE INDEX machines_launch ON spillway.machines USING btree (launch_id);
 CREATE INDEX machines_live ON spillway.machines USING btree (wake_at) WHERE (state <> 'terminated'::text);
 CREATE INDEX machines_terminating ON spillway.machines USING btree (state_since) WHERE (state = 'terminating'::text);
@@ -689,6 +708,7 @@ alter table spillway.launch_calls add constraint launch_calls_launch_id_fkey FOR
 alter table spillway.launch_holds add constraint launch_holds_probe_launch_id_fkey FOREIGN KEY (probe_launch_id) REFERENCES launches(id);
 alter table spillway.launches add constraint launches_plan_id_fkey FOREIGN KEY (plan_id) REFERENCES plans(id);
 alter table spillway.machine_events add constraint machine_events_machine_id_fkey FOREIGN KEY (machine_id) REFERENCES machines(id);
+alter table spillway.machine_runs add constraint machine_runs_machine_id_fkey FOREIGN KEY (machine_id) REFERENCES machines(id);
 alter table spillway.machines add constraint machines_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES agents(id);
 alter table spillway.machines add constraint machines_launch_id_fkey FOREIGN KEY (launch_id) REFERENCES launches(id);
 alter table spillway.machines add constraint machines_plan_id_fkey FOREIGN KEY (plan_id) REFERENCES plans(id);
@@ -709,6 +729,7 @@ CREATE TRIGGER launches_trace BEFORE INSERT ON spillway.launches FOR EACH ROW EX
 CREATE TRIGGER machine_events_append_only BEFORE DELETE OR UPDATE ON spillway.machine_events FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER machine_events_complete BEFORE INSERT ON spillway.machine_events FOR EACH ROW EXECUTE FUNCTION complete_machine_event();
 CREATE TRIGGER machine_events_not_emptied BEFORE TRUNCATE ON spillway.machine_events FOR EACH STATEMENT EXECUTE FUNCTION refuse_removal();
+CREATE TRIGGER machine_runs_append_only BEFORE DELETE OR UPDATE ON spillway.machine_runs FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER machine_transitions_fixed BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON spillway.machine_transitions FOR EACH STATEMENT EXECUTE FUNCTION refuse_new_law();
 CREATE CONSTRAINT TRIGGER machines_begin_with_event AFTER INSERT ON spillway.machines DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION require_machine_event();
 CREATE TRIGGER machines_legal_transition BEFORE UPDATE ON spillway.machines FOR EACH ROW WHEN (((old.state IS DISTINCT FROM new.state) OR (old.revision IS DISTINCT FROM new.revision))) EXECUTE FUNCTION refuse_illegal_transition();

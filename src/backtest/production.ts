@@ -232,7 +232,9 @@ class PlannerScaler {
         const gone = action.why === 'underutilized' ? cordon : terminate;
         gone.push(nodeIdOf(action.machineId));
         this.#noteGone(view, nodeIdOf(action.machineId));
-      } else uncordon.push(nodeIdOf(action.machineId));
+      } else if (action.kind === 'undrain') uncordon.push(nodeIdOf(action.machineId));
+      // Nodes of a backtest are never stopped.
+      else throw new Error(`bug: ${action.kind} of a machine that cannot be stopped`);
     }
     return { launch, terminate, cordon, uncordon };
   }

@@ -40,7 +40,8 @@ export class EndChecks {
 
   /** How much is not done, gone and charged yet. */
   async countOpen(): Promise<number> {
-    if (this.truth.living().length > 0) return 1;
+    // Pools keep nothing for longer than their maxAge, which is short here: a stopped instance that stays is a leak.
+    if (this.truth.living().length + this.truth.stopped().length > 0) return 1;
     const [row] = await this.sql.query<{ open: number }>(
       `select (select count(*) from spillway.machines where state <> 'terminated')
             + (select count(*) from spillway.launches where state = 'open')
@@ -59,7 +60,8 @@ export class EndChecks {
        order by 1, 2 limit 20`,
     );
     const living = this.truth.living().map(({ instanceId }) => instanceId);
-    return JSON.stringify({ rows, living });
+    const stopped = this.truth.stopped().map(({ instanceId }) => instanceId);
+    return JSON.stringify({ rows, living, stopped });
   }
 
   async check({ promised, failedOver, freshnessMs }: Circumstances): Promise<void> {

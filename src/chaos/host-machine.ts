@@ -16,11 +16,14 @@ export function instanceAt(regions: Iterable<Region>, address: string): Instance
   return null;
 }
 
-/** True while there is a machine under what runs on it. */
-export function isPowered(regions: Iterable<Region>, instanceId: string): boolean {
+/** True while there is a machine under what runs on it: nothing outlives a stop, though the machine may start again. */
+export function isPowered(
+  regions: Iterable<Region>,
+  { instanceId, startedAtMs }: Pick<InstanceView, 'instanceId' | 'startedAtMs'>,
+): boolean {
   for (const region of regions) {
     const found = region.findInstance(instanceId);
-    if (found !== null) return found.state === 'running';
+    if (found !== null) return found.state === 'running' && found.startedAtMs === startedAtMs;
   }
   return false;
 }

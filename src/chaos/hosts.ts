@@ -134,7 +134,7 @@ export class ChaosHosts {
       name: `agent-on-${instance.instanceId}`,
       enrolmentToken: token,
       capacity: agentCapacity(instance),
-      isPowered: () => isPowered(this.regions, instance.instanceId),
+      isPowered: () => isPowered(this.regions, instance),
       inherited,
     });
     return commandResult(0);

@@ -24,20 +24,30 @@ export function createProcessCloud(sim: Sim, { proc, clock, rates, cloud }: Clou
       perform: performing(effect),
       lost: () => unreachable(site),
     });
+  // A process may be stopped at any instruction before a request is signed; the deadline is looked at after that.
+  const sign = async (): Promise<unknown> =>
+    await sim.call(proc, { site: 'cloud.sign', rates, latencyMs: 0, perform: performing(() => 0), lost: unsignable });
+  // EC2's contract: a call of which nothing is heard is a value, never an exception.
+  const orUnknown = async <T>(site: string, effect: () => Promise<T>): Promise<T | Unknown> => {
+    try {
+      return await call(site, effect);
+    } catch (error) {
+      if (error instanceof AppError) return { kind: 'unknown', code: 'TimeoutError', message: error.message };
+      throw error;
+    }
+  };
   return {
     async runInstances(request): Promise<RunOutcome> {
-      // A process may be stopped at any instruction before the request is signed; the deadline is looked at after that.
-      await sim.call(proc, { site: 'cloud.sign', rates, latencyMs: 0, perform: performing(() => 0), lost: unsignable });
+      await sign();
       if (lateBy(clock, request.signBefore) > 0) {
         return { kind: 'refused', errorClass: 'ended', code: 'SignDeadlinePassed', message: 'too late to be signed' };
       }
-      try {
-        return await call('run', async () => await cloud.runInstances(request));
-      } catch (error) {
-        // EC2's contract: a launch call whose answer is lost is a value, never an exception.
-        if (error instanceof AppError) return { kind: 'unknown', code: 'TimeoutError', message: error.message };
-        throw error;
-      }
+      return await orUnknown('run', async () => await cloud.runInstances(request));
+    },
+    stopInstance: async (...given) => await orUnknown('stop', async () => await cloud.stopInstance(...given)),
+    async startInstance(...given) {
+      await sign();
+      return await orUnknown('start', async () => await cloud.startInstance(...given));
     },
     listInstances: async (...given) => await call('list', async () => await cloud.listInstances(...given)),
     terminateInstances: async (...given) =>
@@ -49,6 +59,8 @@ export function createProcessCloud(sim: Sim, { proc, clock, rates, cloud }: Clou
     consoleOutput: async (...given) => await call('console', async () => await cloud.consoleOutput(...given)),
   };
 }
+
+type Unknown = Extract<RunOutcome, { readonly kind: 'unknown' }>;
 
 function unreachable(site: string): AppError {
   return new AppError('AWS_UNREACHABLE', `no answer to ${site}`, { remedy: 'none: it was injected' });

@@ -1,4 +1,4 @@
-import { readAwsFailure, toCloudError, toRunOutcome } from '../cloud/aws-errors.ts';
+import { readAwsFailure, toCloudError, toPowerOutcome, toRunOutcome } from '../cloud/aws-errors.ts';
 import {
   toCloudInstance,
   toImageFacts,
@@ -11,7 +11,7 @@ import { type Page, readPages } from '../cloud/pages.ts';
 import { lateBy } from '../model/clock-times.ts';
 import { toRunInput } from '../cloud/run-input.ts';
 import type { Clock } from '../ports/clock.ts';
-import type { Cloud, ImageFacts, InstanceListing, RunOutcome, RunRequest } from '../ports/cloud.ts';
+import type { Cloud, ImageFacts, InstanceListing, PowerOutcome, RunOutcome, RunRequest } from '../ports/cloud.ts';
 import { Ec2Error } from '../simulator/ec2-error.ts';
 import type { Ec2Action, Ec2Input, Ec2Output, Region } from '../simulator/region.ts';
 
@@ -24,7 +24,7 @@ export interface RegionCloudOptions {
   readonly pageSize: number;
   /** Called before EC2 hears of a launch. */
   readonly onRun?: (request: RunRequest) => void;
-  /** Called with each id before EC2 hears of it. */
+  /** Called with each id that is to be ended or stopped, before EC2 hears of it. */
   readonly onTerminate: (instanceId: string) => void;
 }
 
@@ -66,6 +66,19 @@ export function createRegionCloud(options: RegionCloudOptions): Cloud {
         if (readAwsFailure(error).code === 'InvalidInstanceID.NotFound') return { kind: 'not-found', instanceIds };
         throw toCloudError(error, 'terminate instances');
       }
+    },
+
+    async stopInstance(region, instanceId) {
+      // Whatever runs on it ends, as at its end.
+      options.onTerminate(instanceId);
+      return changePower(() => call(region, 'StopInstances', { InstanceIds: [instanceId] }));
+    },
+
+    async startInstance(region, instanceId, signBefore) {
+      if (lateBy(clock, signBefore) > 0) {
+        return { kind: 'unknown', code: 'SignDeadlinePassed', message: 'too late to be signed' };
+      }
+      return changePower(() => call(region, 'StartInstances', { InstanceIds: [instanceId] }));
     },
 
     async listInstanceTypes(region) {
@@ -126,6 +139,15 @@ function run(request: RunRequest, clock: Clock, call: Call): RunOutcome {
     return { kind: 'launched', instances };
   } catch (error) {
     return toRunOutcome(error);
+  }
+}
+
+function changePower(send: () => unknown): PowerOutcome {
+  try {
+    send();
+    return { kind: 'accepted' };
+  } catch (error) {
+    return toPowerOutcome(error);
   }
 }
 

@@ -82,6 +82,7 @@ export function chooseScenario(chance: Chance): Scenario {
       bootMs: between('boot', 3, 90) * SECOND_MS,
       pendingMs: between('pending', 1, 8) * SECOND_MS,
       terminateMs: between('terminate', 1, 60) * SECOND_MS,
+      stopMs: between('stop', 1, 120) * SECOND_MS,
       listLagMs: chance.roll('knob:list-lag').value < 0.5 ? 0 : between('list-lag-ms', 1, 20) * SECOND_MS,
       stateLagMs: chance.roll('knob:state-lag').value < 0.5 ? 0 : between('state-lag-ms', 1, 10) * SECOND_MS,
       seed: `chaos-${between('prices', 1, 1_000)}`,
@@ -159,6 +160,9 @@ function choosePolicy(chance: Chance, name: string): WorkloadPolicy {
         maxScaleDown: between('down', 1, 6),
       },
       budget: { hourlyUsd },
+      ...(chance.roll(`knob:${name}:pool`).value < 0.5
+        ? { warmPool: { max: between('pool-max', 1, 3), maxAgeMs: between('pool-age', 5, 40) * MINUTE_MS } }
+        : {}),
     },
     join: {
       ssh: { user: 'ubuntu', port: 22, identityFile: '/nowhere/id_ed25519', hostKey: 'injected' },

@@ -87,6 +87,8 @@ const ACTIONS: readonly [string, ...string[]] = [
   'TerminateInstances',
   'DescribeInstanceTypes',
   'DescribeSubnets',
+  'StartInstances',
+  'StopInstances',
 ];
 const START_FAILURES: readonly [string, ...string[]] = [
   'Server.InsufficientInstanceCapacity',
@@ -116,7 +118,7 @@ const pickReplica = ({ sim, replicas }: StormWorld): Replica | undefined =>
 const STRIKE: Readonly<Record<string, (world: StormWorld) => void | Promise<void>>> = {
   'ec2-error': ({ sim, region }) => {
     const action = sim.chance.pick('storm:action', ACTIONS);
-    const codes = action === 'RunInstances' ? LAUNCH_ERRORS : ANY_ERRORS;
+    const codes = action === 'RunInstances' || action === 'StartInstances' ? LAUNCH_ERRORS : ANY_ERRORS;
     // The worst order: the first call has its effect and nobody hears of it, and whoever asks again is refused.
     const isHeard = sim.chance.roll('storm:heard').value < 0.5;
     if (!isHeard) region.faults.loseReply(action, 1);

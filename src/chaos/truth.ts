@@ -60,6 +60,15 @@ export class Truth {
       .filter(({ state, instanceId }) => (state === 'pending' || state === 'running') && !this.foreign.has(instanceId));
   }
 
+  /** Stopped instances of ours: each still costs its volume. */
+  stopped(): readonly InstanceView[] {
+    return this.options.region
+      .instances()
+      .filter(
+        ({ state, instanceId }) => (state === 'stopping' || state === 'stopped') && !this.foreign.has(instanceId),
+      );
+  }
+
   /** A launch is on its way to EC2. */
   noteRun({ token, body }: RunRequest): void {
     const nonce = this.nonceOf(token);

@@ -1,6 +1,6 @@
 import { AppError } from '../model/errors.ts';
 import type { ErrorCode } from '../model/errors.ts';
-import type { RunOutcome } from '../ports/cloud.ts';
+import type { PowerOutcome, RunOutcome } from '../ports/cloud.ts';
 import { classifyEc2Error } from './error-classes.ts';
 import type { Ec2ErrorClass, ErrorFacts } from './error-classes.ts';
 
@@ -43,7 +43,7 @@ function readField(value: unknown, key: string): unknown {
 }
 
 /** What a failed RunInstances means for the launch. */
-export function toRunOutcome(error: unknown): RunOutcome {
+export function toRunOutcome(error: unknown): Exclude<RunOutcome, { readonly kind: 'launched' }> {
   const { errorClass, code, message } = readAwsFailure(error);
   switch (errorClass) {
     case 'throttle':
@@ -58,6 +58,14 @@ export function toRunOutcome(error: unknown): RunOutcome {
     case 'mismatch':
       return { kind: 'refused', errorClass, code, message };
   }
+}
+
+/** What a failed StopInstances or StartInstances means for the machine. */
+export function toPowerOutcome(error: unknown): PowerOutcome {
+  const { code } = readAwsFailure(error);
+  if (code === 'IncorrectInstanceState') return { kind: 'busy' };
+  if (code === 'InvalidInstanceID.NotFound') return { kind: 'not-found' };
+  return toRunOutcome(error);
 }
 
 interface Remedy {

@@ -7,6 +7,8 @@ import {
   DescribeSubnetsCommand,
   GetConsoleOutputCommand,
   RunInstancesCommand,
+  StartInstancesCommand,
+  StopInstancesCommand,
   TerminateInstancesCommand,
 } from '@aws-sdk/client-ec2';
 import type { DescribeSpotPriceHistoryCommandInput, EC2Client } from '@aws-sdk/client-ec2';
@@ -19,13 +21,14 @@ import type { Clock } from '../ports/clock.ts';
 import type {
   ImageFacts,
   InstanceListing,
+  PowerOutcome,
   RunOutcome,
   RunRequest,
   SpotPrice,
   SubnetFacts,
   TerminateOutcome,
 } from '../ports/cloud.ts';
-import { readAwsFailure, toCloudError, toRunOutcome } from './aws-errors.ts';
+import { readAwsFailure, toCloudError, toPowerOutcome, toRunOutcome } from './aws-errors.ts';
 import { openCallGate, type CallGate } from './call-gate.ts';
 import { DEFAULT_EC2_TIMEOUTS, SignDeadlineError, fenceSigning, openRegion, withDeadline } from './ec2-client.ts';
 import type { Ec2Timeouts } from './ec2-client.ts';
@@ -90,6 +93,10 @@ export function openEc2Cloud(options: Ec2CloudOptions): Ec2Cloud {
     listInstances: (region, owner) => listInstances(context, region, owner),
     terminateInstances: (region, instanceIds, signBefore) =>
       terminateInstances(context, { region, instanceIds, signBefore: signBefore ?? null }),
+    stopInstance: (region, instanceId) =>
+      changePower(context, region, { command: new StopInstancesCommand({ InstanceIds: [instanceId] }) }),
+    startInstance: (region, instanceId, signBefore) =>
+      changePower(context, region, { command: new StartInstancesCommand({ InstanceIds: [instanceId] }), signBefore }),
     listInstanceTypes: (region) => listInstanceTypes(context, region),
     describeSubnets: (region, subnetIds) => describeSubnets(context, region, subnetIds),
     listSpotPrices: (region, instanceTypes, sinceMs) => listSpotPrices(context, { region, instanceTypes, sinceMs }),
@@ -173,6 +180,30 @@ async function terminateInstances(
     const missing = readMissingIds(error, instanceIds);
     if (missing !== null) return { kind: 'not-found', instanceIds: missing };
     throw toCloudError(error, `terminate ${instanceIds.length} instances in ${region}`);
+  }
+}
+
+async function changePower(
+  { clock, timeouts, clientOf }: Ec2Context,
+  region: string,
+  {
+    command,
+    signBefore,
+  }: { readonly command: StopInstancesCommand | StartInstancesCommand; readonly signBefore?: ClockTimes },
+): Promise<PowerOutcome> {
+  if (signBefore !== undefined) fenceSigning(command, clock, signBefore);
+  try {
+    const client = clientOf(region);
+    await withDeadline(timeouts.callMs, async (abortSignal) =>
+      command instanceof StopInstancesCommand
+        ? await client.send(command, { abortSignal })
+        : await client.send(command, { abortSignal }),
+    );
+    return { kind: 'accepted' };
+  } catch (error) {
+    // Nothing was sent, so that nothing came of it: the step looks at its row again.
+    if (error instanceof SignDeadlineError) return { kind: 'unknown', code: error.name, message: error.message };
+    return toPowerOutcome(error);
   }
 }
 

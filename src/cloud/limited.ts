@@ -1,13 +1,13 @@
 import type { ClockTimes } from '../model/clock-times.ts';
 import { AppError } from '../model/errors.ts';
-import type { Cloud, RunOutcome, RunRequest, TerminateOutcome } from '../ports/cloud.ts';
+import type { Cloud, PowerOutcome, RunOutcome, RunRequest, TerminateOutcome } from '../ports/cloud.ts';
 import type { ApiCall, CallGate } from './call-gate.ts';
 
 /** The code of a call that was not made because our own bucket had no token for it. */
 export const LOCAL_BUDGET = 'LocalBudget';
 
 /**
- * A cloud whose launches and terminations are made only with tokens in hand. They never wait here: a step that is put off
+ * A cloud whose calls that change something are made only with tokens in hand. They never wait here: a step that is put off
  * comes back by its row, and holds neither a worker nor a fence meanwhile. Reads pass the gate inside the adapter, because
  * one listing is many calls.
  */
@@ -15,6 +15,14 @@ export function limitCloud<C extends Cloud>(cloud: C, gate: CallGate): C {
   return {
     ...cloud,
     runInstances: async (request: RunRequest) => await runInstances(cloud, gate, request),
+    stopInstance: async (region: string, instanceId: string) =>
+      await changePower(gate, { region, action: 'StopInstances', instances: 1 }, async () => {
+        return await cloud.stopInstance(region, instanceId);
+      }),
+    startInstance: async (region: string, instanceId: string, signBefore: ClockTimes) =>
+      await changePower(gate, { region, action: 'StartInstances', instances: 1 }, async () => {
+        return await cloud.startInstance(region, instanceId, signBefore);
+      }),
     terminateInstances: async (region: string, instanceIds: readonly string[], signBefore?: ClockTimes) =>
       await terminateInstances(cloud, gate, { region, instanceIds, signBefore }),
   };
@@ -22,7 +30,7 @@ export function limitCloud<C extends Cloud>(cloud: C, gate: CallGate): C {
 
 async function runInstances(cloud: Cloud, gate: CallGate, request: RunRequest): Promise<RunOutcome> {
   const call = { region: request.region, action: 'RunInstances', instances: request.body.count };
-  const held = await admitLaunch(gate, call);
+  const held = await admitCall(gate, call);
   if (held !== null) return held;
   const outcome = await cloud.runInstances(request);
   if (outcome.kind !== 'throttled') return outcome;
@@ -30,8 +38,19 @@ async function runInstances(cloud: Cloud, gate: CallGate, request: RunRequest): 
   return retryAfterMs === null ? outcome : { ...outcome, retryAfterMs };
 }
 
+async function changePower(gate: CallGate, call: ApiCall, send: () => Promise<PowerOutcome>): Promise<PowerOutcome> {
+  const held = await admitCall(gate, call);
+  if (held !== null) return held;
+  const outcome = await send();
+  if (outcome.kind !== 'throttled') return outcome;
+  const retryAfterMs = await gate.noteThrottle(call);
+  return retryAfterMs === null ? outcome : { ...outcome, retryAfterMs };
+}
+
+type Throttled = Extract<RunOutcome, { readonly kind: 'throttled' }>;
+
 /** Null when the call may be made. Whether there is a token may be unknown: then it is not made. */
-async function admitLaunch(gate: CallGate, call: ApiCall): Promise<RunOutcome | null> {
+async function admitCall(gate: CallGate, call: ApiCall): Promise<Throttled | null> {
   try {
     const admission = await gate.admit(call);
     if (admission.kind === 'taken') return null;

@@ -2,7 +2,8 @@
  * What AWS charges for one machine, from what was observed of its life. The rules:
  * - compute: per second from `running` to the end, 60 s at least per start; `pending` and `shutting-down` are free;
  *   spot at the price of each moment, and free when AWS took the machine back within its first hour;
- * - volume and public IPv4: per second from launch to the end, 60 s at least.
+ * - volume: per second from launch to the end, 60 s at least, also while the machine is stopped;
+ * - public IPv4: per second from each start to the stop or end that follows, 60 s at least.
  *
  * A machine is settled again and again while it lives. Each charge is the difference of two costs counted from the
  * beginning, so that however often it was settled, its charges add up to the cost of the whole, to the nano-dollar.
@@ -38,7 +39,7 @@ export interface BilledMachine {
   readonly pricePerHour: NanoUsd;
   /** Spot prices of its type and zone from the launch on, the one in force at the launch included. Ignored on demand. */
   readonly spotPrices: readonly PricePoint[];
-  /** EC2's LaunchTime; null = not told yet. */
+  /** EC2's LaunchTime of its first run; null = not told yet. */
   readonly launchAtMs: EpochMs | null;
   /** When it was last seen `pending`; null = never. */
   readonly pendingSeenAtMs: EpochMs | null;
@@ -48,8 +49,25 @@ export interface BilledMachine {
   readonly endedAtMs: EpochMs | null;
   /** EC2's state reason code of its end. */
   readonly endCode?: string | null;
+  /** The run that it is in, or was in last; what was seen of `pending` and `running` is of it. Default 1. */
+  readonly run?: number;
+  /** EC2's LaunchTime of that run; default: that of the first. */
+  readonly runLaunchAtMs?: EpochMs | null;
+  /** When EC2 began to stop that run; null or absent = it runs, or ended without a stop. */
+  readonly stoppedAtMs?: EpochMs | null;
+  /** Runs before it. Default: none. */
+  readonly pastRuns?: readonly PastRun[];
   /** Everything before is charged; null = nothing is. */
   readonly chargedThroughMs: EpochMs | null;
+}
+
+/** A run that ended with a stop. */
+export interface PastRun {
+  readonly run: number;
+  readonly launchAtMs: EpochMs | null;
+  readonly pendingSeenAtMs: EpochMs | null;
+  readonly runningSeenAtMs: EpochMs | null;
+  readonly stoppedAtMs: EpochMs;
 }
 
 /** Money for one machine over one interval at one price. */
@@ -57,6 +75,8 @@ export interface Charge {
   readonly machineId: MachineId;
   readonly workload: string;
   readonly kind: 'compute' | 'volume' | 'ipv4';
+  /** Volumes go on through all runs and name the first. */
+  readonly run: number;
   readonly instanceType: string;
   readonly market: Market;
   readonly zone: string;
@@ -75,11 +95,17 @@ const PENDING_LEFT_MS_MAX = 5 * SECOND_MS;
 /** What ended later than this after it was last known to be `pending` ran in between, though no look of ours fell into it. */
 const UNSEEN_MS_MAX = 60 * SECOND_MS;
 
+/** What was seen of one run. */
+export type SeenRun = Pick<
+  BilledMachine,
+  'launchAtMs' | 'pendingSeenAtMs' | 'runningSeenAtMs' | 'endedAtMs' | 'endCode'
+>;
+
 /**
  * Begin of billing, in whole seconds: half-way between the last look that saw `pending` and the first that saw `running`,
  * since the truth lies between them, but at most 5 s after the former; not before the launch. Null = it never ran, as far as is known.
  */
-export function billingBeginMs(machine: BilledMachine): EpochMs | null {
+export function billingBeginMs(machine: SeenRun): EpochMs | null {
   const { launchAtMs } = machine;
   const ranAtMs = machine.runningSeenAtMs ?? endOfUnseenRun(machine);
   if (ranAtMs === null) return null;
@@ -101,7 +127,7 @@ const NEVER_RAN: ReadonlySet<string> = new Set([
 ]);
 
 /** While EC2 could not be listed, an instance may have run from beginning to end. */
-function endOfUnseenRun({ pendingSeenAtMs, launchAtMs, endedAtMs, endCode }: BilledMachine): EpochMs | null {
+function endOfUnseenRun({ pendingSeenAtMs, launchAtMs, endedAtMs, endCode }: SeenRun): EpochMs | null {
   const lastPendingMs = pendingSeenAtMs ?? launchAtMs;
   if (endedAtMs === null || lastPendingMs === null || NEVER_RAN.has(endCode ?? '')) return null;
   return endedAtMs - lastPendingMs > UNSEEN_MS_MAX ? endedAtMs : null;
@@ -130,27 +156,65 @@ export function chargedThrough(charges: readonly Charge[]): EpochMs | null {
   return charges.length === 0 ? null : Math.max(...charges.map(({ toMs }) => toMs));
 }
 
-function metersOf(machine: BilledMachine): Meter[] {
-  const runningMs = billingBeginMs(machine);
-  const launchMs = machine.launchAtMs === null ? runningMs : wholeSeconds(machine.launchAtMs);
-  const meters: Meter[] = [];
-  if (runningMs !== null) meters.push(computeMeter(machine, runningMs));
-  if (launchMs !== null && machine.volumeGib > 0) meters.push(volumeMeter(machine.volumeGib, launchMs));
-  if (launchMs !== null && machine.publicIpv4 === true) meters.push(ipv4Meter(launchMs));
+/** A meter of one run, or of all of them. */
+interface RunMeter {
+  readonly meter: Meter;
+  readonly run: number;
+  /** Null = it goes on. */
+  readonly endedAtMs: EpochMs | null;
+}
+
+function metersOf(machine: BilledMachine): RunMeter[] {
+  const runs = [...(machine.pastRuns ?? []).map((past) => runOf(past)), currentRun(machine)];
+  const meters: RunMeter[] = [];
+  for (const [index, { run, seen }] of runs.entries()) {
+    const { endedAtMs } = seen;
+    const runningMs = billingBeginMs(seen);
+    const launchMs = seen.launchAtMs === null ? runningMs : wholeSeconds(seen.launchAtMs);
+    if (runningMs !== null) meters.push({ meter: computeMeter(machine, runningMs), run, endedAtMs });
+    if (launchMs === null) continue;
+    if (machine.publicIpv4 === true) meters.push({ meter: ipv4Meter(launchMs), run, endedAtMs });
+    if (index > 0 || machine.volumeGib === 0) continue;
+    meters.push({ meter: volumeMeter(machine.volumeGib, launchMs), run: 1, endedAtMs: machine.endedAtMs });
+  }
   return meters;
 }
 
-/** Until when a meter is charged: a begun second counts as a whole one at the end, not at a boundary. */
-function closedEndMs({ endedAtMs }: BilledMachine, meter: Meter, boundaryMs: EpochMs): EpochMs {
-  if (endedAtMs === null) return wholeSeconds(boundaryMs);
-  return Math.max(Math.ceil(endedAtMs / SECOND_MS) * SECOND_MS, meter.beginMs + BILLED_MIN_MS);
+interface Run {
+  readonly run: number;
+  readonly seen: SeenRun;
 }
 
-function chargeMeter(machine: BilledMachine, meter: Meter, endMs: EpochMs): Charge[] {
+function runOf({ run, stoppedAtMs, ...seen }: PastRun): Run {
+  return { run, seen: { ...seen, endedAtMs: stoppedAtMs } };
+}
+
+function currentRun(machine: BilledMachine): Run {
+  const { run = 1, pendingSeenAtMs, runningSeenAtMs, stoppedAtMs = null } = machine;
+  const launchAtMs = machine.runLaunchAtMs ?? machine.launchAtMs;
+  const end =
+    stoppedAtMs === null
+      ? { endedAtMs: machine.endedAtMs, endCode: machine.endCode ?? null }
+      : { endedAtMs: stoppedAtMs };
+  return { run, seen: { launchAtMs, pendingSeenAtMs, runningSeenAtMs, ...end } };
+}
+
+/**
+ * Until when a meter is charged: a begun second counts as a whole one at the end, not at a boundary. While the machine lives
+ * no meter is charged beyond the boundary, so that there is one moment up to which all of them are.
+ */
+function closedEndMs(machine: BilledMachine, { meter, endedAtMs }: RunMeter, boundaryMs: EpochMs): EpochMs {
+  if (endedAtMs === null) return wholeSeconds(boundaryMs);
+  const closedMs = Math.max(Math.ceil(endedAtMs / SECOND_MS) * SECOND_MS, meter.beginMs + BILLED_MIN_MS);
+  return machine.endedAtMs === null ? Math.min(closedMs, wholeSeconds(boundaryMs)) : closedMs;
+}
+
+function chargeMeter(machine: BilledMachine, runMeter: RunMeter, endMs: EpochMs): Charge[] {
+  const { meter } = runMeter;
   const fromMs = Math.max(meter.beginMs, machine.chargedThroughMs ?? meter.beginMs);
   if (endMs <= fromMs) return [];
   if (meter.kind === 'compute' && wasTakenBackEarly(machine, meter, endMs))
-    return [giveBack(machine, meter, { fromMs, endMs })];
+    return [giveBack(machine, runMeter, { fromMs, endMs })];
   const charges: Charge[] = [];
   const rates = meter.ratesTo(endMs);
   for (const [index, rate] of rates.entries()) {
@@ -159,7 +223,7 @@ function chargeMeter(machine: BilledMachine, meter: Meter, endMs: EpochMs): Char
     const startMs = Math.max(rate.fromMs, fromMs);
     const costBefore = costOfRates(startMs > rate.fromMs ? [...before, { ...rate, toMs: startMs }] : before);
     const amount = costOfRates([...before, rate]) - costBefore;
-    charges.push(writeCharge(machine, meter, { ...rate, fromMs: startMs }, amount));
+    charges.push(writeCharge(machine, runMeter, { ...rate, fromMs: startMs }, amount));
   }
   return charges;
 }
@@ -171,19 +235,20 @@ function wasTakenBackEarly({ market, endCode, endedAtMs }: BilledMachine, { begi
 /** The rest of a free life, with what was charged of it before subtracted. */
 function giveBack(
   machine: BilledMachine,
-  meter: Meter,
+  runMeter: RunMeter,
   { fromMs, endMs }: { fromMs: EpochMs; endMs: EpochMs },
 ): Charge {
-  const charged = costOfRates(meter.ratesTo(fromMs));
+  const charged = costOfRates(runMeter.meter.ratesTo(fromMs));
   const rate = { fromMs, toMs: endMs, amount: 0n, perSeconds: 3600n, source: 'spot-taken-back-in-first-hour' };
-  return writeCharge(machine, meter, rate, -charged);
+  return writeCharge(machine, runMeter, rate, -charged);
 }
 
-function writeCharge(machine: BilledMachine, { kind }: Meter, rate: Rate, amount: NanoUsd): Charge {
+function writeCharge(machine: BilledMachine, { meter: { kind }, run }: RunMeter, rate: Rate, amount: NanoUsd): Charge {
   return {
     machineId: machine.machineId,
     workload: machine.workload,
     kind,
+    run,
     instanceType: machine.instanceType,
     market: machine.market,
     zone: machine.zone,

@@ -3,6 +3,7 @@ import { SECOND_MS } from '../model/time.ts';
 import { waitMs } from '../model/waits.ts';
 import type { MachineRecord } from '../ports/machines.ts';
 import { again, type StepOutcome, type StepPorts } from './ports.ts';
+import { startIfStopped } from './power.ts';
 import { isPastDeadline, startTerminating } from './terminate.ts';
 
 /** Part of the time a boot has taken so far that one more pause may add to it. */
@@ -14,13 +15,15 @@ function bootPauseMs(ageMs: number, leastMs: number): number {
   return Math.max(leastMs, Math.min(PAUSE_MAX_MS, Math.round(ageMs * PAUSE_SHARE)));
 }
 
-/** Waits until the instance has an address and its SSH port answers. */
+/** Starts the instance if it is stopped, and waits until it has an address and its SSH port answers. */
 export async function stepBooting(
   ports: StepPorts,
   record: MachineRecord,
   machine: MachineIn<'booting'>,
 ): Promise<StepOutcome> {
   if (isPastDeadline(record)) return await startTerminating(ports, machine, 'boot-deadline');
+  const refused = await startIfStopped(ports, record, machine);
+  if (refused !== null) return refused;
   const policy = await ports.readPolicy(machine.workload);
   const pauseMs = bootPauseMs(record.nowMs - machine.stateSinceMs, ports.timings.bootPollMs);
   if (policy === null || machine.privateIp === null) return again(pauseMs);

@@ -94,5 +94,21 @@ export async function stepLeaving(
     });
     if (!passed) return again(ports.timings.drainPollMs);
   }
+  if (await keepStopped(ports, record, { machine, policy })) return again(0);
   return await startTerminating(ports, machine, machine.endReason);
+}
+
+interface Leaving {
+  readonly machine: MachineIn<'leaving'>;
+  readonly policy: WorkloadPolicy | null;
+}
+
+/** True when the machine is stopped instead: it was let go only because nothing needed it, and the pool has room. */
+async function keepStopped(ports: StepPorts, record: MachineRecord, { machine, policy }: Leaving): Promise<boolean> {
+  const pool = policy?.burst.warmPool;
+  if (policy === null || pool === undefined) return false;
+  // A one-time spot instance cannot be stopped. Past its deadline nobody knows what state it is in.
+  const isKept = machine.endReason === 'scale-down' && machine.market === 'on-demand' && !isPastDeadline(record);
+  const isOfPolicy = Object.values(policy.burst.image).includes(record.launch.body.imageId);
+  return isKept && isOfPolicy && (await ports.machines.stopInPool(machine, pool.max));
 }

@@ -77,7 +77,9 @@ function findExitByState(facts: MachineFacts): Exit {
     case 'booting':
     case 'joining':
     case 'leaving':
-      // No task is given to a machine before it is ready, and none is left when it leaves.
+    case 'stopping':
+    case 'stopped':
+      // No task is given to a machine before it is ready, and none is left when it leaves or has stopped.
       return { to: 'terminating' };
     case 'ready':
     case 'draining':

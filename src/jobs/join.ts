@@ -23,21 +23,24 @@ const JOIN_BUSY_EXIT_CODE = 75;
  */
 const JOIN_SCRIPT = `set -eu
 cd "$HOME/.spillway"
+# After a stop and a start the numbers of processes that files here name belong to others: they count for one boot.
+boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null || echo unknown)
 # One join at a time. The lock lives on the machine, because whoever began the other one may be gone and its script still run.
 if ! mkdir join.lock 2>/dev/null; then
-  holder=
-  { read -r holder <join.lock/pid; } 2>/dev/null || :
-  if [ -n "$holder" ] && kill -0 "$holder" 2>/dev/null; then exit ${JOIN_BUSY_EXIT_CODE}; fi
+  holder= holder_boot=
+  { read -r holder holder_boot <join.lock/pid; } 2>/dev/null || :
+  if [ "$holder_boot" = "$boot" ] && kill -0 "$holder" 2>/dev/null; then exit ${JOIN_BUSY_EXIT_CODE}; fi
 fi
-echo "$$" >join.lock/pid
+echo "$$ $boot" >join.lock/pid
 trap 'rm -rf join.lock' EXIT
 if [ -f recipe.sh ]; then
   set -a; . ./recipe.env; set +a
   sh ./recipe.sh >recipe.log 2>&1 || { code=$?; tail -n 40 recipe.log; exit "$code"; }
 fi
 if [ -f agent.pid ]; then
-  old=$(cat agent.pid)
-  if kill -0 "$old" 2>/dev/null; then
+  old= old_boot=
+  read -r old old_boot <agent.pid || :
+  if [ "$old_boot" = "$boot" ] && kill -0 "$old" 2>/dev/null; then
     # USR2: the agent goes and its tasks stay for the next one. A machine that is joined twice must not lose work.
     kill -USR2 "$old" 2>/dev/null || :
     tries=0
@@ -57,7 +60,7 @@ fi
 rm -f agent.settings
 nohup setsid sh ./agent.sh "$HOME/.spillway/agent.env" >agent.log 2>&1 </dev/null &
 agent=$!
-echo "$agent" >agent.pid
+echo "$agent $boot" >agent.pid
 # Wrong settings end an agent at once; here its last words still reach whoever asks why.
 sleep 0.2 2>/dev/null || sleep 1
 kill -0 "$agent" 2>/dev/null || { tail -n 20 agent.log; exit 70; }
@@ -101,7 +104,8 @@ async function becomeReady(
     deadlineMs: null,
   });
   if (moved) {
-    ports.meter.joined(record.nowMs - machine.createdAtMs);
+    // How long launches take: a machine that was stopped and started takes another time.
+    if (record.run.number === 1) ports.meter.joined(record.nowMs - machine.createdAtMs);
     ports.log.info({ machineId: machine.id, agentId: record.agent.agentId }, 'machine is ready');
     ports.wakePlanner();
   }

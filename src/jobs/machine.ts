@@ -1,4 +1,5 @@
 import type { MachineId } from '../model/ids.ts';
+import type { Machine, MachineIn, MachineState } from '../model/machine.ts';
 import type { MachineRecord } from '../ports/machines.ts';
 import { stepBooting } from './boot.ts';
 import { stepDraining, stepLeaving } from './drain.ts';
@@ -6,11 +7,12 @@ import { endWithInstanceGone, isInstanceGone } from './gone.ts';
 import { stepJoining } from './join.ts';
 import { again, DONE, type StepOutcome, type StepPorts } from './ports.ts';
 import { stepReady } from './ready.ts';
-import { HELD_AGAIN_MS, stepTerminating } from './terminate.ts';
+import { isStoppedBeneath, stepStopped, stepStopping } from './power.ts';
+import { HELD_AGAIN_MS, startTerminating, stepTerminating } from './terminate.ts';
 import { stepWaitingForLaunch } from './wait-for-launch.ts';
 
 /**
- * A machine passes at most this many states in one visit: the whole life has nine. The bound ends a loop that a bug would
+ * A machine passes at most this many states in one visit: a life without a stop has nine. The bound ends a loop that a bug would
  * otherwise turn for ever.
  */
 const STEPS_MAX = 9;
@@ -33,6 +35,9 @@ export async function stepMachine(ports: StepPorts, id: MachineId): Promise<Step
 async function stepOnce(ports: StepPorts, record: MachineRecord): Promise<StepOutcome> {
   if (isInstanceGone(record)) return await endWithInstanceGone(ports, record);
   const { machine } = record;
+  if (mayWork(machine) && isStoppedBeneath(record)) {
+    return await startTerminating(ports, machine, 'instance-stopped', { observed: record.observed.state });
+  }
   switch (machine.state) {
     case 'requested':
     case 'launching':
@@ -47,6 +52,10 @@ async function stepOnce(ports: StepPorts, record: MachineRecord): Promise<StepOu
       return await stepDraining(ports, record, machine);
     case 'leaving':
       return await stepLeaving(ports, record, machine);
+    case 'stopping':
+      return await stepStopping(ports, record, machine);
+    case 'stopped':
+      return await stepStopped(ports, record, machine);
     case 'terminating':
       return await stepTerminating(ports, record, machine);
     case 'terminated':
@@ -54,12 +63,19 @@ async function stepOnce(ports: StepPorts, record: MachineRecord): Promise<StepOu
   }
 }
 
+/** What works, or is about to or has just done so, does not stop by itself. */
+function mayWork(machine: Machine): machine is MachineIn<'joining' | 'ready' | 'draining'> {
+  return machine.state === 'joining' || machine.state === 'ready' || machine.state === 'draining';
+}
+
+const HELD_STATES: ReadonlySet<MachineState> = new Set(['draining', 'leaving', 'stopping', 'stopped', 'terminating']);
+
 /**
  * The database has lost commits, and a row on its way out may be older than what became of its machine: a drain that was called
  * off, work that it has again. Only EC2's word that the instance is gone ends it then.
  */
 function isHeld(record: MachineRecord): boolean {
   const { state } = record.machine;
-  const isOnItsWayOut = state === 'draining' || state === 'leaving' || state === 'terminating';
+  const isOnItsWayOut = HELD_STATES.has(state);
   return record.amnesia && isOnItsWayOut && !isInstanceGone(record);
 }

@@ -67,7 +67,7 @@ function regionOfZone(zone: string): string {
 }
 
 async function toBilled(ledger: LedgerStore, machine: Chargeable): Promise<BilledMachine> {
-  const { launchTimeMs, priceUsdPerHour, ...facts } = machine;
+  const { launchTimeMs, runLaunchTimeMs, priceUsdPerHour, ...facts } = machine;
   const prices =
     machine.market === 'spot'
       ? await ledger.readSpotPrices(machine.instanceType, machine.zone, launchTimeMs ?? machine.pendingSeenAtMs ?? 0)
@@ -77,5 +77,6 @@ async function toBilled(ledger: LedgerStore, machine: Chargeable): Promise<Bille
     pricePerHour: nanoUsdFromDecimal(priceUsdPerHour),
     spotPrices: prices.map(({ atMs, priceUsdPerHour: usd }) => ({ atMs, pricePerHour: nanoUsdFromNumber(usd) })),
     launchAtMs: launchTimeMs,
+    runLaunchAtMs: runLaunchTimeMs,
   };
 }

@@ -1,8 +1,8 @@
-import { holdKeysOf, holdKeyText, type Hold } from '../model/holds.ts';
+import { holdKeysOf, holdKeyText, holdNameOf, type Hold } from '../model/holds.ts';
 import type { Offering } from '../model/offering.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import { MINUTE_MS } from '../model/time.ts';
-import type { HoldView, PlannerInput, SilenceView, WorkloadInput } from '../planner/types.ts';
+import type { HoldView, MachineView, PlannerInput, SilenceView, WorkloadInput } from '../planner/types.ts';
 import { findSilence } from '../planner/doubt.ts';
 import { forecastPeriods, viewForecast } from '../planner/forecast.ts';
 import type { DemandRecord, PlanningFacts } from '../ports/planning.ts';
@@ -27,7 +27,7 @@ export async function readPlannerInput(
   const input: PlannerInput = {
     nowMs: facts.nowMs,
     agents: facts.agents,
-    machines: facts.machines,
+    machines: facts.machines.map((machine) => withHeldStart(facts.holds, machine, policies)),
     ...(facts.amnesia === null ? {} : { amnesia: facts.amnesia }),
     workloads: policies.map((policy) => ({
       ...workloadInput(ports, facts, policy, offerings.get(policy.name) ?? null),
@@ -35,6 +35,21 @@ export async function readPlannerInput(
     })),
   };
   return { input, records: [...forecasts.values()].map(({ record }) => record) };
+}
+
+/** A stopped machine whose like EC2 refused is left alone until the hold may be tried again. */
+function withHeldStart(holds: readonly Hold[], machine: MachineView, policies: readonly WorkloadPolicy[]): MachineView {
+  const { state, instanceType, zone, market } = machine;
+  const region = policies.find(({ name }) => name === machine.workload)?.burst.region;
+  if (state !== 'stopped' || region === undefined) return machine;
+  const offering = { region, instanceType, zone, market, subnetId: '' };
+  const isHeld = holds.some(
+    (hold) =>
+      hold.state !== 'half-open' &&
+      (hold.scope === 'offering' || hold.scope === 'quota') &&
+      hold.name === holdNameOf(offering, hold.scope),
+  );
+  return isHeld ? { ...machine, startHeld: true } : machine;
 }
 
 /** What the planner is asked about, and what is worth keeping of it for later forecasts. */

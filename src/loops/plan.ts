@@ -2,9 +2,9 @@ import { STATE_DEADLINE_MS } from '../model/machine.ts';
 import type { MachineId } from '../model/ids.ts';
 import { launchLimitsOf } from '../model/launch.ts';
 import { planAll } from '../planner/plan.ts';
-import type { PlanOutcome, PlannerInput, WorkloadPlan } from '../planner/types.ts';
+import type { MachineView, PlanAction, PlanOutcome, PlannerInput, WorkloadPlan } from '../planner/types.ts';
 import { machinesWithoutPolicy } from '../planner/without-policy.ts';
-import type { DrainStep, MachineStep, NewLaunch } from '../ports/planning.ts';
+import type { DrainStep, MachineStep, NewLaunch, RetireStep, StartStep } from '../ports/planning.ts';
 import type { LoadedPolicy } from '../ports/policies.ts';
 import { buildLaunch, type Decision } from './build-launch.ts';
 import type { Mandate } from './lead.ts';
@@ -59,13 +59,16 @@ async function commitOutcome(
   const { planId } = decision;
   const policyOf = new Map(policies.map((loaded) => [loaded.policy.name, loaded]));
   const launches: NewLaunch[] = [];
-  const drains: DrainStep[] = drainsOfRemovedPolicies(input);
+  const { drains, retires } = stepsOfRemovedPolicies(input);
   const undrains: MachineStep[] = [];
+  const starts: StartStep[] = [];
   for (const { workload, actions } of outcome.workloads) {
     const loaded = requirePolicy(policyOf, workload);
     for (const action of actions) {
       if (action.kind === 'launch') launches.push(await buildLaunch(ports, decision, loaded, action));
       else if (action.kind === 'undrain') undrains.push({ ...action, reason: 'drain-cancelled' });
+      else if (action.kind === 'start') starts.push(startStep(input, workload, action));
+      else if (action.kind === 'retire') retires.push({ ...action, reason: action.why, endReason: 'pool-retired' });
       else {
         const { machineId, revision, why } = action;
         drains.push({
@@ -89,6 +92,8 @@ async function commitOutcome(
     launches,
     drains,
     undrains,
+    starts,
+    retires,
     limits: new Map(input.workloads.map(({ policy }) => [policy.name, launchLimitsOf(policy)])),
   });
   if (result.kind !== 'committed') {
@@ -99,23 +104,39 @@ async function commitOutcome(
   if (launches.length > 0) await ports.recollection.noteLaunches(launches.map(({ nonce }) => nonce));
   await ringFor(ports, [
     ...launches.map(({ id }) => ({ kind: 'launch' as const, id })),
-    ...[...result.drained, ...result.undrained].map((id) => ({ kind: 'machine' as const, id })),
+    ...[...result.drained, ...result.undrained, ...result.ofPool].map((id) => ({ kind: 'machine' as const, id })),
   ]);
   notifyAgentsOf(ports, input, [...result.drained, ...result.undrained]);
   logActions(ports, decision, outcome.workloads);
-  return { kind: 'planned', outcome, acted: launches.length + result.drained.length + result.undrained.length > 0 };
+  const moved = result.drained.length + result.undrained.length + result.ofPool.length;
+  return { kind: 'planned', outcome, acted: launches.length + moved > 0 };
 }
 
-/** A removed policy is a drain, not an orphan. */
-function drainsOfRemovedPolicies(input: PlannerInput): DrainStep[] {
+/** A removed policy is a drain, not an orphan; what is stopped has nothing to drain. */
+function stepsOfRemovedPolicies(input: PlannerInput): { drains: DrainStep[]; retires: RetireStep[] } {
   const reason = 'policy-removed';
-  return machinesWithoutPolicy(input).map(({ id, revision }) => ({
+  const { ready, stopped } = machinesWithoutPolicy(input);
+  const stepOf = ({ id, revision }: MachineView): RetireStep => ({
     machineId: id,
     revision,
     reason,
     endReason: reason,
-    deadlineMs: REMOVED_DRAIN_MS,
-  }));
+  });
+  return {
+    drains: ready.map((machine) => ({ ...stepOf(machine), deadlineMs: REMOVED_DRAIN_MS })),
+    retires: stopped.map(stepOf),
+  };
+}
+
+function startStep(
+  { machines }: PlannerInput,
+  workload: string,
+  { machineId, revision }: Extract<PlanAction, { readonly kind: 'start' }>,
+): StartStep {
+  const machine = machines.find(({ id }) => id === machineId);
+  if (machine === undefined) throw new Error(`bug: the plan starts ${machineId}, which the input did not have`);
+  const { resources, priceUsdPerHour } = machine;
+  return { machineId, revision, reason: 'machine-started', workload, resources, priceUsdPerHour };
 }
 
 /** Cordons and their ends reach the agents at once instead of with their next report. */
@@ -152,6 +173,8 @@ function logActions(ports: LoopPorts, decision: Decision, plans: readonly Worklo
         launching,
         draining: actions.filter(({ kind }) => kind === 'drain').length,
         undraining: actions.filter(({ kind }) => kind === 'undrain').length,
+        starting: actions.filter(({ kind }) => kind === 'start').length,
+        retiring: actions.filter(({ kind }) => kind === 'retire').length,
         reasons: report.reasons.map(({ code }) => code),
       },
       'plan committed',

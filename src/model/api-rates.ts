@@ -4,7 +4,7 @@
  */
 
 /** `other-mutating` and `non-mutating` as EC2's tables have them: all calls that have no bucket of their own. */
-export type ApiBucket = 'run' | 'terminate' | 'other-mutating' | 'non-mutating';
+export type ApiBucket = 'run' | 'start' | 'stop' | 'terminate' | 'other-mutating' | 'non-mutating';
 
 export interface TokenRate {
   readonly capacity: number;
@@ -22,6 +22,9 @@ const TERMINATE_INSTANCES: TokenRate = { capacity: 1000, perSecond: 20 };
 
 const PUBLISHED: Readonly<Record<ApiBucket, ApiRate>> = {
   run: { calls: { capacity: 5, perSecond: 2 }, instances: { capacity: 1000, perSecond: 2 } },
+  start: { calls: { capacity: 5, perSecond: 2 }, instances: { capacity: 1000, perSecond: 2 } },
+  // Its calls are counted with other mutating ones; alone in ours, they take no more than half of those.
+  stop: { calls: { capacity: 50, perSecond: 5 }, instances: TERMINATE_INSTANCES },
   terminate: { calls: { capacity: 100, perSecond: 5 }, instances: TERMINATE_INSTANCES },
   'other-mutating': { calls: { capacity: 50, perSecond: 5 }, instances: null },
   // EC2 gives each action such a bucket; ours share one, which is on the safe side.
@@ -42,6 +45,8 @@ function ourRate({ calls, instances }: ApiRate): ApiRate {
 /** Our own buckets: half of EC2's. */
 export const API_RATES: Readonly<Record<ApiBucket, ApiRate>> = {
   run: ourRate(PUBLISHED.run),
+  start: ourRate(PUBLISHED.start),
+  stop: ourRate(PUBLISHED.stop),
   terminate: ourRate(PUBLISHED.terminate),
   'other-mutating': ourRate(PUBLISHED['other-mutating']),
   'non-mutating': ourRate(PUBLISHED['non-mutating']),
@@ -50,6 +55,8 @@ export const API_RATES: Readonly<Record<ApiBucket, ApiRate>> = {
 /** The bucket that an EC2 action takes its tokens from. */
 export function bucketOf(action: string): ApiBucket {
   if (action === 'RunInstances') return 'run';
+  if (action === 'StartInstances') return 'start';
+  if (action === 'StopInstances') return 'stop';
   if (action === 'TerminateInstances') return 'terminate';
   return /^(?:Describe|Get)/.test(action) ? 'non-mutating' : 'other-mutating';
 }

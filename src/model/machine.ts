@@ -13,6 +13,8 @@ export const MACHINE_STATES = [
   'ready',
   'draining',
   'leaving',
+  'stopping',
+  'stopped',
   'terminating',
   'terminated',
 ] as const;
@@ -24,15 +26,19 @@ export type LiveMachineState = Exclude<MachineState, 'terminated'>;
  * compares them.
  * Back from `draining` to `ready`: a drain is called off while no work was touched.
  * `requested` and `launching` may end at once: no instance was ever made.
+ * `stopped` to `booting`: it is started instead of a launch, and goes back when EC2 has no room for it. `stopping` to `booting`:
+ * somebody else started it.
  */
 export const MACHINE_TRANSITIONS = {
   requested: ['launching', 'terminated'],
   launching: ['booting', 'terminated'],
-  booting: ['joining', 'terminating', 'terminated'],
+  booting: ['joining', 'stopped', 'terminating', 'terminated'],
   joining: ['ready', 'terminating', 'terminated'],
   ready: ['draining', 'terminating', 'terminated'],
   draining: ['ready', 'leaving', 'terminating', 'terminated'],
-  leaving: ['terminating', 'terminated'],
+  leaving: ['stopping', 'terminating', 'terminated'],
+  stopping: ['stopped', 'booting', 'terminating', 'terminated'],
+  stopped: ['booting', 'terminating', 'terminated'],
   terminating: ['terminated'],
   terminated: [],
 } as const satisfies Readonly<Record<MachineState, readonly MachineState[]>>;
@@ -56,10 +62,12 @@ export function isTransition(from: MachineState, to: MachineState): boolean {
 
 /**
  * How long a machine may stay in a state before its next step is forced (see `jobs/`).
- * Policies override `joining` (`join.ready.deadline`) and `draining` (`drain.deadline`).
+ * Policies override `joining` (`join.ready.deadline`), `draining` (`drain.deadline`) and `stopped` (`burst.warmPool.maxAge`).
  * - requested, launching: EC2 answers within seconds; 10 min outlives a throttled or lost call and its replays.
  * - booting: EC2's slowest common images answer SSH in 3-4 min; twice that and some.
  * - leaving: agent stop and hooks are bounded by their own time-outs; this is the fuse above them.
+ * - stopping: EC2 stops an instance in a minute or two, a stuck guest in some more; past this it is terminated instead.
+ * - stopped: it costs its volume; what nobody started for a day is hardly missed.
  * - terminating: EC2 ends an instance in 1-2 min; past this the step calls again and alerts, it never gives up.
  */
 export const STATE_DEADLINE_MS: Readonly<Record<LiveMachineState, number | null>> = {
@@ -70,6 +78,8 @@ export const STATE_DEADLINE_MS: Readonly<Record<LiveMachineState, number | null>
   ready: null,
   draining: 30 * MINUTE_MS,
   leaving: 10 * MINUTE_MS,
+  stopping: 10 * MINUTE_MS,
+  stopped: 24 * HOUR_MS,
   terminating: HOUR_MS,
 };
 
@@ -113,6 +123,8 @@ export type EndReason =
   | 'agent-lost'
   | 'instance-gone'
   | 'drain-deadline'
+  | 'instance-stopped'
+  | 'pool-retired'
   | 'step-failed';
 
 /** One member per state, so that a `switch` narrows and can be exhaustive. */
@@ -126,6 +138,8 @@ export type Machine =
       InstanceFacts & { readonly state: 'draining'; readonly agentId: AgentId; readonly endReason: EndReason })
   | (MachineCommon &
       InstanceFacts & { readonly state: 'leaving'; readonly agentId: AgentId; readonly endReason: EndReason })
+  | (MachineCommon & InstanceFacts & { readonly state: 'stopping'; readonly endReason: EndReason })
+  | (MachineCommon & InstanceFacts & { readonly state: 'stopped'; readonly endReason: EndReason })
   | (MachineCommon & InstanceFacts & { readonly state: 'terminating'; readonly endReason: EndReason })
   | (MachineCommon & {
       readonly state: 'terminated';

@@ -109,6 +109,16 @@ export interface BurstPolicy {
    * volumes come on top); null = no limit.
    */
   readonly budget: { readonly hourlyUsd: number | null };
+  /** Machines that are kept stopped when they are not needed. Absent: none. */
+  readonly warmPool?: WarmPoolPolicy;
+}
+
+/** On-demand machines that were let go wait stopped for the next demand, and cost their volume meanwhile. */
+export interface WarmPoolPolicy {
+  /** Machines of the workload that are stopped at a time. */
+  readonly max: number;
+  /** One that was stopped for longer is terminated. */
+  readonly maxAgeMs: number;
 }
 
 /** Which instance types may be launched: those that meet all of it. */

@@ -94,6 +94,18 @@ export const MACHINE_WAITS: Readonly<Record<LiveMachineState, StateWait>> = {
     waitsFor: 'the hook beforeTerminate to pass',
     next: 'it is terminated without the hook',
   },
+  stopping: {
+    deadlineMs: STATE_DEADLINE_MS.stopping,
+    setBy: null,
+    waitsFor: 'EC2 to say that its instance has stopped',
+    next: 'it is terminated instead (its reason to leave stays)',
+  },
+  stopped: {
+    deadlineMs: STATE_DEADLINE_MS.stopped,
+    setBy: 'burst.warmPool.maxAge',
+    waitsFor: 'work that it is started for, before anything is launched',
+    next: 'it is terminated (pool-retired)',
+  },
   terminating: {
     deadlineMs: STATE_DEADLINE_MS.terminating,
     setBy: null,

@@ -2,7 +2,7 @@ import type { Offering } from '../model/offering.ts';
 import type { Resources } from '../model/resources.ts';
 import type { Demand } from './demand.ts';
 import type { Draft } from './draft.ts';
-import type { Fleet } from './fleet.ts';
+import type { Fleet, Host } from './fleet.ts';
 import { hostSlots } from './fleet.ts';
 import type { RankOf } from './keep-local.ts';
 import type { SlotPlace } from './slot-place.ts';
@@ -55,19 +55,21 @@ export function coverDemand(fleet: Fleet, draft: Draft, after: AfterLocal): Cove
     ...newSlot(NEW_MACHINE, capacity, placeOfOffering(offering)),
     count,
   }));
-  const inFlightSlots = fleet.inFlight.map(({ machine, free, place }) => newSlot(machine.id, free, place));
+  const coming = (hosts: readonly Host[]): Slot[] =>
+    hosts.map(({ machine, free, place }) => newSlot(machine.id, free, place));
+  const [inFlightSlots, startedSlots] = [coming(fleet.inFlight), coming(draft.started)];
   const all = [...after.urgent, ...after.patient, ...after.headroom];
   const cloud = openTier(cloudSlots, all);
-  const coming = openTier([...inFlightSlots, ...launchedSlots], all);
+  const onTheWay = openTier([...inFlightSlots, ...startedSlots, ...launchedSlots], all);
   const urgentReady = placeBatches(cloud, after.urgent);
   const patientReady = placeBatches(cloud, after.patient);
-  const urgent = placeBatches(coming, urgentReady);
-  const patient = placeBatches(coming, patientReady);
+  const urgent = placeBatches(onTheWay, urgentReady);
+  const patient = placeBatches(onTheWay, patientReady);
   const inFlight = taken(inFlightSlots);
   const placedOnComing = countTasks(urgentReady) + countTasks(patientReady) - countTasks(urgent) - countTasks(patient);
   const counts = { onCloud: taken(cloudSlots), inFlight, planned: placedOnComing - inFlight };
   const headroomReady = placeBatches(cloud, after.headroom);
-  const headroom = placeBatches(coming, headroomReady);
+  const headroom = placeBatches(onTheWay, headroomReady);
   return {
     ...counts,
     urgent,

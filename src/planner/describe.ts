@@ -20,6 +20,9 @@ const REASON_TEXTS: Readonly<Record<ReasonCode, string>> = {
   'local-frees-up-sooner': 'local agents will have room before a machine would be ready',
   'dearest-stay-local': 'local room goes to what would be dearest in the cloud',
   'drain-cancelled': 'a drain is called off instead of a launch',
+  'machine-started': 'stopped machines are started instead of launches',
+  'machine-retired': 'stopped machines are kept no longer',
+  'start-held': 'stopped machines that EC2 would not start are left alone for a while',
   unneeded: 'nothing needs these machines',
   underutilized: 'the work of these machines has room on others, and they go when it is done',
   'idle-not-long-enough': 'machines without work are kept a while',
@@ -77,7 +80,7 @@ export function describeWorkloadPlan(plan: WorkloadPlan): string {
   ].join('\n');
 }
 
-/** What is done, a line each: `+` launched, `~` taken back, `-` let go. */
+/** What is done, a line each: `+` launched or started, `~` taken back, `-` let go. */
 export function describeActions({ actions }: WorkloadPlan): string[] {
   const cells = actions.map((action) => actionCells(action));
   const widths = [0, 1, 2].map((column) => Math.max(0, ...cells.map((row) => row[column]?.length ?? 0)));
@@ -122,6 +125,14 @@ function actionCells(action: PlanAction): string[] {
     }
     case 'undrain':
       return [`~ ${action.machineId}${machineText(action.machine)}`, 'drain called off', '$0.0000/h'];
+    case 'start': {
+      const { machine } = action;
+      if (machine === undefined) return [`+ ${action.machineId}`, 'started', ''];
+      const price = signedPrice(machine.priceUsdPerHour);
+      return [`+ ${action.machineId}${machineText(machine)}, stopped before`, scaled(machine.resources, 1, '+'), price];
+    }
+    case 'retire':
+      return [`- ${action.machineId}${machineText(action.machine)}, stopped`, 'terminated', '$0.0000/h'];
     case 'drain': {
       const { machine } = action;
       if (machine === undefined) return [`- ${action.machineId}`, 'after its drain', ''];
@@ -153,6 +164,10 @@ export function describeTotals({ workloads }: PlanOutcome): string {
   const drains = actions.filter(({ kind }) => kind === 'drain').length;
   const before = workloads.reduce((sum, { report }) => sum + report.money.usdPerHourBefore, 0);
   const after = workloads.reduce((sum, { report }) => sum + report.money.usdPerHourAfter, 0);
-  const counts = `${launches} to launch, ${undrains} to take back, ${drains} to drain`;
+  const [starts, retires] = (['start', 'retire'] as const).map(
+    (kind) => actions.filter((action) => action.kind === kind).length,
+  );
+  const ofPool = [starts ? `, ${starts} to start` : '', retires ? `, ${retires} stopped to terminate` : ''].join('');
+  const counts = `${launches} to launch, ${undrains} to take back, ${drains} to drain${ofPool}`;
   return `Plan: ${counts}. $${before.toFixed(4)}/h now, $${after.toFixed(4)}/h after.`;
 }

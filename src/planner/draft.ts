@@ -22,11 +22,13 @@ export interface NewMachines {
 /** A plan for one workload while it grows. */
 export interface Draft {
   readonly undrained: readonly Host[];
+  /** Stopped before. */
+  readonly started: readonly Host[];
   readonly launched: readonly NewMachines[];
 }
 
 /** A plan that does nothing. */
-export const EMPTY_DRAFT: Draft = Object.freeze({ undrained: [], launched: [] });
+export const EMPTY_DRAFT: Draft = Object.freeze({ undrained: [], started: [], launched: [] });
 
 /** Everything the steps of one workload's plan look at. */
 export interface Planning {
@@ -53,18 +55,18 @@ export function noteBound(bounds: Bounds, code: ReasonCode, detail: string): voi
 }
 
 /**
- * Every machine that is not terminated counts against the limits, also while it leaves: EC2 has it, and may still bill it.
+ * Every machine that is neither stopped nor terminated counts against the limits, also while it leaves: EC2 has it, and may still bill it.
  */
 export function readRoom({ workload, fleet }: Planning, draft: Draft): Room {
   const { limits, budget } = workload.policy.burst;
-  const launched = countLaunched(draft);
+  const begun = countBegun(draft);
   const step = doubtOf(workload) === null ? Infinity : Math.max(0, DOUBT_STEP_MACHINES - fleet.inFlight.length);
   const probing = wideProbes(workload).length > 0 ? 1 : Infinity;
   const perPlanMax = Math.min(step, probing, limits.maxScaleUp);
   return {
-    max: limits.max - fleet.machines.length - launched,
-    perHour: limits.launchesPerHour - workload.launchedLastHour - launched,
-    perPlan: perPlanMax - launched,
+    max: limits.max - fleet.machines.length - begun,
+    perHour: limits.launchesPerHour - workload.launchedLastHour - begun,
+    perPlan: perPlanMax - begun,
     vcpus: limits.vcpus === null ? Infinity : limits.vcpus - countVcpus(fleet, draft),
     nanoUsdPerHour: budget.hourlyUsd === null ? Infinity : nanoOf(budget.hourlyUsd) - nanoPerHour(fleet, draft),
   };
@@ -75,14 +77,20 @@ export function isAffordable(type: { readonly vcpus: number; readonly priceUsdPe
   return type.vcpus <= room.vcpus && nanoOf(type.priceUsdPerHour) <= room.nanoUsdPerHour;
 }
 
-export function countLaunched({ launched }: Draft): number {
-  return launched.reduce((sum, { count }) => sum + count, 0);
+/** Machines that the plan launches or starts: both count for limits. */
+export function countBegun(draft: Draft): number {
+  return draft.launched.reduce((sum, { count }) => sum + count, 0) + countStarted(draft);
+}
+
+export function countStarted({ started }: Draft): number {
+  return started.length;
 }
 
 /** vCPUs of all machines that EC2 has, with the plan's own. */
 export function countVcpus(fleet: Fleet, draft: Draft): number {
   const parts = [
     ...fleet.machines.map(({ resources }) => resources.cpuMilli),
+    ...draft.started.map(({ machine }) => machine.resources.cpuMilli),
     ...draft.launched.map(({ offering, count }) => offering.instanceType.resources.cpuMilli * count),
   ];
   return parts.reduce((sum, cpuMilli) => sum + cpuMilli, 0) / 1000;
@@ -92,7 +100,8 @@ export function countVcpus(fleet: Fleet, draft: Draft): number {
 export function nanoPerHour(fleet: Fleet, draft: Draft): number {
   const before = fleet.machines.map(({ priceUsdPerHour }) => priceUsdPerHour);
   const launched = draft.launched.map(({ offering, count }) => nanoOf(offering.priceUsdPerHour) * count);
-  return [...before.map(nanoOf), ...launched].reduce((sum, nano) => sum + nano, 0);
+  const started = draft.started.map(({ machine }) => nanoOf(machine.priceUsdPerHour));
+  return [...before.map(nanoOf), ...started, ...launched].reduce((sum, nano) => sum + nano, 0);
 }
 
 const STAYING_STATES: readonly string[] = ['requested', 'launching', 'booting', 'joining', 'ready'];
@@ -101,7 +110,7 @@ const STAYING_STATES: readonly string[] = ['requested', 'launching', 'booting', 
 export function countStaying({ machines }: Fleet, draft: Draft): Record<Market, number> {
   const counts: Record<Market, number> = { 'on-demand': 0, spot: 0 };
   for (const machine of machines) if (STAYING_STATES.includes(machine.state)) counts[machine.market] += 1;
-  for (const { machine } of draft.undrained) counts[machine.market] += 1;
+  for (const { machine } of [...draft.undrained, ...draft.started]) counts[machine.market] += 1;
   for (const { offering, count } of draft.launched) counts[offering.market] += count;
   return counts;
 }

@@ -4,7 +4,7 @@ import { countOf } from './text.ts';
 import type { MachineView } from './types.ts';
 
 /** Machines that have begun to go and that EC2 still has. */
-const GOING_STATES: readonly MachineView['state'][] = ['draining', 'leaving', 'terminating'];
+const GOING_STATES: readonly MachineView['state'][] = ['draining', 'leaving', 'stopping', 'terminating'];
 
 /** What the tightest of `drain.budgets` leaves. */
 export interface Allowance {

@@ -3,7 +3,7 @@ import type { Coverage } from './coverage.ts';
 import type { Demand } from './demand.ts';
 import { missingForTarget } from './demand.ts';
 import type { Draft, Planning } from './draft.ts';
-import { EMPTY_DRAFT, countLaunched, countStaying, countVcpus, nanoPerHour } from './draft.ts';
+import { EMPTY_DRAFT, countBegun, countStaying, countVcpus, nanoPerHour } from './draft.ts';
 import { usdOf } from './order.ts';
 import { capacityWith } from './scale-up.ts';
 import { countTasks, sumTasks } from './slots.ts';
@@ -56,7 +56,7 @@ export const LIMIT_CODES: Readonly<Record<LimitName, ReasonCode>> = {
 export function writeLimits({ planning, launched, drained, reasons }: LimitFacts): LimitReport[] {
   const { fleet, workload } = planning;
   const { limits, budget } = workload.policy.burst;
-  const count = countLaunched(launched);
+  const count = countBegun(launched);
   const machines = fleet.machines.length;
   const staying = (draft: Draft): number => {
     const counts = countStaying(fleet, draft);

@@ -44,7 +44,7 @@ export interface Host {
 export interface Fleet {
   readonly localAgents: readonly AgentView[];
   readonly staleLocal: number;
-  /** All machines of the workload, by id. */
+  /** All machines of the workload but those that are stopped, by id. */
   readonly machines: readonly MachineView[];
   /** Ready, fresh and not cordoned. */
   readonly cloud: readonly Host[];
@@ -53,6 +53,8 @@ export interface Fleet {
   readonly inFlight: readonly Host[];
   /** Draining, and the drain can still be called off. Cheapest first. */
   readonly returnable: readonly Host[];
+  /** Stopped, and to be started before anything is launched. Cheapest first. */
+  readonly stopped: readonly Host[];
   /** Capacity of every agent that reports, cordoned or not: what a utilization sample is about. */
   readonly reporting: readonly { readonly agent: AgentView; readonly machine: MachineView | null }[];
 }
@@ -118,7 +120,8 @@ export function freshnessRule(
 export function readFleet(world: World, workload: WorkloadInput): Fleet {
   const isFresh = freshnessRule(workload.policy, world.nowMs);
   const localAgents = world.onPremAgents.filter(selects(workload.policy.agents.selector));
-  const machines = world.machinesByWorkload.get(workload.policy.name) ?? [];
+  const all = world.machinesByWorkload.get(workload.policy.name) ?? [];
+  const [stopped, machines] = [all.filter(isStopped), all.filter((machine) => !isStopped(machine))];
   const hosts: Record<'cloud' | 'inFlight' | 'returnable', Host[]> = { cloud: [], inFlight: [], returnable: [] };
   const reporting: { agent: AgentView; machine: MachineView | null }[] = localAgents
     .filter(isFresh)
@@ -139,11 +142,18 @@ export function readFleet(world: World, workload: WorkloadInput): Fleet {
     cloud: hosts.cloud,
     staleCloud,
     inFlight: hosts.inFlight,
-    returnable: hosts.returnable.sort(
-      (a, b) => a.machine.priceUsdPerHour - b.machine.priceUsdPerHour || compareText(a.machine.id, b.machine.id),
-    ),
+    returnable: hosts.returnable.sort(cheapestFirst),
+    stopped: stopped.map((machine) => hostOf(machine, null, world.capacityOf)).sort(cheapestFirst),
     reporting,
   };
+}
+
+function cheapestFirst(a: Host, b: Host): number {
+  return a.machine.priceUsdPerHour - b.machine.priceUsdPerHour || compareText(a.machine.id, b.machine.id);
+}
+
+function isStopped({ state }: MachineView): boolean {
+  return state === 'stopped';
 }
 
 function kindOfHost(machine: MachineView, freshAgent: AgentView | null): 'cloud' | 'inFlight' | 'returnable' | null {

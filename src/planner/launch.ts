@@ -99,6 +99,7 @@ function launchGroup(context: LaunchContext, tally: Tally, { group, wanted, coun
 function openTally({ planning, draft, room }: LaunchContext): Tally {
   const zones = new Map<string, number>();
   for (const { zone } of planning.fleet.machines) countZone(zones, zone);
+  for (const { machine } of draft.started) countZone(zones, machine.zone);
   for (const { offering, count } of draft.launched) countZone(zones, offering.zone, count);
   const probedBefore = probedBy(draft.launched);
   return {

@@ -143,6 +143,18 @@ function typeJudge({ burst: { image, instances } }: WorkloadPolicy): (type: Inst
   };
 }
 
+/** True for types that the policy would launch, by what a row tells of them. */
+export function nameJudge({ burst: { instances } }: WorkloadPolicy): (name: string, resources: Resources) => boolean {
+  const isFamilyAllowed = familyRule(instances);
+  const excludes = instances.exclude.map(readGlob);
+  return (name, { cpuMilli, memoryMib }) => {
+    const vcpus = cpuMilli / 1000;
+    const isNamed = isFamilyAllowed(name.slice(0, name.indexOf('.'))) && !excludes.some((glob) => glob.test(name));
+    const isSized = isWithin(vcpus, instances.cpu) && isWithin(memoryMib, instances.memoryMib);
+    return isNamed && isSized && isWithin(memoryMib / vcpus, instances.memoryMibPerCpu);
+  };
+}
+
 /** A single letter stands for every generation of its families; anything longer is one family. */
 function familyRule({ families }: InstanceRequirements): (family: string) => boolean {
   if (families.length === 0) return () => true;

@@ -54,9 +54,9 @@ function mayBeBoughtFor({ planning: { workload }, catalogue }: PlacementFacts, b
 type Fate = 'waiting' | 'unserved' | 'impossible';
 
 function isHeldBySomeAgent({ planning }: PlacementFacts, { shape, constraints }: Batch): boolean {
-  const { localAgents, cloud, inFlight, returnable } = planning.fleet;
+  const { localAgents, cloud, inFlight, returnable, stopped } = planning.fleet;
   const locals = localAgents.map((agent) => ({ capacity: agent.capacity, place: placeOfLocal(agent) }));
-  return [...locals, ...cloud, ...inFlight, ...returnable].some(
+  return [...locals, ...cloud, ...inFlight, ...returnable, ...stopped].some(
     ({ capacity, place }) => fits(shape, capacity) && mayRunAt(constraints, place),
   );
 }

@@ -6,6 +6,7 @@
 import type { AfterLocal } from './coverage.ts';
 import type { Demand } from './demand.ts';
 import { readDemand } from './demand.ts';
+import { countBegun } from './draft.ts';
 import type { Fleet, World } from './fleet.ts';
 import { localSlotsOf, openWorld, readFleet, sumCapacity, sumFree } from './fleet.ts';
 import type { LocalShare } from './local-room.ts';
@@ -17,6 +18,7 @@ import { writePlan, type Findings } from './report.ts';
 import { planScaleDown } from './scale-down.ts';
 import { planScaleUp } from './scale-up.ts';
 import { waitForLocal } from './wait.ts';
+import { retireStopped } from './warm-pool.ts';
 import type { Resources } from '../model/resources.ts';
 import type { PlannerInput, PlanOutcome, RankedKind, WorkloadInput } from './types.ts';
 import { PLANNER_VERSION } from './version.generated.ts';
@@ -69,7 +71,7 @@ function decide(world: World, { workload, fleet, ...part }: Part): Findings {
   const planning = { world, workload, fleet };
   const { demand, after, catalogue } = part;
   const up = planScaleUp({ ...planning, demand, after, catalogue });
-  const isGrowing = up.draft.undrained.length > 0 || up.draft.launched.length > 0;
+  const isGrowing = up.draft.undrained.length > 0 || countBegun(up.draft) > 0;
   const down = planScaleDown({ ...planning, demand, after, coverage: up.coverage, isGrowing });
-  return { ...part, planning, up, down };
+  return { ...part, planning, up, down, retired: retireStopped(planning, up.draft) };
 }

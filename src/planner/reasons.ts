@@ -13,6 +13,8 @@ import { isAboveTarget } from './scale-up.ts';
 import { countTasks, sumTasks } from './slots.ts';
 import type { KeepReport, PlanReason, ReasonCode, WaitReport, WorkloadReport } from './types.ts';
 import { countOf, needText, percent } from './text.ts';
+import type { Retired } from './warm-pool.ts';
+import { retiredDetail, startedDetail } from './warm-pool.ts';
 import { windowReasons } from './windows.ts';
 
 export interface ReasonFacts {
@@ -24,11 +26,12 @@ export interface ReasonFacts {
   readonly share: LocalShare | null;
   readonly up: ScaleUp;
   readonly down: ScaleDown;
+  readonly retired: readonly Retired[];
 }
 
 /** Every reason that held, the deciding one first; never empty. */
 export function listReasons(facts: ReasonFacts): PlanReason[] {
-  const { up, down, planning } = facts;
+  const { up, down, planning, retired } = facts;
   const reasons: PlanReason[] = [];
   const add = (more: readonly PlanReason[]): void => {
     for (const reason of more) if (!reasons.some(({ code }) => code === reason.code)) reasons.push(reason);
@@ -44,7 +47,9 @@ export function listReasons(facts: ReasonFacts): PlanReason[] {
       },
     ]);
   }
+  if (up.draft.started.length > 0) add([{ code: 'machine-started', detail: startedDetail(up.draft) }]);
   if (down.drained.length > 0) add([{ code: down.why, detail: unneededDetail(facts) }]);
+  if (retired.length > 0) add([{ code: 'machine-retired', detail: retiredDetail(retired) }]);
   add(boundReasons(up.bounds));
   add(holdReasons(facts.planning.workload, facts.planning.world.nowMs));
   add(up.open.map((want) => wantReason(want, facts)));

@@ -4,7 +4,7 @@ import type { AfterLocal } from './coverage.ts';
 import type { Demand } from './demand.ts';
 import { missingForTarget, utilizationDetail } from './demand.ts';
 import type { NewMachines, Planning } from './draft.ts';
-import { EMPTY_DRAFT, nanoPerHour } from './draft.ts';
+import { EMPTY_DRAFT, countBegun, nanoPerHour } from './draft.ts';
 import { writeDemand, writeGap, writeLimits } from './figures.ts';
 import type { Fleet, Host } from './fleet.ts';
 import { localCapacity, sumCapacity, sumFree } from './fleet.ts';
@@ -21,6 +21,7 @@ import type { ScaleDown } from './scale-down.ts';
 import type { ScaleUp } from './scale-up.ts';
 import { readyCapacity } from './scale-up.ts';
 import { reportWait } from './wait.ts';
+import type { Retired } from './warm-pool.ts';
 import type {
   ActionMachine,
   CapacityReport,
@@ -47,17 +48,24 @@ export interface Findings {
   readonly kinds: readonly RankedKind[];
   readonly up: ScaleUp;
   readonly down: ScaleDown;
+  /** Stopped machines that are kept no longer. */
+  readonly retired: readonly Retired[];
 }
 
 /** Turns what was found into actions and the account of why. Keys are always written in the same order. */
 export function writePlan(findings: Findings): WorkloadPlan {
-  const { planning, up, down } = findings;
+  const { planning, up, down, retired } = findings;
   const actions: PlanAction[] = [
     ...up.draft.undrained.map((host) => ({ kind: 'undrain' as const, ...machineOf(planning, host) })),
+    ...up.draft.started.map((host) => ({ kind: 'start' as const, ...machineOf(planning, host) })),
     ...launchActions(findings),
     ...down.drained.map((host) => {
       const { machineId, revision, machine } = machineOf(planning, host);
       return { kind: 'drain' as const, machineId, revision, why: down.why, machine };
+    }),
+    ...retired.map(({ host, why }) => {
+      const { machineId, revision, machine } = machineOf(planning, host);
+      return { kind: 'retire' as const, machineId, revision, why, machine };
     }),
   ];
   return { workload: planning.workload.policy.name, actions, report: writeReport(findings) };
@@ -124,16 +132,16 @@ function largerOf(a: Resources, b: Resources): Resources {
 }
 
 function writeReport(findings: Findings): WorkloadReport {
-  const { planning, demand, after, localFree, share, catalogue, kinds, up, down } = findings;
+  const { planning, demand, after, localFree, share, catalogue, kinds, up, down, retired } = findings;
   const { fleet, workload } = planning;
   const placement = placePending(findings);
   const before = nanoPerHour(fleet, EMPTY_DRAFT);
   const gone = down.drained.reduce((sum, { machine }) => sum + nanoOf(machine.priceUsdPerHour), 0);
   const wait = after.wait === null ? null : reportWait(after.wait, catalogue, workload.times?.runP50S ?? null);
   const kept = reportKept(kinds, demand, after);
-  const reasons = listReasons({ planning, demand, wait, kept, placement, share, up, down });
+  const reasons = listReasons({ planning, demand, wait, kept, placement, share, up, down, retired });
   return {
-    verdict: verdictOf(up, down),
+    verdict: verdictOf(findings),
     reasons,
     signals: writeSignals(planning, demand, up),
     demand: writeDemand(demand),
@@ -155,9 +163,9 @@ function writeReport(findings: Findings): WorkloadReport {
   };
 }
 
-function verdictOf(up: ScaleUp, down: ScaleDown): WorkloadReport['verdict'] {
-  if (up.draft.undrained.length > 0 || up.draft.launched.length > 0) return 'scale-up';
-  return down.drained.length > 0 ? 'scale-down' : 'hold';
+function verdictOf({ up, down, retired }: Findings): WorkloadReport['verdict'] {
+  if (up.draft.undrained.length > 0 || countBegun(up.draft) > 0) return 'scale-up';
+  return down.drained.length + retired.length > 0 ? 'scale-down' : 'hold';
 }
 
 function hostReport(hosts: readonly Host[], agents: number, staleAgents: number): CapacityReport {

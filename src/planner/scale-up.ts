@@ -13,6 +13,7 @@ import { hostSlots, localCapacity, sumCapacity } from './fleet.ts';
 import type { Catalogue } from './offerings.ts';
 import { openTier, placeBatches } from './slots.ts';
 import type { Batch } from './slots.ts';
+import { startStopped } from './warm-pool.ts';
 
 /** What asks for more machines. */
 export type Want = 'work' | 'headroom' | 'min' | 'utilization';
@@ -41,7 +42,7 @@ export interface ScaleUpInput extends Planning {
   readonly catalogue: Catalogue;
 }
 
-/** Takes back drains and launches machines until nothing more is wanted or a limit stands in the way. */
+/** Takes back drains, starts what is stopped and launches machines until nothing more is wanted or a limit stands in the way. */
 export function planScaleUp(input: ScaleUpInput): ScaleUp {
   let draft = EMPTY_DRAFT;
   const before = coverDemand(input.fleet, draft, input.after);
@@ -75,6 +76,10 @@ function takeStep(input: ScaleUpInput, draft: Draft, coverage: Coverage): Step {
     }
     const hold = launchHold(input);
     if (hold === null) {
+      const started = startStopped(input, draft, wish, bounds);
+      if (started.length > 0) {
+        return { next: { ...draft, started: [...draft.started, ...started] }, answered: wants, open, bounds };
+      }
       const chosen = chooseMachines(input, input.catalogue, draft, wish);
       if (chosen.machines.length > 0) {
         return { next: { ...draft, launched: [...draft.launched, ...chosen.machines] }, answered: wants, open, bounds };
@@ -122,6 +127,7 @@ export function capacityWith(fleet: Fleet, draft: Draft): Resources {
     readyCapacity(fleet),
     sumCapacity(fleet.inFlight),
     sumCapacity(draft.undrained),
+    sumCapacity(draft.started),
     sumCapacity(draft.launched.map(({ capacity, count }) => ({ capacity: multiplyResources(capacity, count) }))),
   ].reduce(addResources, NO_RESOURCES);
 }

@@ -211,6 +211,12 @@ export interface MachineView {
   /** Why it is leaving. Present and not `scale-down`: its drain is not called off. */
   readonly endReason?: EndReason | null;
   readonly agentId: AgentId | null;
+  /** Of a stopped one: since when. Absent or null: not known. */
+  readonly stoppedSinceMs?: EpochMs | null;
+  /** Of a stopped one: what it was launched from. Absent or null: not known. */
+  readonly imageId?: string | null;
+  /** Of a stopped one: EC2 refused its like a while ago. Absent = it may be started. */
+  readonly startHeld?: true;
 }
 
 /** What a pass decided, and why; also for doing nothing. Plain JSON. */
@@ -235,6 +241,13 @@ export type PlanAction =
       readonly revision: number;
       readonly machine?: ActionMachine;
     }
+  /** A stopped machine is started: after drains that are called off and before any launch. */
+  | {
+      readonly kind: 'start';
+      readonly machineId: MachineId;
+      readonly revision: number;
+      readonly machine?: ActionMachine;
+    }
   | (LaunchChoice & {
       readonly kind: 'launch';
       readonly count: number;
@@ -249,6 +262,14 @@ export type PlanAction =
       readonly revision: number;
       /** `underutilized`: it has work, and goes when that is done. */
       readonly why: 'unneeded' | 'underutilized';
+      readonly machine?: ActionMachine;
+    }
+  /** A stopped machine is terminated: it is too old, one too many, or not what the policy names any more. */
+  | {
+      readonly kind: 'retire';
+      readonly machineId: MachineId;
+      readonly revision: number;
+      readonly why: 'pool-aged' | 'pool-above-max' | 'pool-unfit';
       readonly machine?: ActionMachine;
     };
 

@@ -151,6 +151,9 @@ const RULES: Readonly<Record<ReasonCode, Rule>> = {
   'dearest-stay-local': { remedy: '' },
   'schedule-window': { remedy: '' },
   'drain-cancelled': { remedy: '' },
+  'machine-started': { remedy: '' },
+  'machine-retired': { remedy: '' },
+  'start-held': { up: 'capacity', remedy: BY_ITSELF },
   unneeded: { remedy: '' },
 };
 
@@ -178,7 +181,7 @@ export function explainWhyNot(facts: WhyNotFacts): WhyNot {
 
 function countGrowth({ actions }: WorkloadPlan): number {
   return actions.reduce((sum, action) => {
-    if (action.kind === 'drain') return sum;
+    if (action.kind === 'drain' || action.kind === 'retire') return sum;
     return sum + (action.kind === 'launch' ? action.count : 1);
   }, 0);
 }
@@ -200,7 +203,7 @@ function troubleFinding(detail: string): Finding {
 }
 
 const COMING: readonly string[] = ['requested', 'launching', 'booting', 'joining'];
-const GOING: readonly string[] = ['draining', 'leaving', 'terminating'];
+const GOING: readonly string[] = ['draining', 'leaving', 'stopping', 'terminating'];
 
 /** A plan does not tell of machines that nothing was decided about. */
 function withPresent({ plan, machines }: WhyNotFacts, findings: readonly Finding[], drained: number): Finding[] {

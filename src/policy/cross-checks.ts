@@ -27,6 +27,7 @@ export function crossCheck(source: Source, tree: PolicyTree, options: CrossCheck
   checkQueueName(check);
   checkLimits(check);
   checkSchedule(check);
+  checkWarmPool(check);
   checkImages(check);
   checkConsolidation(check);
   if (options.checkFiles) {
@@ -125,6 +126,20 @@ function windowProblem(window: Record<string, unknown>, limitsMax: unknown): Win
 
 function exceeds(a: unknown, b: unknown): boolean {
   return typeof a === 'number' && typeof b === 'number' && a > b;
+}
+
+/** What waits must be able to run, some day all of it together. */
+function checkWarmPool(check: Check): void {
+  const at = ['spec', 'burst', 'warmPool', 'max'];
+  const stopped = rawAt(check.tree.root, at);
+  const max = rawAt(check.tree.root, ['spec', 'burst', 'limits', 'max']) ?? LIMITS_MAX_DEFAULT;
+  // A policy that launches nothing for now keeps what it has.
+  if (typeof stopped !== 'number' || typeof max !== 'number' || max === 0 || stopped <= max) return;
+  report(check, at, {
+    code: 'POLICY_CONFLICT',
+    message: `${stopped} machines would wait stopped, and limits.max lets only ${max} run`,
+    fix: `write at most ${max} here, or raise limits.max`,
+  });
 }
 
 function checkImages(check: Check): void {

@@ -82,6 +82,9 @@ function burstOf(burst: BurstDocument): WorkloadPolicy['burst'] {
     market: burst.market,
     limits,
     budget: { hourlyUsd: burst.budget.hourly },
+    ...(burst.warmPool === null || burst.warmPool.max === 0
+      ? {}
+      : { warmPool: { max: burst.warmPool.max, maxAgeMs: burst.warmPool.maxAge } }),
   };
 }
 

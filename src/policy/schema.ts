@@ -1,6 +1,6 @@
 /** The policy as users write it: every key, its unit, its default and what it means. `docs/policy-schema.json` is made from this. */
 import { z } from 'zod';
-import { DAY_MS, SECOND_MS } from '../model/time.ts';
+import { DAY_MS, MINUTE_MS, SECOND_MS } from '../model/time.ts';
 import { drainSchema } from './drain-schema.ts';
 import {
   EMPTY_SECTION,
@@ -144,6 +144,24 @@ const burstSchema = z.strictObject({
     })
     .prefault(EMPTY_SECTION)
     .meta({ description: 'Checked before a machine is launched.' }),
+  warmPool: z
+    .strictObject({
+      max: count(
+        { min: 0, max: MACHINES_MAX },
+        { description: 'So many machines are kept stopped at a time; they count for limits when they are started.' },
+      ),
+      maxAge: duration(
+        { min: MINUTE_MS, max: 30 * DAY_MS },
+        { description: 'A machine that was stopped for longer is terminated.' },
+      ).prefault('24h'),
+    })
+    .nullable()
+    .prefault(null)
+    .meta({
+      description:
+        'On-demand machines that are not needed are stopped instead of terminated, and started before anything is launched. Default: none.',
+      examples: [{ max: 3 }],
+    }),
 });
 
 const joinSchema = z.strictObject({

@@ -16,7 +16,6 @@ const UNSUPPORTED_KEYS: readonly string[] = [
   'identity.agent',
   'launchTemplate',
   'paused',
-  'warmPool',
 ];
 
 /** Values that a known key will take one day, by the key's path. */

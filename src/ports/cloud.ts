@@ -114,6 +114,19 @@ export type TerminateOutcome =
   | { readonly kind: 'throttled'; readonly retryAfterMs: number };
 
 /**
+ * What became of one call that stops or starts an instance. Both are safe to repeat: EC2 only tells about an instance that is
+ * on its way there already, and that is accepted, too. Done is when a listing says so.
+ */
+export type PowerOutcome =
+  | { readonly kind: 'accepted' }
+  | { readonly kind: 'refused'; readonly errorClass: RefusalClass; readonly code: string; readonly message: string }
+  /** It is on its way elsewhere, e.g. still stopping when it is to start; the call had no effect. */
+  | { readonly kind: 'busy' }
+  /** Not a proof of absence by itself. */
+  | { readonly kind: 'not-found' }
+  | Extract<RunOutcome, { readonly kind: 'throttled' | 'unknown' }>;
+
+/**
  * EC2 as the product uses it. Every call has a deadline; what cannot be a value is thrown as `AppError`
  * (AWS_UNREACHABLE, AWS_AUTH, AWS_THROTTLED, AWS_CONFIG).
  */
@@ -130,6 +143,10 @@ export interface Cloud {
     instanceIds: readonly string[],
     signBefore?: ClockTimes,
   ): Promise<TerminateOutcome>;
+  /** Stops the machine and keeps its volumes; its processes end. Spot instances are refused. */
+  stopInstance(region: string, instanceId: string): Promise<PowerOutcome>;
+  /** Starts what was stopped: EC2 may have no room for it. Refused once the moment to sign has passed. */
+  startInstance(region: string, instanceId: string, signBefore: ClockTimes): Promise<PowerOutcome>;
   listInstanceTypes(region: string): Promise<readonly InstanceType[]>;
   /** Facts of images, remembered for good because an image never changes. Unknown ids throw AWS_CONFIG. */
   describeImages(region: string, imageIds: readonly string[]): Promise<readonly ImageFacts[]>;

@@ -1,4 +1,4 @@
-import type { Charge } from '../cost/charges.ts';
+import type { Charge, PastRun } from '../cost/charges.ts';
 import type { MachineId } from '../model/ids.ts';
 import type { Market } from '../model/offering.ts';
 import type { EpochMs } from '../model/time.ts';
@@ -16,6 +16,12 @@ export interface Chargeable {
   readonly launchTimeMs: EpochMs | null;
   readonly pendingSeenAtMs: EpochMs | null;
   readonly runningSeenAtMs: EpochMs | null;
+  /** The run that it is in, or was in last; what was seen above is of it. */
+  readonly run: number;
+  readonly runLaunchTimeMs: EpochMs | null;
+  readonly stoppedAtMs: EpochMs | null;
+  /** Runs before it, in their order. */
+  readonly pastRuns: readonly PastRun[];
   /** The last look that saw it, in whatever state. */
   readonly observedAtMs: EpochMs | null;
   readonly endedAtMs: EpochMs | null;

@@ -22,6 +22,12 @@ export interface MachineRecord {
   readonly drainIrrevocable: boolean;
   /** EC2 was asked to end it, or will be, by whoever wrote this; null = nobody has. */
   readonly terminateAgainAtMs: EpochMs | null;
+  /** From its last start to the stop or end that follows; the launch is the first start. Null = not known, or not yet. */
+  readonly run: {
+    readonly number: number;
+    readonly launchedAtMs: EpochMs | null;
+    readonly stoppedAtMs: EpochMs | null;
+  };
   /** The database has lost commits: the machine may be more than its row says, so it is not sent away. */
   readonly amnesia: boolean;
   readonly agent: MachineAgentFacts | null;
@@ -104,6 +110,12 @@ export interface MachineStore {
   claimTerminations(id: MachineId, claim: TerminationClaim): Promise<readonly string[]>;
   /** The call came to nothing for these instances: they are due again after `ms`, and their rows ring then. */
   putOffTerminations(instanceIds: readonly string[], ms: number): Promise<void>;
+  /** From `leaving` to `stopping` while fewer than `max` of the workload stop or are stopped; false = full, or the race was lost. */
+  stopInPool(machine: Machine, max: number): Promise<boolean>;
+  /** True for the one who may ask EC2 to stop or start the machine now; nobody else may for so long. */
+  claimPowerCall(machine: MachineRef, againAfterMs: number): Promise<boolean>;
+  /** The call came to nothing: it is due again after `ms`. */
+  putOffPowerCall(machine: MachineRef, ms: number): Promise<void>;
   /** Replaces the machine's one-time enrolment by a new one; only the hash is stored. */
   issueEnrolment(
     id: MachineId,

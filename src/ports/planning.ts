@@ -98,6 +98,10 @@ export interface PlanCommit {
   readonly launches: readonly NewLaunch[];
   readonly drains: readonly DrainStep[];
   readonly undrains: readonly MachineStep[];
+  /** Stopped machines that are started; checked against the limits like launches. */
+  readonly starts: readonly StartStep[];
+  /** Stopped machines that are terminated. */
+  readonly retires: readonly RetireStep[];
   /** Re-checked inside the transaction, by workload: what may live after the launches. */
   readonly limits: ReadonlyMap<string, LaunchLimits>;
 }
@@ -106,6 +110,16 @@ export interface MachineStep {
   readonly machineId: MachineId;
   readonly revision: number;
   readonly reason: string;
+}
+
+export interface StartStep extends MachineStep {
+  readonly workload: string;
+  readonly resources: Resources;
+  readonly priceUsdPerHour: number;
+}
+
+export interface RetireStep extends MachineStep {
+  readonly endReason: EndReason;
 }
 
 export interface DrainStep extends MachineStep {
@@ -125,6 +139,8 @@ export type CommitOutcome =
       readonly stored: boolean;
       readonly drained: readonly MachineId[];
       readonly undrained: readonly MachineId[];
+      /** Started or terminated. */
+      readonly ofPool: readonly MachineId[];
     }
   | { readonly kind: 'fenced' }
   | { readonly kind: 'amnesia' }

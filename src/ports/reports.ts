@@ -1,4 +1,5 @@
 import type { CostGrouping } from '../cost/report.ts';
+import type { PastRun } from '../cost/charges.ts';
 import type { AmnesiaReason } from '../model/amnesia.ts';
 import type { Constraints } from '../model/constraints.ts';
 import type { AgentId, MachineId, PlanId, TaskId, TraceId } from '../model/ids.ts';
@@ -245,6 +246,10 @@ export interface OpenMachineRow {
   readonly runningSeenAtMs: EpochMs | null;
   readonly endedAtMs: EpochMs | null;
   readonly endCode: string | null;
+  readonly run: number;
+  readonly runLaunchAtMs: EpochMs | null;
+  readonly stoppedAtMs: EpochMs | null;
+  readonly pastRuns: readonly PastRun[];
   readonly chargedThroughMs: EpochMs | null;
 }
 

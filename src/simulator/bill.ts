@@ -6,7 +6,7 @@
  * - Spot: at the price of each moment; free when AWS itself took the instance back within its first hour.
  * - gp3: $0.08 per GiB-month per second from launch to deletion, at least 60 s. A month has the seconds it really has,
  *   as in AWS's own example (43,200 s of a 30-day month of 86,400 x 30 s).
- * - Public IPv4: $0.005 per hour per second from launch to the end of the instance, at least 60 s.
+ * - Public IPv4: $0.005 per hour per second from each start to the stop or end that follows, at least 60 s.
  * A begun second counts as a whole one.
  */
 import assert from 'node:assert/strict';
@@ -76,10 +76,6 @@ function writeLine(life: BilledLife, atMs: EpochMs, seed: string): BillLine {
   const { thing } = life;
   const runs = runningIntervals(life, atMs);
   const existence = { fromMs: firstAtMs(life), toMs: timeOf(life, ['terminated']) ?? atMs };
-  const addressHeld = {
-    fromMs: firstAtMs(life),
-    toMs: timeOf(life, ['stopping', 'shutting-down', 'terminated']) ?? atMs,
-  };
   const instance = runs.reduce((sum, run) => sum + costOfRun(thing, run, seed), 0n);
   // A volume that outlives its instance is an orphan, and AWS goes on billing it.
   const volume = thing.volumes.reduce(
@@ -87,7 +83,11 @@ function writeLine(life: BilledLife, atMs: EpochMs, seed: string): BillLine {
       sum + costOfVolume(sizeGib, deleteOnTermination ? existence : { ...existence, toMs: atMs }),
     0n,
   );
-  const address = thing.publicIpv4 ? costOfSeconds(PUBLIC_IPV4_HOUR, wholeSeconds(atLeastMinimum(addressHeld))) : 0n;
+  const addresses = thing.publicIpv4 ? intervalsFrom(life, 'pending', atMs) : [];
+  const address = addresses.reduce(
+    (sum, held) => sum + costOfSeconds(PUBLIC_IPV4_HOUR, wholeSeconds(atLeastMinimum(held))),
+    0n,
+  );
   return {
     instanceId: life.instanceId,
     instanceType: thing.instanceType,
@@ -113,15 +113,23 @@ function timeOf(life: BilledLife, kinds: readonly RegionEvent['kind'][]): EpochM
 
 /** One interval per start, each already stretched to the minimum; without those that are free. */
 function runningIntervals(life: BilledLife, atMs: EpochMs): Interval[] {
-  const intervals: Interval[] = [];
-  for (const [index, event] of life.events.entries()) {
-    if (event.kind !== 'running') continue;
-    const end = life.events.slice(index + 1).find(({ kind }) => kind === 'shutting-down' || kind === 'stopping');
-    const run = { fromMs: event.atMs, toMs: end?.atMs ?? atMs };
-    const takenInFirstHour = end?.cause === 'spot' && run.toMs - run.fromMs < HOUR_MS;
-    if (!takenInFirstHour) intervals.push(atLeastMinimum(run));
-  }
-  return intervals;
+  return intervalsFrom(life, 'running', atMs)
+    .filter(({ fromMs, toMs, cause }) => cause !== 'spot' || toMs - fromMs >= HOUR_MS)
+    .map(atLeastMinimum);
+}
+
+/** From each event of a kind to the stop or end that follows it. */
+function intervalsFrom(
+  { events }: BilledLife,
+  kind: RegionEvent['kind'],
+  atMs: EpochMs,
+): (Interval & Pick<RegionEvent, 'cause'>)[] {
+  const ends: readonly RegionEvent['kind'][] = ['stopping', 'shutting-down', 'terminated'];
+  return events.flatMap((event, index) => {
+    if (event.kind !== kind) return [];
+    const end = events.slice(index + 1).find((later) => ends.includes(later.kind));
+    return [{ fromMs: event.atMs, toMs: end?.atMs ?? atMs, cause: end?.cause ?? null }];
+  });
 }
 
 function atLeastMinimum({ fromMs, toMs }: Interval): Interval {

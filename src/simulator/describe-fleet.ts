@@ -16,7 +16,7 @@ import type { EpochMs } from '../model/time.ts';
 import { Ec2Error } from './ec2-error.ts';
 import { renderReservation, renderSpotRequest, renderState } from './instance-shape.ts';
 import type { SimulatedInstance } from './life.ts';
-import { endLife, stateAt } from './life.ts';
+import { endLife, runAt, stateAt } from './life.ts';
 import type { FilterTable } from './listing.ts';
 import { applyFilters, takePage } from './listing.ts';
 import type { RegionState } from './region-state.ts';
@@ -90,7 +90,7 @@ function requireKnown(instances: ReadonlyMap<string, SimulatedInstance>, ids: re
 }
 
 /** Acting on a new instance works before listings show it: only reads are late at EC2. */
-function requireTouchable(state: RegionState, ids: readonly string[]): SimulatedInstance[] {
+export function requireTouchable(state: RegionState, ids: readonly string[]): SimulatedInstance[] {
   return requireKnown(state.describable, ids);
 }
 
@@ -149,7 +149,7 @@ export function describeInstanceStatus(
 
 function renderStatus({ instance, atMs }: View): NonNullable<DescribeInstanceStatusResult['InstanceStatuses']>[number] {
   const current = stateAt(instance, atMs);
-  const isUp = instance.steps.some((step) => step.kind === 'booted' && step.atMs <= atMs);
+  const isUp = runAt(instance, atMs).some(({ kind }) => kind === 'booted');
   const summary = { Status: current !== 'running' ? 'not-applicable' : isUp ? 'ok' : 'initializing' } as const;
   return {
     InstanceId: instance.instanceId,

@@ -8,6 +8,7 @@ export const EC2_ERROR_STATUS = {
   IdempotentInstanceTerminated: 400,
   IdempotentParameterMismatch: 400,
   InstanceLimitExceeded: 400,
+  IncorrectInstanceState: 400,
   InsufficientFreeAddressesInSubnet: 400,
   InsufficientInstanceCapacity: 500,
   InternalError: 500,

@@ -22,7 +22,7 @@ export interface RegionEvent {
   readonly instanceId: string;
   readonly kind: LifeStepKind;
   readonly cause: EndCause | null;
-  /** Only on the first event of an instance (`pending`). */
+  /** Only on the first event of an instance (the `pending` of its launch). */
   readonly launched: BilledThing | null;
 }
 

@@ -4,7 +4,7 @@ import { nanoUsdToDecimal } from '../model/money.ts';
 import type { EpochMs } from '../model/time.ts';
 import { SECOND_MS } from '../model/time.ts';
 import type { InstanceState, SimulatedInstance } from './life.ts';
-import { stateAt, stateStepAt } from './life.ts';
+import { lastStartMs, stateAt, stateStepAt } from './life.ts';
 import { profileArn } from './region-state.ts';
 import { SIMULATED_ACCOUNT, SIMULATED_SECURITY_GROUP, SIMULATED_VPC } from './world.ts';
 
@@ -45,7 +45,7 @@ function renderInstance(instance: SimulatedInstance, atMs: EpochMs): Instance {
     AmiLaunchIndex: instance.launchIndex,
     Architecture: instance.type.arch,
     ClientToken: instance.clientToken,
-    LaunchTime: wholeSecond(instance.launchedAtMs),
+    LaunchTime: wholeSecond(lastStartMs(instance, atMs)),
     State: renderState(current),
     ...renderEnd(instance, atMs),
     Placement: { AvailabilityZone: instance.subnet.zone, Tenancy: 'default', GroupName: '' },

@@ -118,6 +118,23 @@ export function newLife(plan: LifePlan): LifeStep[] {
   ];
 }
 
+/** What happens from a start on; steps before it stay what they were. */
+export function startLife(instance: SimulatedInstance, plan: Omit<LifePlan, 'failsToStart'>): void {
+  const kept = instance.steps.filter((step) => step.atMs <= plan.launchedAtMs);
+  instance.steps = [...kept, ...newLife({ ...plan, failsToStart: false })];
+}
+
+/** The steps since the last start at or before a moment, the launch being the first. */
+export function runAt(instance: SimulatedInstance, atMs: EpochMs): readonly LifeStep[] {
+  const begun = instance.steps.findLastIndex((step) => step.kind === 'pending' && step.atMs <= atMs);
+  return instance.steps.slice(Math.max(0, begun)).filter((step, index) => index === 0 || step.atMs <= atMs);
+}
+
+/** EC2's LaunchTime: of the last start, not of the first. */
+export function lastStartMs(instance: SimulatedInstance, atMs: EpochMs): EpochMs {
+  return runAt(instance, atMs)[0]?.atMs ?? instance.launchedAtMs;
+}
+
 export interface LifeEnd {
   readonly atMs: EpochMs;
   readonly takesMs: number;

@@ -7,13 +7,14 @@ import type { Bill } from './bill.ts';
 import { writeBill } from './bill.ts';
 import * as fleet from './describe-fleet.ts';
 import * as market from './describe-market.ts';
+import * as power from './power.ts';
 import { Ec2Error } from './ec2-error.ts';
 import type { RegionEvent } from './events.ts';
 import { billedThingOf } from './events.ts';
 import { Faults } from './faults.ts';
 import { parseIamPolicy } from './iam.ts';
 import type { InstanceState, LifeStep, SimulatedInstance } from './life.ts';
-import { endLife, insertStep, isAlive, stateAt } from './life.ts';
+import { endLife, insertStep, isAlive, lastStartMs, runAt, stateAt } from './life.ts';
 import type { RegionState } from './region-state.ts';
 import { runInstances } from './run-instances.ts';
 import type { TokenDemand } from './throttle.ts';
@@ -72,6 +73,8 @@ const ACTIONS = {
       'UserData',
     ],
   },
+  StartInstances: { perform: power.startInstances, members: ['InstanceIds'] },
+  StopInstances: { perform: power.stopInstances, members: ['InstanceIds'] },
   TerminateInstances: { perform: fleet.terminateInstances, members: ['InstanceIds'] },
 } as const;
 
@@ -110,6 +113,8 @@ export interface InstanceView {
   /** base64, as it came with the launch. */
   readonly userData: string | null;
   readonly launchedAtMs: EpochMs;
+  /** Of the last start; the launch is the first. This and what follows tell of the time since then. */
+  readonly startedAtMs: EpochMs;
   readonly runningAtMs: EpochMs | null;
   readonly bootedAtMs: EpochMs | null;
   readonly endedAtMs: EpochMs | null;
@@ -180,7 +185,7 @@ export class Region {
         seq: this.state.events.length,
         ...step,
         instanceId: instance.instanceId,
-        launched: step.kind === 'pending' ? billedThingOf(instance) : null,
+        launched: step === instance.steps[0] ? billedThingOf(instance) : null,
       });
       if (step.kind === 'terminated') this.bury(instance, step.atMs);
     }
@@ -264,8 +269,8 @@ export class Region {
 }
 
 function viewOf(instance: SimulatedInstance, nowMs: EpochMs): InstanceView {
-  const timeOf = (...kinds: LifeStep['kind'][]) =>
-    instance.steps.find(({ kind, atMs }) => kinds.includes(kind) && atMs <= nowMs)?.atMs ?? null;
+  const run = runAt(instance, nowMs);
+  const timeOf = (...kinds: LifeStep['kind'][]) => run.find(({ kind }) => kinds.includes(kind))?.atMs ?? null;
   return {
     instanceId: instance.instanceId,
     instanceType: instance.type.name,
@@ -281,6 +286,7 @@ function viewOf(instance: SimulatedInstance, nowMs: EpochMs): InstanceView {
     tags: Object.fromEntries(instance.tags),
     userData: instance.userData,
     launchedAtMs: instance.launchedAtMs,
+    startedAtMs: lastStartMs(instance, nowMs),
     runningAtMs: timeOf('running'),
     bootedAtMs: timeOf('booted'),
     endedAtMs: timeOf('shutting-down', 'stopping', 'terminated'),

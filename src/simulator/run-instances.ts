@@ -85,15 +85,7 @@ function countToGive(state: RegionState, request: RunRequest, nowMs: EpochMs): n
       `This region makes at most ${state.settings.instancesEverMax} instances in its life`,
     );
   }
-  const vcpusUsed = alive.reduce((sum, instance) => sum + instance.type.vcpus, 0);
-  const byQuota = Math.floor((state.settings.vcpusMax - vcpusUsed) / type.vcpus);
-  if (byQuota < least) {
-    throw new Ec2Error(
-      'VcpuLimitExceeded',
-      `You have requested more vCPU capacity than your current vCPU limit of ${state.settings.vcpusMax} allows for the ` +
-        'instance bucket that the specified instance type belongs to.',
-    );
-  }
+  const byQuota = roomInQuota(state, type, { alive, least });
   const addressesUsed = [...state.living.values()].filter(
     (instance) => instance.subnet.subnetId === subnet.subnetId,
   ).length;
@@ -104,21 +96,47 @@ function countToGive(state: RegionState, request: RunRequest, nowMs: EpochMs): n
       `There are not enough free addresses in subnet '${subnet.subnetId}'.`,
     );
   }
-  const offering = { instanceType: type.name, zone: subnet.zone, market };
-  const rule = state.faults.capacityOf(offering, nowMs);
-  const sameOffering = alive.filter(
-    (instance) =>
-      instance.type.name === type.name && instance.subnet.zone === subnet.zone && instance.market === market,
-  );
-  const byCapacity = rule === null ? Infinity : rule.instancesMax - sameOffering.length;
+  const byCapacity = roomInCapacity(state, { type, subnet, market }, { alive, nowMs });
   const byPartial = state.faults.takePartial() ?? Infinity;
-  if (Math.min(byCapacity, byPartial) < least) {
-    throw new Ec2Error(
-      'InsufficientInstanceCapacity',
-      `We currently do not have sufficient ${type.name} capacity in the Availability Zone you requested (${subnet.zone}).`,
-    );
-  }
+  if (Math.min(byCapacity, byPartial) < least) throw noCapacity({ type, subnet });
   return Math.min(most, byQuota, byAddress, byCapacity, byPartial);
+}
+
+type Placed = Pick<SimulatedInstance, 'type' | 'subnet' | 'market'>;
+
+/** How many more of a type the quota on vCPUs allows; throws when that is less than `least`. */
+export function roomInQuota(
+  { settings: { vcpusMax } }: RegionState,
+  type: SimulatedInstance['type'],
+  { alive, least }: { readonly alive: readonly SimulatedInstance[]; readonly least: number },
+): number {
+  const vcpusUsed = alive.reduce((sum, instance) => sum + instance.type.vcpus, 0);
+  const byQuota = Math.floor((vcpusMax - vcpusUsed) / type.vcpus);
+  if (byQuota >= least) return byQuota;
+  throw new Ec2Error(
+    'VcpuLimitExceeded',
+    `You have requested more vCPU capacity than your current vCPU limit of ${vcpusMax} allows for the ` +
+      'instance bucket that the specified instance type belongs to.',
+  );
+}
+
+/** How many more of an offering EC2 has now. */
+export function roomInCapacity(
+  { faults }: RegionState,
+  { type, subnet: { zone }, market }: Placed,
+  { alive, nowMs }: { readonly alive: readonly SimulatedInstance[]; readonly nowMs: EpochMs },
+): number {
+  const rule = faults.capacityOf({ instanceType: type.name, zone, market }, nowMs);
+  if (rule === null) return Infinity;
+  const same = alive.filter((one) => one.type.name === type.name && one.subnet.zone === zone && one.market === market);
+  return rule.instancesMax - same.length;
+}
+
+export function noCapacity({ type, subnet }: Pick<Placed, 'type' | 'subnet'>): Ec2Error {
+  return new Ec2Error(
+    'InsufficientInstanceCapacity',
+    `We currently do not have sufficient ${type.name} capacity in the Availability Zone you requested (${subnet.zone}).`,
+  );
 }
 
 interface Making {

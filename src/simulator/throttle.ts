@@ -13,6 +13,11 @@ interface BucketRule {
  */
 const RUN: BucketRule = { capacity: 5, refillPerSecond: 2 };
 const RUN_RESOURCES: BucketRule = { capacity: 1000, refillPerSecond: 2 };
+const START: BucketRule = { capacity: 5, refillPerSecond: 2 };
+const START_RESOURCES: BucketRule = { capacity: 1000, refillPerSecond: 2 };
+const STOP_RESOURCES: BucketRule = { capacity: 1000, refillPerSecond: 20 };
+/** Calls that change something and have no bucket of their own. */
+const MUTATE: BucketRule = { capacity: 50, refillPerSecond: 5 };
 const TERMINATE: BucketRule = { capacity: 100, refillPerSecond: 5 };
 const TERMINATE_RESOURCES: BucketRule = { capacity: 1000, refillPerSecond: 20 };
 const TAGS: BucketRule = { capacity: 100, refillPerSecond: 10 };
@@ -56,6 +61,16 @@ function bucketsOf(demand: TokenDemand): { key: string; rule: BucketRule; tokens
       return [
         { key: 'run', rule: RUN, tokens: 1 },
         { key: 'run-resources', rule: RUN_RESOURCES, tokens: demand.resources },
+      ];
+    case 'StartInstances':
+      return [
+        { key: 'start', rule: START, tokens: 1 },
+        { key: 'start-resources', rule: START_RESOURCES, tokens: demand.resources },
+      ];
+    case 'StopInstances':
+      return [
+        { key: 'mutate:StopInstances', rule: MUTATE, tokens: 1 },
+        { key: 'stop-resources', rule: STOP_RESOURCES, tokens: demand.resources },
       ];
     case 'TerminateInstances':
       return [

@@ -54,6 +54,8 @@ export interface RegionSettings {
   readonly bootMs: number;
   /** From TerminateInstances to `terminated`. Default 1 s. */
   readonly terminateMs: number;
+  /** From StopInstances to `stopped`. Default 1 s. */
+  readonly stopMs: number;
   /** For how long DescribeInstances does not know a new instance. Default 0. */
   readonly listLagMs: number;
   /** By how much the states in DescribeInstances are behind the truth. Default 0. */
@@ -85,6 +87,7 @@ export const DEFAULT_SETTINGS: RegionSettings = Object.freeze<RegionSettings>({
   pendingMs: 2 * SECOND_MS,
   bootMs: 20 * SECOND_MS,
   terminateMs: SECOND_MS,
+  stopMs: SECOND_MS,
   listLagMs: 0,
   stateLagMs: 0,
   spotNoticeMs: 120 * SECOND_MS,

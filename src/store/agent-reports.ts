@@ -171,7 +171,7 @@ function settleReport(
     kind: 'accepted',
     cordoned: agent.cordoned,
     cordonGeneration: agent.cordon_generation,
-    leave: agent.machine_state === 'leaving' || agent.machine_state === 'terminating',
+    leave: ['leaving', 'stopping', 'terminating'].includes(agent.machine_state ?? ''),
     waitingMachineId:
       agent.machine_state === 'joining' || agent.machine_state === 'draining'
         ? (agent.machine_id as MachineId | null)

@@ -78,6 +78,7 @@ export interface ChargesTable {
   amount_usd: Numeric;
   price_source: string;
   recorded_at: Generated<Timestamp>;
+  run: Generated<number>;
 }
 
 export interface DemandHistoryTable {
@@ -215,6 +216,15 @@ export interface MachineEventsTable {
   trace_id: Generated<string>;
 }
 
+export interface MachineRunsTable {
+  machine_id: string;
+  run: number;
+  launch_time: Timestamp | null;
+  pending_seen_at: Timestamp | null;
+  running_seen_at: Timestamp | null;
+  stopped_at: Timestamp;
+}
+
 export interface MachineTransitionsTable {
   from_state: string;
   to_state: string;
@@ -264,6 +274,10 @@ export interface MachinesTable {
   arch: string | null;
   started_at: Timestamp | null;
   first_ready_at: Timestamp | null;
+  run: Generated<number>;
+  run_launch_time: Timestamp | null;
+  stopped_at: Timestamp | null;
+  power_again_at: Timestamp | null;
 }
 
 export interface PlansTable {
@@ -373,6 +387,7 @@ export interface Database {
   leases: LeasesTable;
   local_order: LocalOrderTable;
   machine_events: MachineEventsTable;
+  machine_runs: MachineRunsTable;
   machine_transitions: MachineTransitionsTable;
   machines: MachinesTable;
   plans: PlansTable;

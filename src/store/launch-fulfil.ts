@@ -121,6 +121,7 @@ async function bindInstance(tx: Tx, row: MachineRow, instance: BoundInstance): P
       instance_id: instance.instanceId,
       private_ip: instance.privateIp,
       launch_time: instance.launchTimeMs === null ? null : new Date(instance.launchTimeMs),
+      run_launch_time: instance.launchTimeMs === null ? null : new Date(instance.launchTimeMs),
     })
     .where('id', '=', row.id)
     .execute();

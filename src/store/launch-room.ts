@@ -22,7 +22,7 @@ export async function lockMoney(tx: Tx, workload: string): Promise<void> {
   await sql`select pg_advisory_xact_lock(hashtext('spillway.money'), hashtext(${workload}))`.execute(tx);
 }
 
-/** Sums of all live machines of a workload but those of one launch. */
+/** Sums of all live machines of a workload but those of one launch; one that is stopped counts when it is started. */
 export async function readLive(tx: Tx, workload: string, except: LaunchId | null = null): Promise<LiveSums> {
   return await tx
     .selectFrom('machines')
@@ -30,7 +30,7 @@ export async function readLive(tx: Tx, workload: string, except: LaunchId | null
     .select(sql<number>`coalesce(sum(cpu_milli), 0)::float8 / 1000`.as('vcpus'))
     .select(sql<number>`coalesce(sum(price_usd_per_hour), 0)::float8`.as('usdPerHour'))
     .where('workload', '=', workload)
-    .where('state', '<>', 'terminated')
+    .where('state', 'not in', ['stopped', 'terminated'])
     .$if(except !== null, (query) => query.where('launch_id', '<>', except))
     .executeTakeFirstOrThrow();
 }

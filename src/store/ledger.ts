@@ -6,6 +6,7 @@ import type { MachineId } from '../model/ids.ts';
 import type { Market } from '../model/offering.ts';
 import type { LedgerStore } from '../ports/ledger.ts';
 import { dbNow, inTransaction, toMs, type Db, type Tx } from './database.ts';
+import { readPastRuns } from './machine-runs.ts';
 
 /** The append-only ledger; `charged_through` on the machine moves with the charges in one transaction. */
 export function createLedgerStore(db: Db): LedgerStore {
@@ -22,6 +23,9 @@ export function createLedgerStore(db: Db): LedgerStore {
           'end_code',
           'charged_through',
           'observed_at',
+          'run',
+          'run_launch_time',
+          'stopped_at',
         ])
         .where((eb) =>
           eb.or([
@@ -34,6 +38,7 @@ export function createLedgerStore(db: Db): LedgerStore {
         .orderBy('id')
         .limit(limit)
         .execute();
+      const pastRuns = await readPastRuns(db, rows);
       return rows.map((row) => ({
         machineId: row.id as MachineId,
         workload: row.workload,
@@ -45,6 +50,10 @@ export function createLedgerStore(db: Db): LedgerStore {
         launchTimeMs: toMs(row.launch_time),
         pendingSeenAtMs: toMs(row.pending_seen_at),
         runningSeenAtMs: toMs(row.running_seen_at),
+        run: row.run,
+        runLaunchTimeMs: toMs(row.run_launch_time),
+        stoppedAtMs: toMs(row.stopped_at),
+        pastRuns: pastRuns.get(row.id) ?? [],
         observedAtMs: toMs(row.observed_at),
         endedAtMs: toMs(row.ended_at),
         endCode: row.end_code,
@@ -88,6 +97,7 @@ async function appendCharges(
         machine_id: charge.machineId,
         workload: charge.workload,
         kind: charge.kind,
+        run: charge.run,
         instance_type: charge.instanceType,
         market: charge.market,
         zone: charge.zone,

@@ -68,6 +68,8 @@ export function toMachine(row: MachineRow): Machine {
     case 'draining':
     case 'leaving':
       return { ...common, ...instanceOf(row), state, agentId: agentOf(row), endReason: endReasonOf(row) };
+    case 'stopping':
+    case 'stopped':
     case 'terminating':
       return { ...common, ...instanceOf(row), state, endReason: endReasonOf(row) };
     case 'terminated':

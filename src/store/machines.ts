@@ -14,6 +14,7 @@ import { writeMachineEvent } from './machine-events.ts';
 import { machineColumns, toMachine } from './machine-rows.ts';
 import { recordStepFailure, wakeRowAfter } from './step-rows.ts';
 import { createTerminations } from './terminations.ts';
+import { createWarmPool } from './warm-pool.ts';
 
 /** Machines as rows; every change of state is a compare-and-set with its event in the same transaction. */
 export function createMachineStore(db: Db): MachineStore {
@@ -66,6 +67,7 @@ export function createMachineStore(db: Db): MachineStore {
       }),
 
     ...createTerminations(db),
+    ...createWarmPool(db, transitionMachine),
 
     issueEnrolment: async (id, tokenHash, labels, ttlMs) =>
       await inTransaction(db, async (tx) => {
@@ -102,6 +104,7 @@ async function readMachine(db: Db, id: MachineId): Promise<MachineRecord | null>
     installedAtMs: toMs(row.installed_at),
     drainIrrevocable: row.drain_irrevocable,
     terminateAgainAtMs: toMs(row.terminate_again_at),
+    run: { number: row.run, launchedAtMs: toMs(row.run_launch_time), stoppedAtMs: toMs(row.stopped_at) },
     amnesia: row.forgotten_since !== null,
     agent: agentFactsOf(row),
   };
@@ -137,6 +140,9 @@ async function selectMachine(db: Db, id: MachineId) {
       'm.installed_at',
       'm.drain_irrevocable',
       'm.terminate_again_at',
+      'm.run',
+      'm.run_launch_time',
+      'm.stopped_at',
     ])
     .select(['l.nonce', 'l.state as launch_state', 'l.body', 'l.created_at as launch_created_at'])
     .select((eb) =>
@@ -180,7 +186,12 @@ function agentFactsOf(row: SelectedMachine): MachineRecord['agent'] {
 }
 
 /** Towards the end of an instance that lives. To `terminated` only EC2's word leads. */
-const WAYS_OUT: ReadonlySet<MachineState> = new Set(['draining', 'leaving', 'terminating']);
+const WAYS_OUT: ReadonlySet<MachineState> = new Set(['draining', 'leaving', 'stopping', 'terminating']);
+
+/** Whatever ran on it before has ended: a new agent comes with the next join, if there is one. */
+function losesAgent(from: MachineState, to: MachineState): boolean {
+  return to === 'stopped' || to === 'terminated' || (from === 'stopping' && to === 'booting');
+}
 
 /** Work may run on it that the rows have forgotten: nothing is sent away until they are rebuilt. */
 async function isHeldBack(tx: Tx, to: MachineState): Promise<boolean> {
@@ -196,7 +207,7 @@ export async function transitionMachine(tx: Tx, machine: MachineRef, transition:
     throw new Error(`bug: machine ${machine.id} cannot go from ${machine.state} to ${transition.to}`);
   }
   const { to, actor, reason, planId, detail, cordon } = transition;
-  if (!(await mayMove(tx, machine.id, transition))) return false;
+  if (!(await mayMove(tx, machine, transition))) return false;
   const row = await tx
     .updateTable('machines')
     .set((eb) => ({ ...columnsOf(transition), revision: eb('revision', '+', 1) }))
@@ -208,15 +219,15 @@ export async function transitionMachine(tx: Tx, machine: MachineRef, transition:
     .executeTakeFirst();
   if (row === undefined) return false;
   if (cordon !== undefined && row.agent_id !== null) await setCordon(tx, row.agent_id, cordon);
-  if (to === 'terminated') await forgetAgent(tx, machine.id);
+  if (losesAgent(machine.state, to)) await forgetAgent(tx, machine.id);
   await writeMachineEvent(tx, { machineId: machine.id, from: machine.state, to, actor, reason, planId, detail });
   return true;
 }
 
 /** What else must hold, and locks on the agents, which come before the machine's own. */
-async function mayMove(tx: Tx, id: MachineId, { to, cordon, agentId }: Transition): Promise<boolean> {
+async function mayMove(tx: Tx, { id, state }: MachineRef, { to, cordon, agentId }: Transition): Promise<boolean> {
   if (await isHeldBack(tx, to)) return false;
-  if (cordon !== undefined || agentId !== undefined || to === 'terminated') await lockAgentsOf(tx, [id]);
+  if (cordon !== undefined || agentId !== undefined || losesAgent(state, to)) await lockAgentsOf(tx, [id]);
   return agentId === undefined || (await isAgentOf(tx, id, agentId));
 }
 
@@ -241,14 +252,19 @@ function columnsOf({ to, deadlineMs, endReason, agentId }: Transition) {
     wake_at: dbNow(),
     step_failures: 0,
     step_error: null,
-    // A drain that is called off leaves no reason to end behind.
-    ...(to === 'ready' ? { end_reason: null } : {}),
+    power_again_at: null,
+    // A drain that is called off leaves no reason to end behind, and neither does a stop that a start follows.
+    ...(to === 'ready' || to === 'booting' ? { end_reason: null } : {}),
+    ...(to === 'stopped' || to === 'booting' ? AFTER_RUN : {}),
     ...(endReason === undefined ? {} : { end_reason: endReason }),
     ...(agentId === undefined ? {} : { agent_id: agentId, idle_since: dbNow() }),
   };
 }
 
-/** A terminated machine's agent is gone: it is never offered work again, and what it held runs elsewhere. */
+/** Nothing of one run says anything of the next. */
+const AFTER_RUN = { agent_id: null, idle_since: null, installed_at: null, drain_irrevocable: false } as const;
+
+/** A machine without power has no agent: it is never offered work again, and what it held runs elsewhere. */
 async function forgetAgent(tx: Tx, machineId: MachineId): Promise<void> {
   const agents = await tx
     .updateTable('agents')

@@ -115,7 +115,7 @@ async function countClean(tx: Tx, startedAtMs: number): Promise<Amnesia | null> 
   await sql`
     with alive as (
       select m.id from spillway.machines m
-      where m.state in ('booting', 'joining', 'draining', 'leaving', 'terminating') order by m.id for update
+      where m.state in ('booting', 'joining', 'draining', 'leaving', 'stopping', 'stopped', 'terminating') order by m.id for update
     )
     update spillway.machines m set
       deadline_at = greatest(m.deadline_at, spillway.now() + ${DEADLINE_ANEW_MS} * interval '1 millisecond'),

@@ -151,7 +151,16 @@ async function readMachines(tx: Tx): Promise<readonly MachineView[]> {
       'end_reason',
       'started_at',
       'first_ready_at',
+      'stopped_at',
     ])
+    .select((eb) =>
+      eb
+        .selectFrom('launches as l')
+        .select(sql<string | null>`l.body ->> 'imageId'`.as('image'))
+        .whereRef('l.id', '=', 'machines.launch_id')
+        .where('machines.state', '=', 'stopped')
+        .as('image_id'),
+    )
     .where('state', '<>', 'terminated')
     .orderBy('id')
     .execute();
@@ -175,6 +184,7 @@ async function readMachines(tx: Tx): Promise<readonly MachineView[]> {
     agentId: row.agent_id as AgentId | null,
     readySinceMs: row.state === 'ready' ? toMs(row.state_since) : null,
     endReason: (row.end_reason as MachineView['endReason']) ?? null,
+    ...(row.state === 'stopped' ? { stoppedSinceMs: toMs(row.stopped_at), imageId: row.image_id } : {}),
   }));
 }
 
@@ -189,6 +199,16 @@ async function readWorkload(tx: Tx, policy: WorkloadPolicy): Promise<WorkloadFac
     .where('workload', '=', policy.name)
     .where('created_at', '>', dayAgo)
     .executeTakeFirstOrThrow();
+  const started = await tx
+    .selectFrom('machine_events as e')
+    .innerJoin('machines as m', 'm.id', 'e.machine_id')
+    .select(sql<number>`count(*) filter (where e.at > ${hourAgo})::int`.as('count'))
+    .select(sql<Date | null>`max(e.at)`.as('last'))
+    .where('m.workload', '=', policy.name)
+    .where('e.from_state', '=', 'stopped')
+    .where('e.to_state', '=', 'booting')
+    .where('e.at', '>', dayAgo)
+    .executeTakeFirstOrThrow();
   const drained = await tx
     .selectFrom('machine_events as e')
     .innerJoin('machines as m', 'm.id', 'e.machine_id')
@@ -202,11 +222,15 @@ async function readWorkload(tx: Tx, policy: WorkloadPolicy): Promise<WorkloadFac
   return {
     pending: await readPending(tx, policy),
     utilization: policy.demand.utilization === null ? null : await readUtilization(tx, policy),
-    launchedLastHour: launched.count,
-    lastLaunchAtMs: toMs(launched.last),
+    launchedLastHour: launched.count + started.count,
+    lastLaunchAtMs: latest(toMs(launched.last), toMs(started.last)),
     lastDrainAtMs: toMs(drained.last),
     churn: await readChurn(tx, policy.name),
   };
+}
+
+function latest(a: number | null, b: number | null): number | null {
+  return a === null || b === null ? (a ?? b) : Math.max(a, b);
 }
 
 async function readPending(tx: Tx, policy: WorkloadPolicy): Promise<readonly PendingShape[]> {

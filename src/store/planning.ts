@@ -2,7 +2,7 @@ import type { MachineId } from '../model/ids.ts';
 import type { MachineState } from '../model/machine.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import type { Transition } from '../ports/machines.ts';
-import type { CommitOutcome, MachineStep, NewLaunch, PlanCommit, PlanningStore } from '../ports/planning.ts';
+import type { CommitOutcome, MachineStep, NewLaunch, PlanCommit, PlanningStore, StartStep } from '../ports/planning.ts';
 import { hasForgotten } from './amnesia.ts';
 import { dbNow, dbNowPlus, inTransaction, type Db, type Tx } from './database.ts';
 import { recordDemand } from './demand-history.ts';
@@ -70,14 +70,16 @@ export function createPlanningStore(db: Db): PlanningStore {
 
 async function commitPlan(tx: Tx, commit: PlanCommit): Promise<CommitOutcome> {
   if (!(await holdsLease(tx, commit.lease))) return { kind: 'fenced' };
-  const acts = commit.launches.length + commit.drains.length + commit.undrains.length > 0;
+  const { launches, drains, undrains, starts, retires } = commit;
+  const acts = [launches, drains, undrains, starts, retires].some(({ length }) => length > 0);
   if (acts && (await hasForgotten(tx))) return { kind: 'amnesia' };
   const broken = await findBrokenLimit(tx, commit);
   if (broken !== null) return { kind: 'outdated', detail: broken };
   const newest = acts
     ? undefined
     : await tx.selectFrom('plans').select('digest').orderBy('decided_at', 'desc').limit(1).executeTakeFirst();
-  if (newest?.digest === commit.digest) return { kind: 'committed', stored: false, drained: [], undrained: [] };
+  if (newest?.digest === commit.digest)
+    return { kind: 'committed', stored: false, drained: [], undrained: [], ofPool: [] };
 
   await tx
     .insertInto('plans')
@@ -93,19 +95,20 @@ async function commitPlan(tx: Tx, commit: PlanCommit): Promise<CommitOutcome> {
     .execute();
   await lockAgentsOf(
     tx,
-    [...commit.undrains, ...commit.drains].map(({ machineId }) => machineId),
+    [...undrains, ...drains].map(({ machineId }) => machineId),
   );
   const { planId } = commit;
-  const undrained = await moveMachines(tx, commit.undrains, ({ reason }) => ({
+  const undrained = await moveMachines(tx, undrains, ({ reason }) => ({
     from: 'draining',
     transition: { to: 'ready', actor: ACTOR, reason, planId, cordon: false },
   }));
-  const drained = await moveMachines(tx, commit.drains, ({ reason, endReason, deadlineMs }) => ({
+  const drained = await moveMachines(tx, drains, ({ reason, endReason, deadlineMs }) => ({
     from: 'ready',
     transition: { to: 'draining', actor: ACTOR, reason, planId, endReason, deadlineMs, cordon: true },
   }));
-  for (const launch of commit.launches) await insertLaunch(tx, commit, launch);
-  return { kind: 'committed', stored: true, drained, undrained };
+  const ofPool = await moveStopped(tx, commit);
+  for (const launch of launches) await insertLaunch(tx, commit, launch);
+  return { kind: 'committed', stored: true, drained, undrained, ofPool };
 }
 
 /** The planner's snapshot may be a moment old; money, caps and probes are checked once more on what is true now. */
@@ -113,9 +116,10 @@ async function findBrokenLimit(tx: Tx, commit: PlanCommit): Promise<string | nul
   for (const workload of [...commit.limits.keys()].sort()) {
     const limits = commit.limits.get(workload);
     const asked = commit.launches.filter((launch) => launch.workload === workload);
-    if (asked.length === 0 || limits === undefined) continue;
+    const started = commit.starts.filter((start) => start.workload === workload);
+    if (asked.length + started.length === 0 || limits === undefined) continue;
     await lockMoney(tx, workload);
-    const sums = asked.reduce(withLaunch, await readLive(tx, workload));
+    const sums = started.reduce(withStart, asked.reduce(withLaunch, await readLive(tx, workload)));
     const broken = brokenLimit(sums, limits);
     if (broken !== null) return `${workload}: ${broken}`;
   }
@@ -132,6 +136,14 @@ function withLaunch(sums: LiveSums, { machineIds, resources, priceUsdPerHour }: 
   };
 }
 
+function withStart(sums: LiveSums, { resources, priceUsdPerHour }: StartStep): LiveSums {
+  return {
+    machines: sums.machines + 1,
+    vcpus: sums.vcpus + resources.cpuMilli / 1000,
+    usdPerHour: sums.usdPerHour + priceUsdPerHour,
+  };
+}
+
 /** Drains and their ends, in the order given. A machine that is not as it was read any more is left to the next plan. */
 async function moveMachines<S extends MachineStep>(
   tx: Tx,
@@ -145,6 +157,19 @@ async function moveMachines<S extends MachineStep>(
     if (await transitionMachine(tx, machine, transition)) moved.push(step.machineId);
   }
   return moved;
+}
+
+/** Stopped machines have no agent to tell. */
+async function moveStopped(tx: Tx, { planId, starts, retires }: PlanCommit): Promise<readonly MachineId[]> {
+  const started = await moveMachines(tx, starts, ({ reason }) => ({
+    from: 'stopped',
+    transition: { to: 'booting', actor: ACTOR, reason, planId },
+  }));
+  const retired = await moveMachines(tx, retires, ({ reason, endReason }) => ({
+    from: 'stopped',
+    transition: { to: 'terminating', actor: ACTOR, reason, planId, endReason },
+  }));
+  return [...started, ...retired];
 }
 
 async function insertLaunch(tx: Tx, commit: PlanCommit, launch: NewLaunch): Promise<void> {

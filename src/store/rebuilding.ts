@@ -171,9 +171,12 @@ interface MachineToMake {
   readonly instance: CloudInstance;
 }
 
-/** As if it had just been launched: it is joined anew, and charged from EC2's own launch time. */
+/** As if it had just been launched, or had just stopped: it is joined anew, and charged from EC2's own launch time. */
 async function insertMachine(tx: Tx, { launch, known, id, instance }: MachineToMake): Promise<boolean> {
   const launchTime = dateOrNull(instance.launchTimeMs);
+  const isStopped = instance.state === 'stopping' || instance.state === 'stopped';
+  const state = isStopped ? 'stopped' : 'booting';
+  const endedAt = dateOrNull(instance.endedAtMs);
   const row = await tx
     .insertInto('machines')
     .values({
@@ -181,7 +184,7 @@ async function insertMachine(tx: Tx, { launch, known, id, instance }: MachineToM
       launch_id: known.id,
       plan_id: known.planId,
       workload: launch.workload,
-      state: 'booting',
+      state,
       instance_type: instance.instanceType,
       cpu_milli: launch.resources.cpuMilli,
       memory_mib: launch.resources.memoryMib,
@@ -193,17 +196,19 @@ async function insertMachine(tx: Tx, { launch, known, id, instance }: MachineToM
       price_usd_per_hour: launch.priceUsdPerHour.toFixed(6),
       created_at: dbNow(),
       state_since: dbNow(),
-      deadline_at: dbNowPlus(STATE_DEADLINE_MS.booting ?? 0),
+      deadline_at: dbNowPlus(STATE_DEADLINE_MS[state] ?? 0),
       wake_at: dbNow(),
       instance_id: instance.instanceId,
       private_ip: instance.privateIp,
       observed_state: instance.state,
       observed_at: new Date(launch.listedAtMs),
       launch_time: launchTime,
+      run_launch_time: launchTime,
       // Nobody saw when it began to run. From its launch on, the seconds of `pending` are charged too much and nothing too little.
       running_seen_at: instance.state === 'pending' ? null : launchTime,
-      ended_at: dateOrNull(instance.endedAtMs),
-      end_code: instance.endCode,
+      ...(isStopped
+        ? { stopped_at: endedAt ?? dbNow(), end_reason: 'scale-down' }
+        : { ended_at: endedAt, end_code: instance.endCode }),
     })
     .onConflict((conflict) => conflict.doNothing())
     .returning('id')
@@ -212,7 +217,7 @@ async function insertMachine(tx: Tx, { launch, known, id, instance }: MachineToM
   await writeMachineEvent(tx, {
     machineId: id,
     from: null,
-    to: 'booting',
+    to: state,
     actor: ACTOR,
     reason: REBUILT_REASON,
     planId: known.planId,

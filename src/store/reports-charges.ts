@@ -6,6 +6,7 @@ import type { EpochMs } from '../model/time.ts';
 import type { ChargeFacts, ChargeRow, OpenMachineRow } from '../ports/reports.ts';
 import type { Database } from './database.generated.ts';
 import { inTransaction, toMs, type Db, type Tx } from './database.ts';
+import { readPastRuns } from './machine-runs.ts';
 
 /** A thousand machines charged three ways every hour make 72,000 lines a day; two such days are what one answer may hold. */
 const CHARGES_MAX = 150_000;
@@ -79,13 +80,14 @@ async function selectOpenMachines(tx: Tx, { from, to }: Range): Promise<ChargeFa
     .orderBy('created_at')
     .limit(OPEN_MACHINES_MAX)
     .execute();
-  return rows.map(toOpenMachine);
+  const pastRuns = await readPastRuns(tx, rows);
+  return rows.map((row) => toOpenMachine(row, pastRuns));
 }
 
 /** One machine, if it costs money which the ledger does not have yet. */
 export async function readOpenMachine(tx: Tx, id: MachineId): Promise<OpenMachineRow | null> {
   const row = await openMachines(tx).where('running_seen_at', 'is not', null).where('id', '=', id).executeTakeFirst();
-  return row === undefined ? null : toOpenMachine(row);
+  return row === undefined ? null : toOpenMachine(row, await readPastRuns(tx, [row]));
 }
 
 type OpenColumn =
@@ -101,7 +103,10 @@ type OpenColumn =
   | 'running_seen_at'
   | 'ended_at'
   | 'end_code'
-  | 'charged_through';
+  | 'charged_through'
+  | 'run'
+  | 'run_launch_time'
+  | 'stopped_at';
 type OpenRow = Pick<Selectable<Database['machines']>, OpenColumn>;
 
 function openMachines(tx: Tx): SelectQueryBuilder<Database, 'machines', OpenRow> {
@@ -109,6 +114,7 @@ function openMachines(tx: Tx): SelectQueryBuilder<Database, 'machines', OpenRow>
     .selectFrom('machines')
     .select(['id', 'workload', 'instance_type', 'zone', 'market', 'volume_gib', 'price_usd_per_hour'])
     .select(['launch_time', 'pending_seen_at', 'running_seen_at', 'ended_at', 'end_code', 'charged_through'])
+    .select(['run', 'run_launch_time', 'stopped_at'])
     .where((eb) =>
       eb.or([
         eb('ended_at', 'is', null),
@@ -118,7 +124,7 @@ function openMachines(tx: Tx): SelectQueryBuilder<Database, 'machines', OpenRow>
     );
 }
 
-function toOpenMachine(row: OpenRow): OpenMachineRow {
+function toOpenMachine(row: OpenRow, pastRuns: Awaited<ReturnType<typeof readPastRuns>>): OpenMachineRow {
   return {
     machineId: row.id as MachineId,
     workload: row.workload,
@@ -132,6 +138,10 @@ function toOpenMachine(row: OpenRow): OpenMachineRow {
     runningSeenAtMs: toMs(row.running_seen_at),
     endedAtMs: toMs(row.ended_at),
     endCode: row.end_code,
+    run: row.run,
+    runLaunchAtMs: toMs(row.run_launch_time),
+    stoppedAtMs: toMs(row.stopped_at),
+    pastRuns: pastRuns.get(row.id) ?? [],
     chargedThroughMs: toMs(row.charged_through),
   };
 }

@@ -50,7 +50,7 @@ async function readMoney(tx: Tx): Promise<MoneyRow> {
       from borders b left join spillway.charges c on c.from_at >= b.month group by b.day),
     hourly as (
       select coalesce(sum(price_usd_per_hour), 0) as amount from spillway.machines
-      where state <> 'terminated' and instance_id is not null)
+      where state not in ('stopped', 'terminated') and instance_id is not null)
     select b.now, hourly.amount::numeric(18, 6) as per_hour, spent.today::numeric(18, 9) as today, spent.month::numeric(18, 9) as month
     from borders b, spent, hourly`.execute(tx);
   const [row] = rows;

@@ -1,7 +1,7 @@
 import { sql } from 'kysely';
 
 import type { LaunchId, MachineId } from '../model/ids.ts';
-import { MINUTE_MS } from '../model/time.ts';
+import { MINUTE_MS, SECOND_MS } from '../model/time.ts';
 import type { CloudInstance, InstanceListing } from '../ports/cloud.ts';
 import type { Lease } from '../ports/leadership.ts';
 import type { CondemnOutcome, OwnedInstance, SweepStore, UnboundInstance } from '../ports/sweeping.ts';
@@ -17,6 +17,9 @@ const MISSING_AGE_MS = 5 * MINUTE_MS;
 /** More than this missing from one listing at once says that the listing is wrong. */
 const MASS_MISSING_MAX = 10;
 const MASS_MISSING_AGE_MS = 30 * MINUTE_MS;
+
+/** LaunchTimes of one run may be told a little differently; no instance stops and starts again within so little time. */
+const SAME_RUN_MS = 5 * SECOND_MS;
 
 /** Rows compared with what EC2 shows. The listing must have been made before these statements run. */
 export function createSweepStore(db: Db): SweepStore {
@@ -77,8 +80,17 @@ async function observe(
           ${shown.map((i) => i.endCode)}::text[]
         ) as t(instance_id, state, private_ip, launch_time, ended_at, end_code)
       ), before as (
-        -- Needed to tell what changed.
-        select m.id, m.observed_state, m.private_ip from spillway.machines m join seen on seen.instance_id = m.instance_id
+        -- Needed to tell what changed, and whether EC2 has started it anew: LaunchTime is that of the last start. One that is
+        -- older than ours comes from a view that lags.
+        select m.id, m.observed_state, m.private_ip,
+          coalesce(seen.launch_time > m.run_launch_time + ${SAME_RUN_MS} * interval '1 millisecond', false) as is_new_run,
+          coalesce(seen.launch_time < m.run_launch_time, false) as is_of_old_run
+        from spillway.machines m join seen on seen.instance_id = m.instance_id
+      ), over as (
+        insert into spillway.machine_runs (machine_id, run, launch_time, pending_seen_at, running_seen_at, stopped_at)
+        select m.id, m.run, m.run_launch_time, m.pending_seen_at, m.running_seen_at, coalesce(m.stopped_at, seen.launch_time)
+        from spillway.machines m join before on before.id = m.id join seen on seen.instance_id = m.instance_id
+        where before.is_new_run
       )
       update spillway.machines m set
         observed_state = seen.state,
@@ -87,10 +99,23 @@ async function observe(
         missing_listings = 0,
         private_ip = coalesce(seen.private_ip, m.private_ip),
         launch_time = coalesce(m.launch_time, seen.launch_time),
-        pending_seen_at = case when seen.state = 'pending' and m.running_seen_at is null then greatest(m.pending_seen_at, ${new Date(listing.startedAtMs)}::timestamptz) else m.pending_seen_at end,
-        running_seen_at = case when seen.state = 'running' then coalesce(m.running_seen_at, spillway.now()) else m.running_seen_at end,
+        run = m.run + before.is_new_run::int,
+        run_launch_time = case when before.is_new_run then seen.launch_time else coalesce(m.run_launch_time, m.launch_time, seen.launch_time) end,
+        pending_seen_at = case
+          when seen.state = 'pending' and (before.is_new_run or m.running_seen_at is null) and not before.is_of_old_run
+          then greatest(case when not before.is_new_run then m.pending_seen_at end, ${new Date(listing.startedAtMs)}::timestamptz)
+          when not before.is_new_run then m.pending_seen_at end,
+        running_seen_at = case
+          when seen.state = 'running' and not before.is_of_old_run
+          then coalesce(case when not before.is_new_run then m.running_seen_at end, spillway.now())
+          when not before.is_new_run then m.running_seen_at end,
+        stopped_at = case
+          when seen.state in ('stopping', 'stopped') and not before.is_of_old_run
+          then coalesce(case when not before.is_new_run then m.stopped_at end, seen.ended_at, spillway.now())
+          when not before.is_new_run then m.stopped_at end,
         ended_at = case when seen.state in ('shutting-down', 'terminated') then coalesce(m.ended_at, seen.ended_at, spillway.now()) else m.ended_at end,
-        end_code = coalesce(m.end_code, seen.end_code),
+        -- Of its end only: what is stopped may live again.
+        end_code = case when seen.state in ('shutting-down', 'terminated') then coalesce(m.end_code, seen.end_code) else m.end_code end,
         wake_at = case
           when before.observed_state is distinct from seen.state or coalesce(seen.private_ip, m.private_ip) is distinct from before.private_ip
           then spillway.now() else m.wake_at end

@@ -104,7 +104,7 @@ async function listOrders(db: Db, agentId: AgentId): ReturnType<TaskStore['listO
   return {
     cordoned: agent.cordoned,
     cordonGeneration: agent.cordon_generation,
-    leave: agent.state === 'leaving' || agent.state === 'terminating',
+    leave: agent.state === 'leaving' || agent.state === 'stopping' || agent.state === 'terminating',
     held: rows.map(toHeld),
   };
 }

@@ -34,6 +34,8 @@ export function createLearningStore(db: Db): LearningStore {
                 select greatest(0, extract(epoch from e.at - m.created_at))::float8 as took_s
                 from spillway.machines m join spillway.machine_events e on e.machine_id = m.id
                 where m.workload = ${workload} and e.from_state = 'joining' and e.to_state = 'ready'
+                  -- A machine that was stopped and started takes another time than one that is launched.
+                  and not exists (select from spillway.machine_events s where s.machine_id = m.id and s.to_state = 'stopped' and s.id < e.id)
                 order by m.created_at desc, m.id limit ${MACHINES_MAX}
               ) newest_machines
             ) joins

@@ -13,6 +13,7 @@ import type { Ec2Cloud } from '../../src/cloud/ec2.ts';
 import { deriveHostKey } from '../../src/cloud/host-key.ts';
 import { makeLaunchToken, verifyLaunchToken } from '../../src/cloud/launch-token.ts';
 import { renderUserData } from '../../src/cloud/user-data.ts';
+import { clockTimes } from '../../src/model/clock-times.ts';
 import { DAY_MS, HOUR_MS } from '../../src/model/time.ts';
 import type { CloudInstance, RunOutcome } from '../../src/ports/cloud.ts';
 import { startRegion } from '../../src/simulator/start.ts';
@@ -36,6 +37,7 @@ beforeAll(async () => {
     pendingMs: 50,
     bootMs: 200,
     terminateMs: 50,
+    stopMs: 50,
     throttling: false,
     vcpusMax: 100,
   });
@@ -186,6 +188,53 @@ describe('terminating', () => {
     });
     const states = (await list()).filter((one) => ids.includes(one.instanceId)).map((one) => one.state);
     expect(states.every((state) => state === 'pending' || state === 'running')).toBe(true);
+  });
+});
+
+describe('stopping and starting', () => {
+  const inTime = () => clockTimes(realClock, 10_000);
+  const untilState = async (id: string, state: CloudInstance['state']): Promise<CloudInstance> =>
+    await until(`it is ${state}`, async () =>
+      (await list()).find((one) => one.instanceId === id && one.state === state),
+    );
+
+  test('takes an instance there and back, is safe to repeat, and each start has a time of its own', async () => {
+    const [id = ''] = launchedIds(await cloud.runInstances(runRequest({ token: newToken() })));
+    expect(await cloud.stopInstance(REGION, id)).toEqual({ kind: 'busy' });
+    const running = await untilState(id, 'running');
+    expect(await cloud.stopInstance(REGION, id)).toEqual({ kind: 'accepted' });
+    const stopped = await untilState(id, 'stopped');
+    expect(await cloud.stopInstance(REGION, id)).toEqual({ kind: 'accepted' });
+    expect(Math.abs((stopped.endedAtMs ?? 0) - Date.now())).toBeLessThan(10_000);
+    expect(await cloud.startInstance(REGION, id, inTime())).toEqual({ kind: 'accepted' });
+    expect(await cloud.startInstance(REGION, id, inTime())).toEqual({ kind: 'accepted' });
+    const again = await untilState(id, 'running');
+    expect(again.privateIp).toBe(running.privateIp);
+    expect(again.launchTimeMs).toBeGreaterThanOrEqual(running.launchTimeMs ?? Infinity);
+  });
+
+  test('tells what is refused, what is not known and what was too late to be sent', async () => {
+    const [id = ''] = launchedIds(await cloud.runInstances(runRequest({ token: newToken() })));
+    await untilState(id, 'running');
+    await cloud.stopInstance(REGION, id);
+    await untilState(id, 'stopped');
+    simulated.region.faults.setCapacity([{ instanceType: '*', zone: '*', market: '*', instancesMax: 0 }]);
+    expect(await cloud.startInstance(REGION, id, inTime())).toMatchObject({
+      kind: 'refused',
+      errorClass: 'capacity',
+      code: 'InsufficientInstanceCapacity',
+    });
+    expect(await cloud.startInstance(REGION, id, clockTimes(realClock, -1))).toMatchObject({ kind: 'unknown' });
+    expect(await cloud.stopInstance(REGION, 'i-00000000000000000')).toEqual({ kind: 'not-found' });
+    simulated.region.faults.failNext('StopInstances', { code: 'InternalError' });
+    expect(await cloud.stopInstance(REGION, id)).toMatchObject({ kind: 'unknown' });
+  });
+
+  test('does not stop a spot instance', async () => {
+    const request = runRequest({ token: newToken(), body: { market: 'spot' } });
+    const [id = ''] = launchedIds(await cloud.runInstances(request));
+    await untilState(id, 'running');
+    expect(await cloud.stopInstance(REGION, id)).toMatchObject({ kind: 'refused', code: 'UnsupportedOperation' });
   });
 });
 

@@ -7,7 +7,7 @@ import { openCallGate } from '../../src/cloud/call-gate.ts';
 import { limitCloud } from '../../src/cloud/limited.ts';
 import { AppError } from '../../src/model/errors.ts';
 import type { ApiBudget } from '../../src/ports/api-budget.ts';
-import type { Cloud, RunOutcome, TerminateOutcome } from '../../src/ports/cloud.ts';
+import type { Cloud, PowerOutcome, RunOutcome, TerminateOutcome } from '../../src/ports/cloud.ts';
 import { createApiBuckets } from '../../src/store/api-buckets.ts';
 import type { Db } from '../../src/store/database.ts';
 import { passTime, stopClock } from '../support/builders.ts';
@@ -35,6 +35,7 @@ class Replica {
   readonly cloud: Cloud;
   run: () => RunOutcome = () => LAUNCHED;
   terminate: () => TerminateOutcome = () => ({ kind: 'accepted' });
+  power: () => PowerOutcome = () => ({ kind: 'accepted' });
 
   constructor(budget: ApiBudget) {
     const never = async (): Promise<never> => {
@@ -48,6 +49,14 @@ class Replica {
       terminateInstances: async () => {
         this.calls.push('terminate');
         return this.terminate();
+      },
+      stopInstance: async () => {
+        this.calls.push('stop');
+        return this.power();
+      },
+      startInstance: async () => {
+        this.calls.push('start');
+        return this.power();
       },
       listInstances: never,
       listInstanceTypes: never,
@@ -64,6 +73,28 @@ async function twoReplicas(db: Db): Promise<readonly [Replica, Replica]> {
   await stopClock(db);
   return [new Replica(createApiBuckets(db)), new Replica(createApiBuckets(db))];
 }
+
+describe('a stop or a start', () => {
+  const signBefore = { wallMs: Infinity, monotonicMs: Infinity };
+
+  test('without a token is put off, each by a bucket of its own, and EC2 does not hear of it', async ({ db }) => {
+    const [one, other] = await twoReplicas(db);
+    await one.cloud.startInstance(REGION, 'i-1', signBefore);
+    await one.cloud.startInstance(REGION, 'i-2', signBefore);
+    const held = { kind: 'throttled', code: 'LocalBudget', retryAfterMs: 500 };
+    expect(await other.cloud.startInstance(REGION, 'i-3', signBefore)).toMatchObject(held);
+    expect(await other.cloud.stopInstance(REGION, 'i-3')).toEqual({ kind: 'accepted' });
+    expect([one.calls, other.calls]).toEqual([['start', 'start'], ['stop']]);
+  });
+
+  test('that EC2 throttles puts off those of all replicas', async ({ db }) => {
+    const [one, other] = await twoReplicas(db);
+    one.power = () => ({ kind: 'throttled', code: 'RequestLimitExceeded', message: 'slow down' });
+    expect(await one.cloud.stopInstance(REGION, 'i-1')).toMatchObject({ kind: 'throttled', retryAfterMs: 1000 });
+    expect(await other.cloud.stopInstance(REGION, 'i-2')).toMatchObject({ code: 'LocalBudget' });
+    expect(other.calls).toEqual([]);
+  });
+});
 
 describe('a launch', () => {
   test('without a token is told as throttled, with the wait, and EC2 does not hear of it', async ({ db }) => {

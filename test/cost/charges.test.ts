@@ -9,6 +9,81 @@ const usd = (charges: readonly Charge[]): string => nanoUsdToDecimal(sum(charges
 const TAKEN = 'Server.SpotInstanceTermination';
 const cents = (atMs: number, price: string) => ({ atMs, pricePerHour: nanoUsdFromDecimal(price) });
 
+/** Ran for 100 s, was stopped until START + 1 h, and runs since. */
+const RESTARTED: Partial<BilledMachine> = {
+  volumeGib: 10,
+  run: 2,
+  runLaunchAtMs: START + HOUR,
+  runningSeenAtMs: START + HOUR,
+  pastRuns: [
+    { run: 1, launchAtMs: START, pendingSeenAtMs: null, runningSeenAtMs: START, stoppedAtMs: START + 100 * SECOND },
+  ],
+};
+
+describe('a machine that was stopped and started', () => {
+  const of = (kind: Charge['kind'], charges: readonly Charge[]): [number, number, number][] =>
+    charges
+      .filter((charge) => charge.kind === kind)
+      .map(({ run, fromMs, toMs }) => [run, (fromMs - START) / SECOND, (toMs - START) / SECOND]);
+
+  it('is charged for each run, and for its volume throughout', () => {
+    const charges = chargesFor(billed({ ...RESTARTED, endedAtMs: START + HOUR + 90 * SECOND }), 0);
+    expect(of('compute', charges)).toEqual([
+      [1, 0, 100],
+      [2, 3600, 3690],
+    ]);
+    expect(of('volume', charges)).toEqual([[1, 0, 3690]]);
+  });
+
+  it('owes 60 s for each start, also where one reaches into the next', () => {
+    const stoppedAtMs = START + 10 * SECOND;
+    const short = {
+      ...RESTARTED,
+      runLaunchAtMs: START + 30 * SECOND,
+      runningSeenAtMs: START + 30 * SECOND,
+      pastRuns: [{ run: 1, launchAtMs: START, pendingSeenAtMs: null, runningSeenAtMs: START, stoppedAtMs }],
+      endedAtMs: START + 40 * SECOND,
+    };
+    expect(of('compute', chargesFor(billed(short), 0))).toEqual([
+      [1, 0, 60],
+      [2, 30, 90],
+    ]);
+  });
+
+  it('pays for its volume only while it is stopped', () => {
+    const stopped = billed({ volumeGib: 10, stoppedAtMs: START + 100 * SECOND, chargedThroughMs: START + HOUR });
+    const charges = chargesFor(stopped, START + 2 * HOUR);
+    expect(charges.map(({ kind }) => kind)).toEqual(['volume']);
+    expect(accruedFor(stopped, START + 2 * HOUR).map(({ kind }) => kind)).toEqual(['volume']);
+  });
+
+  it('is charged the same however often it is settled', () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 1, max: 8000 }), { maxLength: 8 }), (moments) => {
+        const whole = billed({ ...RESTARTED, endedAtMs: START + 9000 * SECOND });
+        const first = billed({ volumeGib: 10 });
+        const charges: Charge[] = [];
+        let chargedThroughMs: number | null = null;
+        for (const at of moments.sort((a, b) => a - b)) {
+          const seen: BilledMachine =
+            at <= 100
+              ? first
+              : at < 3600
+                ? { ...first, stoppedAtMs: START + 100 * SECOND }
+                : { ...whole, endedAtMs: null };
+          const more = chargesFor({ ...seen, chargedThroughMs }, START + at * SECOND);
+          chargedThroughMs = chargedThrough(more) ?? chargedThroughMs;
+          charges.push(...more);
+        }
+        charges.push(...chargesFor({ ...whole, chargedThroughMs }, 0));
+        expect(sum(charges)).toBe(sum(chargesFor(whole, 0)));
+        const keys = charges.map(({ kind, run, fromMs }) => `${kind}/${run}/${fromMs}`);
+        expect(new Set(keys).size).toBe(keys.length);
+      }),
+    );
+  });
+});
+
 describe('what a machine is charged', () => {
   it.each<{ says: string; machine: Partial<BilledMachine>; usd: string }>([
     { says: 'by the second', machine: { endedAtMs: START + 90 * SECOND }, usd: '0.0900' },

@@ -280,6 +280,8 @@ describe('the way out', () => {
       ready: 'draining',
       draining: 'leaving',
       leaving: 'terminating',
+      stopping: 'terminating',
+      stopped: 'terminating',
       // EC2 is asked all the same, by the bare columns.
       terminating: null,
       terminated: null,

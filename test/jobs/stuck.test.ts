@@ -113,6 +113,17 @@ const STORIES: Readonly<Record<LiveMachineState, (pool: Pool) => Promise<void>>>
     await expectForced(world, 'leaving', { next: 'terminating', withinMs: 10 * MINUTE });
     await expectClean(world);
   },
+  async stopping(pool) {
+    const world = await aWorld(pool, { burst: { warmPool: { max: 1, maxAgeMs: 30 * MINUTE } } });
+    world.region.faults.failNext('StopInstances', { code: 'InternalError', times: 1000 });
+    await expectForced(world, 'stopping', { next: 'terminating', withinMs: 10 * MINUTE });
+    await expectClean(world);
+  },
+  async stopped(pool) {
+    const world = await aWorld(pool, { burst: { warmPool: { max: 1, maxAgeMs: 30 * MINUTE } } });
+    await expectForced(world, 'stopped', { next: 'terminating', withinMs: 30 * MINUTE });
+    await expectClean(world);
+  },
   async terminating(pool) {
     const world = await aWorld(pool);
     const { steps } = world.process;

@@ -35,12 +35,16 @@ const SAYS_GOODBYE = policyOf({
   limits: { max: 1 },
   drain: { hooks: { beforeDrain: null, beforeTerminate: 'say-goodbye' } },
 });
+/** What is let go stops; so long as this is the policy, it stays. */
+const POOL = policyOf({ limits: { max: 1 }, burst: { warmPool: { max: 2, maxAgeMs: 24 * 60 * MINUTE } } });
 const TASK_S = 10;
 const LONG_TASK_S = 240;
 
 const RUN_INSTANCES: Target = { site: 'cloud.runInstances' };
 const LIST: Target = { site: 'cloud.listInstances' };
 const TERMINATE: Target = { site: 'cloud.terminateInstances' };
+const STOP: Target = { site: 'cloud.stopInstance' };
+const START: Target = { site: 'cloud.startInstance' };
 const RUN_SCRIPT: Target = { site: 'session.runScript' };
 
 const precededBy = (at: Target): Scenario['effect'] => ({ at, precedes: true });
@@ -56,7 +60,7 @@ const stepTo = (from: MachineState, to: MachineState): Target => ({
   matches: ([machine, transition]) =>
     (machine as { readonly state: string }).state === from && (transition as { readonly to: string }).to === to,
 });
-const planOf = (act: 'launches' | 'drains' | 'undrains'): Target => ({
+const planOf = (act: 'launches' | 'drains' | 'undrains' | 'starts' | 'retires'): Target => ({
   site: 'planning.commit',
   matches: ([commit]) => (commit as Readonly<Record<typeof act, readonly unknown[]>>)[act].length > 0,
 });
@@ -97,6 +101,31 @@ function setClosed(world: World, closed: boolean): void {
 
 function setSilent(world: World, silent: boolean): void {
   for (const agent of world.hosts.listAgents()) agent.silent = silent;
+}
+
+async function untilStopping(world: World): Promise<void> {
+  await untilIdle(world);
+  await until(world, 'stopping');
+}
+
+async function untilStopped(world: World): Promise<void> {
+  await untilIdle(world);
+  await until(world, 'stopped');
+}
+
+/** Without a pool nothing stays stopped. */
+function dropPool(world: World): void {
+  world.region.faults.clear();
+  world.policies = [ONE];
+}
+
+/** An operator at the console of AWS. */
+async function byHand(world: World, action: 'StartInstances' | 'TerminateInstances'): Promise<void> {
+  world.region.perform(action, { InstanceIds: [await onlyInstanceId(world)] });
+}
+
+function failStops(world: World, code: 'InternalError' | 'UnsupportedOperation'): void {
+  world.region.faults.failNext('StopInstances', { code, times: 100 });
 }
 
 /** An instance that ends by itself: a listing tells of it. */
@@ -261,6 +290,90 @@ export const SCENARIOS: Readonly<Record<MachineTransition, Scenario>> = {
     },
     ...gone('leaving'),
     calm: (world) => world.hosts.manners.exits.clear(),
+  },
+  'leaving>stopping': {
+    policy: POOL,
+    reach: untilIdle,
+    provoke: async () => undefined,
+    calm: dropPool,
+    record: { site: 'machines.stopInPool' },
+    effect: followedBy(STOP),
+  },
+  'stopping>stopped': {
+    policy: POOL,
+    reach: untilIdle,
+    provoke: async () => undefined,
+    calm: dropPool,
+    record: stepTo('stopping', 'stopped'),
+    effect: precededBy(STOP),
+  },
+  'stopping>booting': {
+    policy: POOL,
+    async reach(world) {
+      await untilStopping(world);
+      setDeaf(world, true);
+      await world.run(5000);
+    },
+    // Before the service hears that it has stopped.
+    async provoke(world) {
+      await byHand(world, 'StartInstances');
+      setDeaf(world, false);
+    },
+    calm: dropPool,
+    record: stepTo('stopping', 'booting'),
+    effect: precededBy(LIST),
+  },
+  'stopping>terminating': {
+    policy: POOL,
+    reach: untilIdle,
+    provoke: (world) => failStops(world, 'UnsupportedOperation'),
+    calm: dropPool,
+    record: stepTo('stopping', 'terminating'),
+    effect: precededBy(STOP),
+  },
+  'stopping>terminated': {
+    policy: POOL,
+    async reach(world) {
+      await untilIdle(world);
+      failStops(world, 'InternalError');
+      await until(world, 'stopping');
+    },
+    ...gone('stopping'),
+    calm: dropPool,
+  },
+  'stopped>booting': {
+    policy: POOL,
+    reach: untilStopped,
+    provoke: work,
+    calm: dropPool,
+    record: planOf('starts'),
+    effect: followedBy(START),
+  },
+  'booting>stopped': {
+    policy: POOL,
+    reach: untilStopped,
+    async provoke(world) {
+      world.region.faults.setCapacity([{ instanceType: '*', zone: '*', market: '*', instancesMax: 0 }]);
+      await work(world);
+    },
+    calm: dropPool,
+    record: stepTo('booting', 'stopped'),
+    effect: precededBy(START),
+  },
+  'stopped>terminating': {
+    policy: POOL,
+    reach: untilStopped,
+    provoke: dropPool,
+    record: planOf('retires'),
+    effect: followedBy(TERMINATE),
+  },
+  'stopped>terminated': {
+    policy: POOL,
+    reach: untilStopped,
+    provoke: async (world) => await byHand(world, 'TerminateInstances'),
+    calm: dropPool,
+    record: stepTo('stopped', 'terminated'),
+    effect: precededBy(LIST),
   },
   'terminating>terminated': {
     policy: USUAL,

@@ -43,6 +43,7 @@ function record(agent: Partial<MachineAgentFacts> | null, changes: Partial<Machi
     observed: { state: 'running', atMs: NOW, endCode: null, missingListings: 0 },
     installedAtMs: NOW - 50 * MINUTE,
     drainIrrevocable: false,
+    run: { number: 1, launchedAtMs: null, stoppedAtMs: null },
     terminateAgainAtMs: null,
     agent:
       agent === null

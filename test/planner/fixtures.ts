@@ -6,6 +6,7 @@ import type {
   DemandPolicy,
   DrainPolicy,
   InstanceRequirements,
+  WarmPoolPolicy,
   WorkloadPolicy,
 } from '../../src/model/policy.ts';
 import type { Resources } from '../../src/model/resources.ts';
@@ -111,6 +112,7 @@ export interface PolicyOptions {
   readonly selector?: Readonly<Record<string, string>>;
   readonly maxWaitMs?: number;
   readonly image?: WorkloadPolicy['burst']['image'];
+  readonly warmPool?: WarmPoolPolicy;
 }
 
 export function policy(options: PolicyOptions = {}): WorkloadPolicy {
@@ -150,6 +152,7 @@ export function policy(options: PolicyOptions = {}): WorkloadPolicy {
         ...options.limits,
       },
       budget: { hourlyUsd: options.hourlyUsd ?? null },
+      ...(options.warmPool === undefined ? {} : { warmPool: options.warmPool }),
     },
     join: {
       ssh: { user: 'ubuntu', port: 22, identityFile: '/key', hostKey: 'injected' },
@@ -256,6 +259,24 @@ export function drainingMachine(
     machine: { state: 'draining', ...options.machine },
     agent: { cordoned: true, ...options.agent },
   });
+}
+
+/** A machine that was stopped a while ago and costs its volume only. */
+export function stoppedMachine(number: number, options: Partial<MachineView> = {}): MachineView {
+  return machine(number, {
+    state: 'stopped',
+    arch: 'x86_64',
+    imageId: 'ami-x86',
+    stoppedSinceMs: NOW - 600_000,
+    endReason: 'scale-down',
+    ...options,
+  });
+}
+
+/** The machine as the commit of a plan leaves it that starts or retires it. */
+export function movedFromStopped(view: MachineView, to: 'start' | 'retire'): MachineView {
+  const { stoppedSinceMs: _since, imageId: _image, startHeld: _held, ...rest } = view;
+  return to === 'start' ? { ...rest, state: 'booting', endReason: null } : { ...rest, state: 'terminating' };
 }
 
 export interface World {

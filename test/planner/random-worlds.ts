@@ -3,7 +3,14 @@ import * as fc from 'fast-check';
 import { ANYWHERE, type Constraints } from '../../src/model/constraints.ts';
 import type { Market } from '../../src/model/offering.ts';
 import { planAll } from '../../src/planner/plan.ts';
-import type { AgentView, MachineView, PlannerInput, WorkloadInput, WorkloadPlan } from '../../src/planner/types.ts';
+import type {
+  AgentView,
+  MachineView,
+  PlanAction,
+  PlannerInput,
+  WorkloadInput,
+  WorkloadPlan,
+} from '../../src/planner/types.ts';
 import {
   GIB,
   NOW,
@@ -16,6 +23,7 @@ import {
   launchedMachines,
   machine,
   machineId,
+  movedFromStopped,
   policy,
   workload,
 } from './fixtures.ts';
@@ -71,6 +79,7 @@ const policyOf = ({ name = 'ci' }: PolicyKnobs = {}) =>
       maxWaitMs: fc.constantFrom(0, 90_000),
       utilization: fc.boolean(),
       queue: fc.boolean(),
+      poolMax: fc.constantFrom(null, 1, 4),
     })
     .map((knobs) =>
       policy({
@@ -79,6 +88,7 @@ const policyOf = ({ name = 'ci' }: PolicyKnobs = {}) =>
         limits: { ...knobs, maxScaleDown: 1000, max: Math.max(knobs.max, knobs.min) },
         hourlyUsd: knobs.hourlyUsd,
         market: knobs,
+        ...(knobs.poolMax === null ? {} : { warmPool: { max: knobs.poolMax, maxAgeMs: 7_200_000 } }),
         image: knobs.hasArm ? { x86_64: 'ami-x86', arm64: 'ami-arm' } : { x86_64: 'ami-x86' },
         demand: {
           ...(knobs.queue ? {} : { queue: null }),
@@ -148,6 +158,9 @@ const STATES = [
   'ready',
   'draining',
   'leaving',
+  'stopping',
+  'stopped',
+  'stopped',
   'terminating',
 ] as const;
 
@@ -180,6 +193,14 @@ const cloudPairs = fc
         idleSinceMs: hasAgent && !busy ? NOW - idleMs : null,
         drainIrrevocable: irrevocable,
         agentId: hasAgent ? agentId(1000 + index) : null,
+        ...(state === 'stopped'
+          ? {
+              market: 'on-demand',
+              stoppedSinceMs: NOW - (irrevocable ? 3 : 1) * idleMs,
+              imageId: stale === 1 ? 'ami-old' : 'ami-x86',
+              ...(stale === 2 ? { startHeld: true } : {}),
+            }
+          : {}),
       });
       const worker: AgentView | null = hasAgent
         ? agent(1000 + index, {
@@ -216,6 +237,11 @@ export function pairs(given: PlannerInput): { workload: WorkloadInput; plan: Wor
   }));
 }
 
+/** Stopped machines that a plan starts. */
+export function startsOf(actions: WorkloadPlan['actions']): readonly Extract<PlanAction, { kind: 'start' }>[] {
+  return actions.filter((action) => action.kind === 'start');
+}
+
 /** The world as it is right after the plan was committed. */
 export function apply(given: PlannerInput): PlannerInput {
   const outcome = planAll(given);
@@ -244,6 +270,10 @@ export function apply(given: PlannerInput): PlannerInput {
         continue;
       }
       const at = machines.findIndex(({ id }) => id === action.machineId);
+      if (action.kind === 'start' || action.kind === 'retire') {
+        machines[at] = movedFromStopped(machines[at]!, action.kind);
+        continue;
+      }
       machines[at] = { ...machines[at]!, state: action.kind === 'drain' ? 'draining' : 'ready' };
       const agentAt = agents.findIndex(({ machineId }) => machineId === action.machineId);
       agents[agentAt] = { ...agents[agentAt]!, cordoned: action.kind === 'drain' };
@@ -255,7 +285,10 @@ export function apply(given: PlannerInput): PlannerInput {
     agents,
     workloads: given.workloads.map((workload) => {
       const { actions } = outcome.workloads.find((plan) => plan.workload === workload.policy.name)!;
-      return { ...workload, launchedLastHour: workload.launchedLastHour + launchedMachines(actions) };
+      return {
+        ...workload,
+        launchedLastHour: workload.launchedLastHour + launchedMachines(actions) + startsOf(actions).length,
+      };
     }),
   };
 }

@@ -20,6 +20,16 @@ describe('one mistake gives one issue, at its place', () => {
       '16:3 POLICY_UNKNOWN_KEY spec.drian | "drian" is not a key of spec | did you mean drain?',
     ],
     [
+      '    region:',
+      '    warmPool: { max: 5 }\n    region:',
+      '9:22 POLICY_CONFLICT spec.burst.warmPool.max | 5 machines would wait stopped, and limits.max lets only 4 run | write at most 4 here, or raise limits.max',
+    ],
+    [
+      '    region:',
+      '    warmPool: { max: 1, maxAge: 5s }\n    region:',
+      '9:33 POLICY_VALUE spec.burst.warmPool.maxAge | 5s is less than 1m | write 1m to 30d',
+    ],
+    [
       'kind:',
       'extra: 1\nkind:',
       '2:1 POLICY_UNKNOWN_KEY extra | "extra" is not a key of a policy | delete it, or write one of apiVersion, kind, metadata, spec',

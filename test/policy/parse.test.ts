@@ -159,6 +159,14 @@ describe('a good policy', () => {
     expect(parse(edited(passage, replacement))).toEqual(parse(POLICY_TEXT));
   });
 
+  test('keeps machines stopped for a day unless it says otherwise, and none with max: 0', () => {
+    const pool = (text: string) => parse(edited('budget: { hourly: 40 }', `budget: { hourly: 40 }\n    ${text}`)).burst;
+    expect(pool('warmPool: { max: 2 }').warmPool).toEqual({ max: 2, maxAgeMs: 86_400_000 });
+    expect(pool('warmPool: { max: 2, maxAge: 90m }').warmPool).toEqual({ max: 2, maxAgeMs: 5_400_000 });
+    expect(pool('warmPool: { max: 0 }')).toEqual(pool('warmPool: null'));
+    expect(pool('warmPool: null')).not.toHaveProperty('warmPool');
+  });
+
   test('launches only the architectures it asks for, by dropping the images of the others', () => {
     const both = '{ x86_64: ami-0123, arm64: ami-4567 }';
     const all = edited('{ x86_64: ami-0123 }', both);

@@ -42,6 +42,23 @@ describe('the bill', () => {
     expect(line.instanceNanoUsd).toBe(cost(C5_LARGE, billed));
   });
 
+  test('charges each start for 60 s at least, and while it is stopped the volume only', () => {
+    const { line } = billOfOne(100 * SECOND_MS, {}, ({ region, clock }) => {
+      const ids = region.instances().map(({ instanceId }) => instanceId);
+      region.perform('StopInstances', { InstanceIds: ids });
+      clock.step(3600 * SECOND_MS);
+      region.perform('StartInstances', { InstanceIds: ids });
+      clock.step(15 * SECOND_MS);
+    });
+    expect(line.billedSeconds).toBe(100 + 60);
+    expect(line.instanceNanoUsd).toBe(cost(C5_LARGE, 160));
+    const existed = 5 + 100 + 3600 + 15 + 3;
+    const month = 30n * 86_400n;
+    const gibMonth = nanoUsdFromDecimal('0.08') * 8n;
+    const wanted = (gibMonth * BigInt(existed)) / month;
+    expect(Number(line.volumeNanoUsd - wanted)).toBeLessThan(Number(wanted) / 10);
+  });
+
   test('charges nothing for an instance that ended while pending', () => {
     const { region, clock } = newRegion({ pendingMs: 5 * SECOND_MS });
     const ids = region.perform('RunInstances', LAUNCH).Instances?.map(({ InstanceId }) => InstanceId ?? '') ?? [];

@@ -28,6 +28,12 @@ const PRODUCT_LAUNCH = {
   InstanceMarketOptions: { MarketType: 'spot' as const },
 };
 
+/** Rights are asked before the state is. */
+function stopIfRunning(region: Region, id: string): void {
+  const code = codeOf(() => region.perform('StopInstances', { InstanceIds: [id] }));
+  if (code === 'UnauthorizedOperation') throw Object.assign(new Error(code), { code });
+}
+
 /** Every call the product makes, once. Gives the names of those that are refused. */
 function refusedCalls(region: Region): string[] {
   const refused: string[] = [];
@@ -50,6 +56,8 @@ function refusedCalls(region: Region): string[] {
   const launched = attempt('RunInstances', () => region.perform('RunInstances', PRODUCT_LAUNCH));
   for (const { InstanceId = '' } of launched?.Instances ?? []) {
     attempt('GetConsoleOutput', () => region.perform('GetConsoleOutput', { InstanceId }));
+    attempt('StopInstances', () => stopIfRunning(region, InstanceId));
+    attempt('StartInstances', () => region.perform('StartInstances', { InstanceIds: [InstanceId] }));
     attempt('TerminateInstances', () => region.perform('TerminateInstances', { InstanceIds: [InstanceId] }));
   }
   return refused;

@@ -306,6 +306,62 @@ describe('ends that nobody asked for', () => {
   });
 });
 
+describe('a stop and a start', () => {
+  const running = (input: Partial<RunInstancesRequest> = {}) => {
+    const made = newRegion({ pendingMs: 2000, bootMs: 20_000, stopMs: 10_000 });
+    const [id = ''] = launch(made.region, input);
+    made.clock.step(30_000);
+    const power = (action: 'StartInstances' | 'StopInstances'): unknown =>
+      made.region.perform(action, { InstanceIds: [id] });
+    return { ...made, id, power, shown: () => list(made.region, { InstanceIds: [id] })[0] };
+  };
+
+  test('keep the instance and its private address, and begin a life that boots anew', () => {
+    const { region, clock, id, power, shown } = running();
+    const before = shown();
+    expect(power('StopInstances')).toMatchObject({ StoppingInstances: [{ CurrentState: { Name: 'stopping' } }] });
+    clock.step(10_000);
+    expect(shown()).toMatchObject({ State: { Name: 'stopped' }, PrivateIpAddress: before?.PrivateIpAddress });
+    expect(shown()?.StateTransitionReason).toMatch(/^User initiated \(.* GMT\)$/);
+    expect(power('StartInstances')).toMatchObject({ StartingInstances: [{ CurrentState: { Name: 'pending' } }] });
+    expect(region.findInstance(id)).toMatchObject({ state: 'pending', bootedAtMs: null });
+    clock.step(20_000);
+    expect(region.findInstance(id)).toMatchObject({ state: 'running', bootedAtMs: clock.nowMs() });
+    // LaunchTime is that of the last start, as at EC2.
+    expect(shown()?.LaunchTime?.getTime()).toBe((before?.LaunchTime?.getTime() ?? 0) + 40_000);
+    expect(region.eventsSince(0).filter(({ launched }) => launched !== null)).toHaveLength(1);
+  });
+
+  test('are safe to repeat, and refused on the way elsewhere', () => {
+    const { clock, power } = running();
+    expect(power('StartInstances')).toMatchObject({ StartingInstances: [{ PreviousState: { Name: 'running' } }] });
+    power('StopInstances');
+    expect(codeOf(() => power('StartInstances'))).toBe('IncorrectInstanceState');
+    power('StopInstances');
+    clock.step(10_000);
+    power('StopInstances');
+    power('StartInstances');
+    expect(codeOf(() => power('StopInstances'))).toBe('IncorrectInstanceState');
+  });
+
+  test('find no room where EC2 or the quota has none, and take none while stopped', () => {
+    const { region, clock, power } = running({ InstanceType: 'c5.large' });
+    power('StopInstances');
+    clock.step(10_000);
+    region.faults.setCapacity([{ instanceType: 'c5.large', zone: '*', market: '*', instancesMax: 1 }]);
+    const [other = ''] = launch(region, { InstanceType: 'c5.large' });
+    expect(codeOf(() => power('StartInstances'))).toBe('InsufficientInstanceCapacity');
+    region.perform('TerminateInstances', { InstanceIds: [other] });
+    clock.step(10_000);
+    power('StartInstances');
+  });
+
+  test('are not for one-time spot instances', () => {
+    const { power } = running({ InstanceMarketOptions: { MarketType: 'spot' } });
+    expect(codeOf(() => power('StopInstances'))).toBe('UnsupportedOperation');
+  });
+});
+
 describe('the core', () => {
   test('gives the same events for the same calls, ids and times', () => {
     const run = (): unknown => {

@@ -39,6 +39,8 @@ class Market {
       runInstances: never,
       listInstances: never,
       terminateInstances: never,
+      stopInstance: never,
+      startInstance: never,
       listSpotPrices: never,
       consoleOutput: never,
       listInstanceTypes: async () => await this.answer('types', () => this.types),

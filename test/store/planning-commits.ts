@@ -43,6 +43,8 @@ export function aCommit(lease: Lease, overrides: Partial<PlanCommit> = {}): Plan
     launches: [],
     drains: [],
     undrains: [],
+    starts: [],
+    retires: [],
     limits: new Map([[WORKLOAD, { machinesMax: 20, vcpusMax: null, hourlyUsdMax: null }]]),
     ...overrides,
   };

@@ -1,4 +1,5 @@
 import { describe, expect } from 'vitest';
+import type { MachineId } from '../../src/model/ids.ts';
 import { createPlanningStore } from '../../src/store/planning.ts';
 import { aMachine, NOW_MS, passTime, stopClock, WORKLOAD } from '../support/builders.ts';
 import { test } from '../support/database.ts';
@@ -15,6 +16,7 @@ describe('planning.commit: launches', () => {
       stored: true,
       drained: [],
       undrained: [],
+      ofPool: [],
     });
 
     expect(await counts(db)).toEqual({ plans: 1, launches: 2, machines: 3, machine_events: 3 });
@@ -72,6 +74,52 @@ describe('planning.commit: launches', () => {
     expect(await counts(db)).toEqual(before);
     expect(await machineOf(db, ready.id)).toMatchObject({ state: 'ready', revision: 1 });
     expect(await store.commit(aCommit(lease, { ...limit, launches: [aNewLaunch(2)] }))).toMatchObject({
+      kind: 'committed',
+    });
+  });
+});
+
+describe('planning.commit: stopped machines', () => {
+  const start = (machineId: MachineId) => ({
+    machineId,
+    revision: 1,
+    reason: 'machine-started',
+    workload: WORKLOAD,
+    resources: { cpuMilli: 2000, memoryMib: 4096, gpus: 0 },
+    priceUsdPerHour: 0.0765,
+  });
+
+  test('are started and terminated, and those that moved meanwhile are left to the next plan', async ({ db }) => {
+    const [one, other, moved] = [
+      await aMachine(db, 'stopped'),
+      await aMachine(db, 'stopped'),
+      await aMachine(db, 'ready'),
+    ];
+    const retire = { machineId: other.id, revision: 1, reason: 'pool-aged', endReason: 'pool-retired' } as const;
+    const commit = aCommit(await lead(db), { starts: [start(one.id), start(moved.id)], retires: [retire] });
+    expect(await createPlanningStore(db).commit(commit)).toMatchObject({
+      kind: 'committed',
+      ofPool: [one.id, other.id],
+    });
+    expect(await machineOf(db, one.id)).toMatchObject({ state: 'booting', revision: 2, end_reason: null });
+    expect(await machineOf(db, other.id)).toMatchObject({ state: 'terminating', end_reason: 'pool-retired' });
+    expect(await machineOf(db, moved.id)).toMatchObject({ state: 'ready', revision: 1 });
+  });
+
+  test('count for the limits when they start, and not before', async ({ db }) => {
+    const stopped = [await aMachine(db, 'stopped'), await aMachine(db, 'stopped')];
+    await aMachine(db, 'ready');
+    const lease = await lead(db);
+    const within = (machinesMax: number) => ({
+      limits: new Map([[WORKLOAD, { machinesMax, vcpusMax: null, hourlyUsdMax: null }]]),
+    });
+    const starts = stopped.map(({ id }) => start(id));
+    const store = createPlanningStore(db);
+    expect(await store.commit(aCommit(lease, { ...within(2), starts }))).toEqual({
+      kind: 'outdated',
+      detail: 'transcode: 3 machines would live, the limit is 2',
+    });
+    expect(await store.commit(aCommit(lease, { ...within(2), launches: [aNewLaunch(1)] }))).toMatchObject({
       kind: 'committed',
     });
   });

@@ -35,6 +35,7 @@ const ERROR_OF_PORT: Readonly<Record<string, ErrorCode>> = {
 /** Calls of which the second and third differ from the first: a log-in to join, to run a hook, to say goodbye. */
 const COUNTED = /^(?:shell\.withSession|session\.runScript|cloud\.terminateInstances|launches\.read|machines\.read)$/;
 const COUNTED_MAX = 3;
+const VALUED: ReadonlySet<string | symbol> = new Set(['runInstances', 'startInstance', 'stopInstance']);
 
 /**
  * Sits between the process and everything outside, and lets one call of a life fail, before or after its effect. Calls are told
@@ -92,8 +93,8 @@ export class Injector {
             const effect = async (): Promise<unknown> => (await Reflect.apply(member, target, parameters)) as unknown;
             return await this.around(`${name}.${String(property)}`, effect, parameters);
           } catch (error) {
-            // EC2's own contract: a launch call whose answer is lost is a value, never an exception.
-            if (property !== 'runInstances' || !(error instanceof AppError)) throw error;
+            // EC2's own contract: a call to launch, start or stop whose answer is lost is a value, never an exception.
+            if (!VALUED.has(property) || !(error instanceof AppError)) throw error;
             return { kind: 'unknown', code: 'TimeoutError', message: error.message };
           }
         };
@@ -151,8 +152,9 @@ function purposeOf(site: string, [first, second]: readonly unknown[]): string | 
     return [...kinds].sort((a, b) => (a < b ? -1 : 1)).join(' and ');
   }
   if (site !== 'planning.commit') return null;
-  const commit = first as Readonly<Record<'launches' | 'drains' | 'undrains', readonly unknown[]>>;
-  const acts = (['launches', 'drains', 'undrains'] as const).filter((act) => commit[act].length > 0);
+  const names = ['launches', 'drains', 'undrains', 'starts', 'retires'] as const;
+  const commit = first as Readonly<Record<(typeof names)[number], readonly unknown[]>>;
+  const acts = names.filter((act) => commit[act].length > 0);
   return acts.length === 0 ? 'nothing' : acts.join(' and ');
 }
 

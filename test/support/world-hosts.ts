@@ -114,7 +114,7 @@ export class WorldHosts implements Shell {
       name: `agent-on-${instance.instanceId}`,
       enrolmentToken: token,
       capacity: agentCapacity(instance),
-      isPowered: () => isPowered(this.regions.values(), instance.instanceId),
+      isPowered: () => isPowered(this.regions.values(), instance),
       ...(inherited === undefined ? {} : { inherited }),
     });
     return commandResult(0);

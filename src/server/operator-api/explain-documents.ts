@@ -22,7 +22,8 @@ import type { OpenMachineRow, StatusDocument } from '../../ports/reports.ts';
 
 /** @param withInput for whoever wants to replay it; it is large */
 export function planDocument({ input, ...plan }: StoredPlan, withInput: boolean): PlanDocument {
-  const withoutPolicy = machinesWithoutPolicy(input).map(({ id, workload }) => ({ machineId: id, workload }));
+  const { ready, stopped } = machinesWithoutPolicy(input);
+  const withoutPolicy = [...ready, ...stopped].map(({ id, workload }) => ({ machineId: id, workload }));
   return { ...plan, withoutPolicy, ...(withInput ? { input } : {}) };
 }
 

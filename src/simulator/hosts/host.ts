@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import ssh2 from 'ssh2';
 import type { Architecture } from '../../model/offering.ts';
@@ -78,7 +78,11 @@ const SUDO = [
 export async function prepareDirectory(directory: string, hostKeyPrivate: string | null): Promise<string> {
   await mkdir(controlDirectory(directory), { recursive: true, mode: 0o700 });
   await mkdir(join(directory, 'bin'), { recursive: true });
-  const privateKey = hostKeyPrivate ?? deriveHostKey(randomBytes(32), 'unnamed').privateOpenSsh;
+  // cloud-init sets host keys at the first boot only: one that was rotated since outlives a stop and a start.
+  const privateKey =
+    (await readIfThere(hostKeyFile(directory))) ??
+    hostKeyPrivate ??
+    deriveHostKey(randomBytes(32), 'unnamed').privateOpenSsh;
   const parsed = ssh2.utils.parseKey(privateKey);
   if (parsed instanceof Error) throw new Error(`the host key in the user-data cannot be read: ${parsed.message}`);
   const publicKey = `${parsed.type} ${parsed.getPublicSSH().toString('base64')}`;
@@ -91,6 +95,15 @@ export async function prepareDirectory(directory: string, hostKeyPrivate: string
   }
   await writeFile(join(directory, 'bin', 'sudo'), SUDO, { mode: 0o755 });
   return publicKey;
+}
+
+async function readIfThere(file: string): Promise<string | null> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
+    throw error;
+  }
 }
 
 /** What the console of a booted instance shows; the key block is in the form cloud-init prints. */

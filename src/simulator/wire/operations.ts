@@ -10,6 +10,8 @@ import {
   DescribeSubnets$,
   GetConsoleOutput$,
   RunInstances$,
+  StartInstances$,
+  StopInstances$,
   TerminateInstances$,
 } from '@aws-sdk/client-ec2';
 import { Ec2Error } from '../ec2-error.ts';
@@ -29,6 +31,8 @@ const SCHEMAS: Readonly<Record<Ec2Action, unknown>> = {
   DescribeSubnets: DescribeSubnets$,
   GetConsoleOutput: GetConsoleOutput$,
   RunInstances: RunInstances$,
+  StartInstances: StartInstances$,
+  StopInstances: StopInstances$,
   TerminateInstances: TerminateInstances$,
 };
 
