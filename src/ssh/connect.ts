@@ -175,7 +175,7 @@ async function openHop(
         return verification.matched;
       },
       algorithms: ALGORITHMS,
-      readyTimeout: 0,
+      readyTimeout: options.handshakeMs + options.loginMs,
       keepaliveInterval: options.keepaliveMs,
       keepaliveCountMax: options.keepalivesMax,
       agentForward: false,
