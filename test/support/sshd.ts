@@ -32,6 +32,8 @@ export interface SshdOptions {
   readonly certificate?: { readonly caFile: string; readonly names: readonly string[] };
   /** More lines of its configuration; of two about one thing the first counts. */
   readonly settings?: readonly string[];
+  /** Where it writes its log; default: nowhere. */
+  readonly logFile?: string;
 }
 
 /** `ssh-keygen`, for a key without a passphrase. */
@@ -60,7 +62,8 @@ export async function startSshd(options: SshdOptions = {}): Promise<TestSshd> {
     settings.push(`HostCertificate ${hostKeyFile}-cert.pub`);
   }
   await writeFile(configFile, `${settings.join('\n')}\n${configText(folder, port)}`);
-  const child = spawn(sshdProgram, ['-D', '-e', '-f', configFile], { stdio: 'ignore' });
+  const logArgs = options.logFile === undefined ? ['-e'] : ['-E', options.logFile];
+  const child = spawn(sshdProgram, ['-D', ...logArgs, '-f', configFile], { stdio: 'ignore' });
   const kill = (): void => void child.kill('SIGKILL');
   process.once('exit', kill);
   await until('sshd answers', async () => child.exitCode === null && (await greets(port)));
