@@ -74,7 +74,7 @@ describe.skipIf(sshdProgram === null || sshProgram === null)('a session over the
     await shell.withSession(target(), 20_000, async (session) => await session.runScript('', { deadlineMs: 5000 }));
     const agreed = /kex: algorithm: (\S+)/.exec(readFileSync(log, 'utf8'))?.[1];
     expect(kex).toContain(agreed);
-    const known = execFileSync(sshdProgram ?? '', ['-T', '-f', '/dev/null', '-h', `${sshd.identityFile}`], {
+    const known = execFileSync(sshdProgram ?? '', ['-T', '-f', '/dev/null', '-h', sshd.identityFile], {
       encoding: 'utf8',
       timeout: 10_000,
     });
@@ -172,6 +172,6 @@ describe('programs that do not behave', () => {
   test.skipIf(sshProgram === null)('one that has ended is ended without a word', async () => {
     const child = startSsh(['-V']);
     await once(child, 'exit');
-    await endGroup(child);
+    await expect(endGroup(child)).resolves.toBeUndefined();
   });
 });
