@@ -1,5 +1,7 @@
+import { createHash } from 'node:crypto';
 import { describe, expect } from 'vitest';
 import { AppError } from '../../src/model/errors.ts';
+import { showMachine } from '../../src/store/reports-machines.ts';
 import { test } from '../support/database.ts';
 import { worldPolicy } from '../support/world-policy.ts';
 import { endReasons, onlyMachine, readyInstance } from '../support/world-rows.ts';
@@ -113,6 +115,34 @@ describe('the host key of a machine', () => {
     expect(isFirst).toBe(false);
     expect(await world.count('machines', 'terminated')).toBe(0);
   });
+});
+
+test('the pinned host key is shown as ssh-keygen prints it, and is no reason of a state', async ({ pool }) => {
+  const world = await World.create(pool, { policies: [worldPolicy(ONE)] });
+  await world.submit(1, 600);
+  await readyInstance(world);
+  const { id } = await onlyMachine(world);
+  const { key } = await pinnedKey(world);
+  const blob = Buffer.from(key?.split(' ')[1] ?? '', 'base64');
+  const shown = await showMachine(world.db, id);
+  const fingerprint = `SHA256:${createHash('sha256').update(blob).digest('base64').replace('=', '')}`;
+  expect(shown?.hostKey).toEqual({ fingerprint, confirmed: true });
+  expect(shown?.reason).toBe('agent-reported');
+});
+
+test('a jump host that proves another key ends the machine; one that refuses us is tried again', async ({ pool }) => {
+  const world = await World.create(pool, { policies: [worldPolicy(ONE)], ...CALM });
+  const { steps } = world.process;
+  let code: 'SSH_AUTH' | 'SSH_HOST_KEY' = 'SSH_AUTH';
+  const isOpen = async (): Promise<boolean> => {
+    throw new AppError(code, 'the jump host', { remedy: 'none' });
+  };
+  world.process = { ...world.process, steps: { ...steps, shell: { ...steps.shell, isOpen } } };
+  await world.submit(1, 10);
+  await world.run(120_000);
+  expect((await onlyMachine(world)).state).toBe('booting');
+  code = 'SSH_HOST_KEY';
+  expect(await untilFirstEnd(world)).toBe('join-failed');
 });
 
 describe('hostKey: console', () => {
