@@ -1,9 +1,12 @@
+import { AppError } from '../model/errors.ts';
 import type { MachineIn } from '../model/machine.ts';
 import { SECOND_MS } from '../model/time.ts';
 import { waitMs } from '../model/waits.ts';
 import type { MachineRecord } from '../ports/machines.ts';
+import { afterSshError } from './join.ts';
 import { again, type StepOutcome, type StepPorts } from './ports.ts';
 import { startIfStopped } from './power.ts';
+import { shellRoute } from './ssh-target.ts';
 import { isPastDeadline, startTerminating } from './terminate.ts';
 
 /** Part of the time a boot has taken so far that one more pause may add to it. */
@@ -27,7 +30,15 @@ export async function stepBooting(
   const policy = await ports.readPolicy(machine.workload);
   const pauseMs = bootPauseMs(record.nowMs - machine.stateSinceMs, ports.timings.bootPollMs);
   if (policy === null || machine.privateIp === null) return again(pauseMs);
-  if (!(await ports.shell.isOpen(machine.privateIp, policy.join.ssh.port, waitMs('ssh.probe')))) return again(pauseMs);
+  const route = shellRoute(policy, machine.privateIp);
+  try {
+    const wait = route.jumps.length === 0 ? waitMs('ssh.probe') : waitMs('ssh.probe-through');
+    if (!(await ports.shell.isOpen(route, wait))) return again(pauseMs);
+  } catch (error) {
+    // Of a jump host: the machine itself was not spoken to.
+    if (!(error instanceof AppError)) throw error;
+    return await afterSshError(ports, machine, error);
+  }
   await ports.machines.transition(machine, {
     to: 'joining',
     actor: 'machine-step',

@@ -47,6 +47,8 @@ export interface LaunchBody {
   readonly sshUser: string;
   /** OpenSSH public key that may log in, e.g. `ssh-ed25519 AAAA...`. */
   readonly authorizedKey: string;
+  /** No host key of ours in the user-data: the machine makes its `own`, or keeps those of its `image`. Absent = there is one. */
+  readonly hostKey?: 'own' | 'image';
   readonly userDataSha256: string;
 }
 

@@ -274,6 +274,7 @@ export interface MachinesTable {
   arch: string | null;
   started_at: Timestamp | null;
   first_ready_at: Timestamp | null;
+  host_key_confirmed_at: Timestamp | null;
   run: Generated<number>;
   run_launch_time: Timestamp | null;
   stopped_at: Timestamp | null;

@@ -71,8 +71,7 @@ describe('renderUserData', () => {
   const pair = deriveHostKey(deploymentKey, nonce);
   const authorizedKey = `${deriveHostKey(deploymentKey, 'login').publicOpenSsh} ops "team": #1`;
   const input = {
-    hostKeyPrivatePem: pair.privateOpenSsh,
-    hostKeyPublic: pair.publicOpenSsh,
+    hostKey: pair,
     authorizedKey,
     sshUser: 'ubuntu',
   };
@@ -96,6 +95,14 @@ describe('renderUserData', () => {
         },
       ],
     });
+  });
+
+  test('without a host key of ours the machine makes its own, or keeps those of its image', () => {
+    for (const hostKey of ['own', 'image'] as const) {
+      const config = parse(renderUserData({ ...input, hostKey })) as Record<string, unknown>;
+      expect(Object.keys(config)).toEqual(['ssh_deletekeys', 'ssh_pwauth', 'users']);
+      expect(config['ssh_deletekeys']).toBe(hostKey === 'own');
+    }
   });
 
   test('equal input gives equal bytes', () => {
