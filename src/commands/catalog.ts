@@ -1,5 +1,9 @@
+import { agentCordon, agentUncordon } from './agent/cordon.ts';
+import { agentDrain } from './agent/drain.ts';
 import { agentEnrol } from './agent/enrol.ts';
 import { agentList } from './agent/list.ts';
+import { agentRemove } from './agent/remove.ts';
+import { agentShow } from './agent/show.ts';
 import { backtest } from './backtest/backtest.ts';
 import { completion } from './completion.ts';
 import { configShow } from './config/show.ts';
@@ -42,7 +46,12 @@ export const COMMANDS: readonly CommandSpec[] = [
   machineList,
   machineShow,
   agentList,
+  agentShow,
   agentEnrol,
+  agentCordon,
+  agentUncordon,
+  agentDrain,
+  agentRemove,
   costReport,
   policyValidate,
   policyList,

@@ -99,7 +99,7 @@ function imagesOf(
 }
 
 function joinOf(join: JoinDocument, file: string): WorkloadPolicy['join'] {
-  const { ssh, recipe, ready } = join;
+  const { ssh, recipe, ready, deadMan } = join;
   return {
     ssh: { user: ssh.user, port: ssh.port, identityFile: resolveFrom(file, ssh.identity.file), hostKey: ssh.hostKey },
     recipe: {
@@ -107,6 +107,7 @@ function joinOf(join: JoinDocument, file: string): WorkloadPolicy['join'] {
       env: recipe === null ? {} : { ...recipe.env },
     },
     ready: { command: ready.command, deadlineMs: ready.deadline },
+    deadMan: deadMan === null ? null : { afterMs: deadMan.after, whileTasksRun: deadMan.whileTasksRun },
   };
 }
 

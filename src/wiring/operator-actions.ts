@@ -5,8 +5,10 @@ import type { LoopPorts } from '../loops/ports.ts';
 import { describeAmnesia } from '../model/amnesia.ts';
 import { AppError } from '../model/errors.ts';
 import { holdKeyText } from '../model/holds.ts';
+import { receiptOf } from './agent-receipt.ts';
 import { planAll } from '../planner/plan.ts';
-import type { HealthCheck, OperatorActions } from '../ports/operator.ts';
+import type { AgentReceipt, HealthCheck, OperatorActions } from '../ports/operator.ts';
+import type { AgentOrdering } from '../ports/agent-orders.ts';
 import type { AgentStore } from '../ports/tasks.ts';
 import type { PlanProver } from './plan-prover.ts';
 import type { Loops } from './loops.ts';
@@ -15,6 +17,7 @@ interface ActionParts {
   readonly loops: LoopPorts;
   readonly engine: EnginePorts;
   readonly agents: AgentStore;
+  readonly agentOrdering: AgentOrdering;
   /** Null until the loops were started. */
   readonly running: () => Loops | null;
   readonly pingQueue: () => Promise<void>;
@@ -24,7 +27,7 @@ interface ActionParts {
 
 /** What operators may ask the running service to do. */
 export function createOperatorActions(parts: ActionParts): OperatorActions {
-  const { loops, engine, agents } = parts;
+  const { loops, engine, agents, agentOrdering } = parts;
   return {
     submitTasks: async (request) => await submitTasks(engine, request),
 
@@ -48,6 +51,19 @@ export function createOperatorActions(parts: ActionParts): OperatorActions {
       return { token, expiresAtMs };
     },
 
+    async cordonAgent(idOrName, cordoned) {
+      const receipt = receiptOf(idOrName, await agentOrdering.setCordon(idOrName, cordoned));
+      const what = cordoned ? 'an operator cordoned an agent' : 'an operator lifted the cordon of an agent';
+      noteAgentOrder(parts, receipt, what);
+      return receipt;
+    },
+
+    async removeAgent(idOrName, force) {
+      const receipt = receiptOf(idOrName, await agentOrdering.remove(idOrName, force));
+      noteAgentOrder(parts, receipt, force ? 'an operator removed an agent by force' : 'an operator removed an agent');
+      return receipt;
+    },
+
     async health() {
       const checks = [
         await probe('database', loops, async () => await loops.ledger.databaseNowMs()),
@@ -64,6 +80,15 @@ export function createOperatorActions(parts: ActionParts): OperatorActions {
       };
     },
   };
+}
+
+/** The agent hears of it at once, and the plan that counts on it is made anew. */
+function noteAgentOrder({ engine }: ActionParts, { agentId, changed }: AgentReceipt, what: string): void {
+  if (!changed) return;
+  engine.log.info({ agentId }, what);
+  engine.bell.ring([agentId]);
+  engine.wakeAssigner();
+  engine.wakePlanner();
 }
 
 /** It serves and holds: neither a reason to restart it nor to send its callers elsewhere. */
