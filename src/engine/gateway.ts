@@ -1,5 +1,5 @@
 import type { AgentId, MachineId } from '../model/ids.ts';
-import { AppError } from '../model/errors.ts';
+import { AppError, describeError } from '../model/errors.ts';
 import { orderLeaseMsMin } from '../model/task.ts';
 import { MINUTE_MS, SECOND_MS } from '../model/time.ts';
 import type { AgentGateway, AgentOrders, AgentReport, HeartbeatOutcome } from '../ports/agent-gateway.ts';
@@ -85,8 +85,15 @@ async function noteInterruption(
 ): Promise<void> {
   const latestMs = ports.clock.nowMs() + NOTICE_MS;
   const endMs = Math.min(atMs ?? latestMs, latestMs);
-  if (!(await ports.interruptions.noteInterruption(agentId, endMs))) return;
-  ports.log.warn({ agentId, endsAt: new Date(endMs).toISOString() }, 'EC2 takes a spot machine back; it drains');
+  const facts = { agentId, endsAt: new Date(endMs).toISOString() };
+  try {
+    if (!(await ports.interruptions.noteInterruption(agentId, endMs))) return;
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    ports.log.warn({ ...facts, error: describeError(error) }, 'a notice of EC2 could not be noted; it comes again');
+    return;
+  }
+  ports.log.warn(facts, 'EC2 takes a spot machine back; it drains');
   ports.bell.ring([agentId]);
   ports.wakePlanner();
 }

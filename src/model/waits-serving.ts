@@ -1,4 +1,4 @@
-import { MINUTE_MS, SECOND_MS } from './time.ts';
+import { HOUR_MS, MINUTE_MS, SECOND_MS } from './time.ts';
 import { LEASE_TTL_MS, type Wait } from './wait.ts';
 
 /** The longest hold of an answer for an agent, as `src/agent/PROTOCOL.md` has it. */
@@ -72,6 +72,23 @@ export const SERVING_WAITS = {
     setBy: 'the hold it asked for + this; never beyond its fence',
     waitsFor: 'the answer to a report',
     end: 'the agent tries again later',
+  },
+
+  'agent.imds': {
+    ms: 2 * SECOND_MS,
+    waitsFor: 'one answer of the instance metadata to an agent',
+    end: 'the agent knows of no notice; without a token it asks again after a minute',
+  },
+  'agent.probe': {
+    ms: 5 * SECOND_MS,
+    waitsFor: "an agent's probe of other engines",
+    end: 'it is killed; the agent says that nothing is known, which counts as a task',
+  },
+  'agent.dead-man': {
+    ms: HOUR_MS,
+    setBy: '`join.deadMan.after` of the policy',
+    waitsFor: 'an accepted report of an agent in the cloud',
+    end: 'the agent shuts its machine down, see `join.deadMan.whileTasksRun`; EC2 then terminates it',
   },
 
   'leader.lease': {

@@ -21,7 +21,9 @@ const REFUSALS: Readonly<Record<AgentOrderRefusal, { readonly why: string; reado
 export function receiptOf(idOrName: string, outcome: AgentOrderOutcome): AgentReceipt {
   if (outcome.kind === 'done') return { agentId: outcome.agentId, changed: outcome.changed };
   if (outcome.kind === 'unknown') {
-    throw new AppError('NOT_FOUND', `there is no agent ${idOrName}`, { remedy: 'list agents with `spillway agent list`' });
+    throw new AppError('NOT_FOUND', `there is no agent ${idOrName}`, {
+      remedy: 'list agents with `spillway agent list`',
+    });
   }
   const { why, remedy } = REFUSALS[outcome.because];
   throw new AppError('REFUSED', `agent ${idOrName} ${why}`, { remedy, details: { because: outcome.because } });

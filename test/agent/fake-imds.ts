@@ -23,7 +23,11 @@ export async function startImds(): Promise<FakeImds> {
   let refused = 0;
   const server = createServer((request, response) => {
     const { method = '', url = '', headers } = request;
-    if (method === 'PUT' && url === '/latest/api/token' && headers['x-aws-ec2-metadata-token-ttl-seconds'] === '21600') {
+    if (
+      method === 'PUT' &&
+      url === '/latest/api/token' &&
+      headers['x-aws-ec2-metadata-token-ttl-seconds'] === '21600'
+    ) {
       const token = randomIds.hex(28);
       tokens.add(token);
       response.end(token);

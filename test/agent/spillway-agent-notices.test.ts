@@ -59,7 +59,8 @@ describe.concurrent.each([...listToolboxes()])('on $shell with $client', (toolbo
   test('the token of the metadata service is in no process list', async ({ world, imds, expect }) => {
     const { machine } = await world.startMachine(toolbox, { SPILLWAY_IMDS: imds.url });
     const file = join(machine.state, 'imds.credential');
-    const tokenOf = () => /metadata-token: ([0-9a-f]{56})/.exec(existsSync(file) ? readFileSync(file, 'utf8') : '')?.[1];
+    const tokenOf = () =>
+      /metadata-token: ([0-9a-f]{56})/.exec(existsSync(file) ? readFileSync(file, 'utf8') : '')?.[1];
     const token = await until('it has a token', () => tokenOf() ?? null);
     expect(allProcesses().filter(({ commandLine }) => commandLine.includes(token))).toEqual([]);
   });

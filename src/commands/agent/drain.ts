@@ -60,6 +60,7 @@ function blockerOf({ agent, tasks, leftAt, removedAt }: AgentExplanation): strin
 
 function lateError(agent: string, blocker: string): AppError {
   return new AppError('TIMEOUT', `agent ${agent} did not finish its work in time: ${blocker}`, {
-    remedy: 'it stays cordoned; wait again, see `spillway explain agent`, or let it work with `spillway agent uncordon`',
+    remedy:
+      'it stays cordoned; wait again, see `spillway explain agent`, or let it work with `spillway agent uncordon`',
   });
 }

@@ -9,7 +9,10 @@ export const agentRemove: CommandSpec = {
   arguments: [AGENTS_ARGUMENT],
   options: [{ name: 'force', summary: 'also one that holds tasks; they run elsewhere when their lease is over' }],
   examples: [
-    { command: 'spillway agent drain --wait rack-1 && spillway agent remove rack-1', summary: 'for good, without loss' },
+    {
+      command: 'spillway agent drain --wait rack-1 && spillway agent remove rack-1',
+      summary: 'for good, without loss',
+    },
   ],
   output: 'list',
   exitCodes: [3, 5],
