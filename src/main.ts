@@ -267,10 +267,10 @@ async function reachOutside(foundation: Foundation, { agentUrl, wake }: LatePart
       listPriceUsdPerHour,
       latestSpotPrices: async () => await stores.ledger.listLatestSpotPrices(),
     }),
-    shell: createShell(),
+    shell: createShell({ agentSocket: config.sshAuthSock }),
     queues,
     policies,
-    credentials: createCredentials(deploymentKey),
+    credentials: createCredentials(deploymentKey, config.sshAuthSock),
     bell: new AgentBell(),
     meter: metrics,
     agent: {

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { Resources } from '../model/resources.ts';
 import type { CommandResult } from '../ports/shell.ts';
 import type { InstanceView, Region } from '../simulator/region.ts';
@@ -25,11 +26,41 @@ export function isPowered(regions: Iterable<Region>, instanceId: string): boolea
   return false;
 }
 
-/** The key reached the host through user-data, as cloud-init would install it. */
-export function hasHostKey({ userData }: InstanceView, hostKey: string): boolean {
-  return Buffer.from(userData ?? '', 'base64')
-    .toString('utf8')
-    .includes(hostKey);
+/** The host keys of one machine: the one it was given, and the one it made and took up. Its own are the same in every run. */
+export class HostKeys {
+  private readonly instance: Pick<InstanceView, 'instanceId' | 'userData'>;
+  private made = false;
+  private active: string | null = null;
+
+  constructor(instance: Pick<InstanceView, 'instanceId' | 'userData'>) {
+    this.instance = instance;
+  }
+
+  /** Whether the host can prove one of `keys` now. */
+  proves(keys: readonly string[]): boolean {
+    if (this.active !== null) return keys.includes(this.active);
+    const userData = Buffer.from(this.instance.userData ?? '', 'base64').toString('utf8');
+    return keys.some((key) => userData.includes(key));
+  }
+
+  /** What the scripts of the first contact do; null = it is another script. */
+  run(script: string): CommandResult | null {
+    if (script.includes('# spillway: prepare host key')) {
+      this.made = true;
+      return { ...commandResult(0), output: `${this.own()} spillway\n` };
+    }
+    const wanted = /# spillway: activate host key (\S+)/.exec(script)?.[1];
+    if (wanted === undefined) return null;
+    if (!this.made || !this.own().endsWith(` ${wanted}`)) return commandResult(1);
+    this.active = this.own();
+    return commandResult(0);
+  }
+
+  private own(): string {
+    const key = createHash('sha256').update(`host key of ${this.instance.instanceId}`).digest();
+    const head = Buffer.from('0000000b7373682d6564323535313900000020', 'hex');
+    return `ssh-ed25519 ${Buffer.concat([head, key]).toString('base64')}`;
+  }
 }
 
 /** Whether a script is the one that joins, and not a command of the policy. */

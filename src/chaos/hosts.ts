@@ -6,8 +6,8 @@ import {
   agentCapacity,
   commandResult,
   enrolmentIn,
-  hasHostKey,
   type HostFiles,
+  HostKeys,
   instanceAt,
   isJoin,
   isPowered,
@@ -21,6 +21,7 @@ const JOIN_MS = 1_500;
 
 interface Host {
   readonly files: HostFiles;
+  readonly keys: HostKeys;
   agent: ChaosAgent | null;
   /** A join that runs; a second one is told to come back. */
   joining: boolean;
@@ -72,7 +73,7 @@ export class ChaosHosts {
         lost: () => sshError('SSH_UNREACHABLE', target.host),
       });
     return {
-      isOpen: async (host) => await call('open', { host }, () => this.isOpen(host)),
+      isOpen: async (route) => await call('open', route, () => this.isOpen(route.host)),
       withSession: async (target, _deadlineMs, use) => {
         const instance = await call('connect', target, () => this.logIn(target));
         const session: ShellSession = {
@@ -86,17 +87,16 @@ export class ChaosHosts {
 
   private isOpen(address: string): boolean {
     const instance = instanceAt(this.regions, address);
-    return instance !== null && !this.hostOf(instance.instanceId).isDeaf;
+    return instance !== null && !this.hostOf(instance).isDeaf;
   }
 
   private logIn(target: ShellTarget): InstanceView {
     const instance = instanceAt(this.regions, target.host);
     if (instance === null) throw sshError('SSH_UNREACHABLE', target.host);
-    const { foreignKey } = this.hostOf(instance.instanceId);
+    const { foreignKey, keys } = this.hostOf(instance);
+    const wanted = target.trust.kind === 'keys' ? target.trust.keys : [];
     // Nothing to compare with is as good as any key.
-    if (target.hostKey !== '' && (foreignKey || !hasHostKey(instance, target.hostKey))) {
-      throw sshError('SSH_HOST_KEY', target.host);
-    }
+    if (!wanted.includes('') && (foreignKey || !keys.proves(wanted))) throw sshError('SSH_HOST_KEY', target.host);
     if (foreignKey) this.agents.onForeignHost(instance.instanceId);
     return instance;
   }
@@ -104,7 +104,7 @@ export class ChaosHosts {
   private upload(instance: InstanceView, target: ShellTarget, files: readonly UploadFile[]): void {
     if (instanceAt(this.regions, target.host)?.instanceId !== instance.instanceId)
       throw sshError('SSH_UNREACHABLE', target.host);
-    const host = this.hostOf(instance.instanceId);
+    const host = this.hostOf(instance);
     for (const { path, content } of files) host.files.set(path, content);
     // From here on, whether or not an agent ever uses it.
     const token = enrolmentIn(host.files);
@@ -114,8 +114,10 @@ export class ChaosHosts {
   private run(instance: InstanceView, target: ShellTarget, script: string): CommandResult {
     if (instanceAt(this.regions, target.host)?.instanceId !== instance.instanceId)
       throw sshError('SSH_UNREACHABLE', target.host);
-    if (!isJoin(script)) return commandResult(0);
-    return this.join(this.hostOf(instance.instanceId), instance);
+    const host = this.hostOf(instance);
+    const answer = host.keys.run(script);
+    if (answer !== null) return answer;
+    return isJoin(script) ? this.join(host, instance) : commandResult(0);
   }
 
   private join(host: Host, instance: InstanceView): CommandResult {
@@ -140,12 +142,14 @@ export class ChaosHosts {
     return commandResult(0);
   }
 
-  private hostOf(instanceId: string): Host {
+  private hostOf(instance: InstanceView): Host {
+    const { instanceId } = instance;
     const found = this.hosts.get(instanceId);
     if (found !== undefined) return found;
     const foreignKey = this.sim.strikes('host', 'foreign-key', this.rates.foreignKey);
     const isDeaf = this.sim.strikes('host', 'never-opens', this.rates.neverOpens);
-    const host: Host = { files: new Map(), agent: null, joining: false, foreignKey, isDeaf };
+    const keys = new HostKeys(instance);
+    const host: Host = { files: new Map(), keys, agent: null, joining: false, foreignKey, isDeaf };
     this.hosts.set(instanceId, host);
     return host;
   }

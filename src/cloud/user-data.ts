@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import type { HostKey } from './host-key.ts';
 
 /** A login name as `useradd` of Ubuntu and Amazon Linux takes it. */
 export const SSH_USER_PATTERN = /^[a-z_][a-z0-9_-]{0,31}$/;
@@ -7,10 +8,8 @@ const PUBLIC_KEY_PATTERN = /^[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}(?: [\x20-\x7e]*)?
 export const USER_DATA_BYTES_MAX = 16 * 1024;
 
 export interface UserDataInput {
-  /** OpenSSH private key file, as `deriveHostKey` gives it. */
-  readonly hostKeyPrivatePem: string;
-  /** `ssh-ed25519 AAAA...` */
-  readonly hostKeyPublic: string;
+  /** As `deriveHostKey` gives it; null = the machine has or makes keys of its own. */
+  readonly hostKey: HostKey | null;
   /** OpenSSH public key that may log in as `sshUser`. */
   readonly authorizedKey: string;
   /** The image's own user (`ubuntu`, `ec2-user`) or one to be made. */
@@ -18,7 +17,7 @@ export interface UserDataInput {
 }
 
 /**
- * The `#cloud-config` text of a machine: its host key, known before it boots, and who may log in. Same input, same bytes,
+ * The `#cloud-config` text of a machine: its host key, known before it boots, unless it comes with its own, and who may log in. Same input, same bytes,
  * because a replayed launch must repeat its request exactly. Everybody on the machine can read user-data, so that the
  * host key in it is good for the first contact only.
  *
@@ -29,19 +28,9 @@ export interface UserDataInput {
 export function renderUserData(input: UserDataInput): string {
   assert(SSH_USER_PATTERN.test(input.sshUser), `not a login name: ${input.sshUser}`);
   assert(PUBLIC_KEY_PATTERN.test(input.authorizedKey), 'the authorized key is one OpenSSH public key line');
-  assert(PUBLIC_KEY_PATTERN.test(input.hostKeyPublic), 'the host key is one OpenSSH public key line');
-  const privateLines = input.hostKeyPrivatePem.trimEnd().split('\n');
-  assert(
-    privateLines.every((line) => /^[A-Za-z0-9+/= -]+$/.test(line)),
-    'the private host key is PEM text',
-  );
   return [
     '#cloud-config',
-    'ssh_deletekeys: true',
-    'ssh_keys:',
-    '  ed25519_private: |',
-    ...privateLines.map((line) => `    ${line}`),
-    `  ed25519_public: ${quoted(input.hostKeyPublic)}`,
+    ...(input.hostKey === null ? [] : hostKeyLines(input.hostKey)),
     'ssh_pwauth: false',
     'users:',
     '  - default',
@@ -54,6 +43,22 @@ export function renderUserData(input: UserDataInput): string {
     `      - ${quoted(input.authorizedKey)}`,
     '',
   ].join('\n');
+}
+
+function hostKeyLines({ privateOpenSsh, publicOpenSsh }: HostKey): readonly string[] {
+  assert(PUBLIC_KEY_PATTERN.test(publicOpenSsh), 'the host key is one OpenSSH public key line');
+  const privateLines = privateOpenSsh.trimEnd().split('\n');
+  assert(
+    privateLines.every((line) => /^[A-Za-z0-9+/= -]+$/.test(line)),
+    'the private host key is PEM text',
+  );
+  return [
+    'ssh_deletekeys: true',
+    'ssh_keys:',
+    '  ed25519_private: |',
+    ...privateLines.map((line) => `    ${line}`),
+    `  ed25519_public: ${quoted(publicOpenSsh)}`,
+  ];
 }
 
 /** A JSON string is a YAML double-quoted scalar: no value can end its line or start a key. */

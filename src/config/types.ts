@@ -33,6 +33,8 @@ export interface Config {
   readonly keyFile: string;
   /** What this service saw the database acknowledge. */
   readonly witnessFile: string;
+  /** Socket of the SSH agent; null = there is none. */
+  readonly sshAuthSock: string | null;
   /** Owner tag of everything launched; null = generated once and kept in the database. */
   readonly owner: string | null;
   readonly logLevel: LogLevel;

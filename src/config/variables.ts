@@ -122,6 +122,12 @@ export const VARIABLES = [
   },
   {
     ...own,
+    name: 'SSH_AUTH_SOCK',
+    default: null,
+    meaning: 'Socket of the SSH agent, for policies with `identity: { agent: true }`',
+  },
+  {
+    ...own,
     name: 'SPILLWAY_OWNER',
     default: null,
     defaultMeaning: 'generated once and kept in the database',

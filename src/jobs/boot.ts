@@ -1,7 +1,10 @@
+import { AppError } from '../model/errors.ts';
 import type { MachineIn } from '../model/machine.ts';
 import { waitMs } from '../model/waits.ts';
 import type { MachineRecord } from '../ports/machines.ts';
+import { afterSshError } from './join.ts';
 import { again, type StepOutcome, type StepPorts } from './ports.ts';
+import { shellRoute } from './ssh-target.ts';
 import { isPastDeadline, startTerminating } from './terminate.ts';
 
 /** Waits until the instance has an address and its SSH port answers. */
@@ -13,8 +16,15 @@ export async function stepBooting(
   if (isPastDeadline(record)) return await startTerminating(ports, machine, 'boot-deadline');
   const policy = await ports.readPolicy(machine.workload);
   if (policy === null || machine.privateIp === null) return again(ports.timings.bootPollMs);
-  if (!(await ports.shell.isOpen(machine.privateIp, policy.join.ssh.port, waitMs('ssh.probe'))))
-    return again(ports.timings.bootPollMs);
+  const route = shellRoute(policy, machine.privateIp);
+  try {
+    const deadlineMs = waitMs(route.jumps.length === 0 ? 'ssh.probe' : 'ssh.probe-through');
+    if (!(await ports.shell.isOpen(route, deadlineMs))) return again(ports.timings.bootPollMs);
+  } catch (error) {
+    // Of a jump host: the machine itself was not spoken to.
+    if (!(error instanceof AppError)) throw error;
+    return await afterSshError(ports, machine, error);
+  }
   await ports.machines.transition(machine, {
     to: 'joining',
     actor: 'machine-step',

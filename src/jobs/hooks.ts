@@ -2,30 +2,14 @@ import { AppError } from '../model/errors.ts';
 import type { MachineIn } from '../model/machine.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import type { MachineRecord } from '../ports/machines.ts';
-import type { ShellTarget } from '../ports/shell.ts';
 import type { StepPorts } from './ports.ts';
+import { shellTarget, trustOf } from './ssh-target.ts';
 
 export interface Hook {
   readonly policy: WorkloadPolicy;
   readonly command: string;
   readonly name: 'beforeDrain' | 'beforeTerminate' | 'ready';
   readonly deadlineMs: number;
-}
-
-/** Where to log in on a machine, and the only host key it may show. */
-export function shellTarget(
-  ports: StepPorts,
-  record: MachineRecord,
-  policy: WorkloadPolicy,
-  address: string,
-): ShellTarget {
-  return {
-    host: address,
-    port: policy.join.ssh.port,
-    user: policy.join.ssh.user,
-    identityFile: policy.join.ssh.identityFile,
-    hostKey: ports.credentials.hostPublicKey(record.launch.nonce),
-  };
 }
 
 /** Runs a policy's command on a machine; true when it exited 0. Failures are logged with the end of the output. */
@@ -38,7 +22,12 @@ export async function runHook(
   const facts = { machineId: machine.id, hook: hook.name };
   if (machine.privateIp === null) return false;
   try {
-    const target = shellTarget(ports, record, hook.policy, machine.privateIp);
+    const trust = trustOf(ports, record, hook.policy);
+    if (trust === null) {
+      ports.log.warn(facts, 'hook could not run: nothing is known that the machine could prove');
+      return false;
+    }
+    const target = shellTarget(hook.policy, machine.privateIp, trust);
     const result = await ports.shell.withSession(
       target,
       hook.deadlineMs,

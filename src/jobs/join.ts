@@ -5,9 +5,11 @@ import type { WorkloadPolicy } from '../model/policy.ts';
 import { SECOND_MS } from '../model/time.ts';
 import { waitMs } from '../model/waits.ts';
 import type { MachineRecord } from '../ports/machines.ts';
-import type { CommandResult, UploadFile } from '../ports/shell.ts';
-import { runHook, shellTarget } from './hooks.ts';
+import type { CommandResult, ShellTarget, UploadFile } from '../ports/shell.ts';
+import { makeContact } from './first-contact.ts';
+import { runHook } from './hooks.ts';
 import { again, type StepOutcome, type StepPorts } from './ports.ts';
+import { shellTarget } from './ssh-target.ts';
 import { isPastDeadline, startTerminating } from './terminate.ts';
 
 /** An agent that was started answers within a second or two; after this long it is installed anew. */
@@ -114,31 +116,67 @@ async function install(
   ports: StepPorts,
   record: MachineRecord,
   machine: MachineIn<'joining'>,
-  { policy, address }: { readonly policy: WorkloadPolicy; readonly address: string },
+  place: { readonly policy: WorkloadPolicy; readonly address: string },
 ): Promise<StepOutcome> {
   try {
-    const files = await joinFiles(ports, machine, policy);
-    const result = await ports.shell.withSession(
-      shellTarget(ports, record, policy, address),
-      SESSION_MS,
-      async (session): Promise<CommandResult> => {
-        await session.upload(files);
-        return await session.runScript(JOIN_SCRIPT, { deadlineMs: SESSION_MS, outputBytesMax: 64 * 1024 });
-      },
-    );
-    if (result.exitCode === JOIN_BUSY_EXIT_CODE) return again(ports.timings.joinPollMs * 4);
-    if (result.exitCode !== 0) return await failInstall(ports, machine, result);
-    await ports.machines.markInstalled(machine.id);
-    return again(ports.timings.joinPollMs);
+    const contact = await makeContact(ports, record, machine, place);
+    if (contact.kind === 'failed') return await startTerminating(ports, machine, 'join-failed', contact.detail);
+    if (contact.kind === 'later') {
+      ports.log.info({ machineId: machine.id, waitsFor: contact.waitsFor }, 'join waits');
+      return again(ports.timings.joinPollMs * 4);
+    }
+    return await installAgent(ports, machine, place.policy, shellTarget(place.policy, place.address, contact.trust));
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
-    ports.log.warn({ machineId: machine.id, code: error.code, error: error.message }, 'join did not succeed');
-    // A wrong host key is never tried again: either the machine is not ours, or someone stands between.
-    if (error.code === 'SSH_HOST_KEY') {
-      return await startTerminating(ports, machine, 'join-failed', { code: error.code, error: error.message });
-    }
-    return again(ports.timings.joinPollMs * 4);
+    if (error.code === 'SSH_HOST_KEY' && (await hasNewKey(ports, record))) return again(ports.timings.joinPollMs);
+    return await afterSshError(ports, machine, error);
   }
+}
+
+/** Another delivery of this step pinned a key since the row was read: the machine may show it by now, and rightly. */
+async function hasNewKey(ports: StepPorts, { machine, hostKey }: MachineRecord): Promise<boolean> {
+  const now = await ports.machines.read(machine.id);
+  return now !== null && now.hostKey?.key !== hostKey?.key;
+}
+
+async function installAgent(
+  ports: StepPorts,
+  machine: MachineIn<'joining'>,
+  policy: WorkloadPolicy,
+  target: ShellTarget,
+): Promise<StepOutcome> {
+  const result = await ports.shell.withSession(target, SESSION_MS, async (session): Promise<CommandResult> => {
+    // It has proved the pinned key: no other is good from here on. Secrets come after.
+    const [only] = target.trust.kind === 'keys' ? target.trust.keys : [];
+    if (only !== undefined) await ports.machines.confirmHostKey(machine.id, only);
+    const files = await joinFiles(ports, machine, policy);
+    await session.upload(files);
+    return await session.runScript(JOIN_SCRIPT, { deadlineMs: SESSION_MS, outputBytesMax: 64 * 1024 });
+  });
+  if (result.exitCode === JOIN_BUSY_EXIT_CODE) return again(ports.timings.joinPollMs * 4);
+  if (result.exitCode !== 0) return await failInstall(ports, machine, result);
+  await ports.machines.markInstalled(machine.id);
+  return again(ports.timings.joinPollMs);
+}
+
+/** What follows when a machine, or a host on the way to it, could not be logged in to. */
+export async function afterSshError(
+  ports: StepPorts,
+  machine: MachineIn<'booting' | 'joining'>,
+  error: AppError,
+): Promise<StepOutcome> {
+  const facts = { machineId: machine.id, code: error.code, error: error.message };
+  // A wrong host key is never tried again: either the machine is not ours, or someone stands between.
+  if (error.code === 'SSH_HOST_KEY') {
+    ports.log.error({ ...facts, ...error.details, remedy: error.remedy }, 'a host proved another key than it should');
+    return await startTerminating(ports, machine, 'join-failed', {
+      code: error.code,
+      error: error.message,
+      ...error.details,
+    });
+  }
+  ports.log.warn(facts, 'join did not succeed');
+  return again(ports.timings.joinPollMs * 4);
 }
 
 async function failInstall(

@@ -4,6 +4,7 @@ import type { WorkloadPolicy } from '../model/policy.ts';
 import { LAUNCH_DEADLINE_MS } from '../model/state-waits.ts';
 import type { LaunchChoice, PlanAction } from '../planner/types.ts';
 import type { NewLaunch } from '../ports/planning.ts';
+import { loginOf } from '../jobs/ssh-target.ts';
 import type { LoadedPolicy } from '../ports/policies.ts';
 import type { LoopPorts } from './ports.ts';
 
@@ -25,9 +26,12 @@ export async function buildLaunch(
   const first = await toRung(ports, policy, action);
   const ladder: LadderRung[] = [];
   for (const choice of action.ladder) ladder.push(await toRung(ports, policy, choice));
+  const { ssh } = policy.join;
   const login = {
-    sshUser: policy.join.ssh.user,
-    authorizedKey: await ports.credentials.loginPublicKey(policy.join.ssh.identityFile),
+    sshUser: ssh.user,
+    authorizedKey: await ports.credentials.loginPublicKey(loginOf(ssh)),
+    // Left out where there is one, so that bodies are as they always were.
+    ...(ssh.hostKey === 'injected' ? {} : { hostKey: 'none' as const }),
   };
   const body: LaunchBody = {
     region: policy.burst.region,

@@ -47,6 +47,8 @@ export interface LaunchBody {
   readonly sshUser: string;
   /** OpenSSH public key that may log in, e.g. `ssh-ed25519 AAAA...`. */
   readonly authorizedKey: string;
+  /** `none`: the user-data has no host key of ours. Absent = it has. */
+  readonly hostKey?: 'none';
   readonly userDataSha256: string;
 }
 

@@ -142,14 +142,40 @@ export interface BurstLimits {
   readonly maxScaleDown: number;
 }
 
+/**
+ * Where the host key that a machine must prove comes from. `injected`: ours, given at launch and replaced at the first log-in.
+ * `console`: the machine prints its own, and EC2 tells it. `known`: a known_hosts file. `ca`: certificates of an authority.
+ */
+export const HOST_KEY_MODES = ['injected', 'console', 'known', 'ca'] as const;
+export type HostKeyMode = (typeof HOST_KEY_MODES)[number];
+
+/** A host to go through on the way to a machine. */
+export interface BastionPolicy {
+  readonly host: string;
+  readonly port: number;
+  readonly user: string;
+  /** Absolute path of its own private key; absent = as for machines. */
+  readonly identityFile?: string;
+  /** The public key it must prove, or the absolute path of a known_hosts file that has it. */
+  readonly hostKey: { readonly key: string } | { readonly knownHostsFile: string };
+}
+
 /** How a new machine becomes an agent. */
 export interface JoinPolicy {
   readonly ssh: {
     readonly user: string;
     readonly port: number;
-    /** Absolute path of the private key. */
-    readonly identityFile: string;
-    readonly hostKey: 'injected';
+    /** Absolute path of the private key; null = the keys of an SSH agent. */
+    readonly identityFile: string | null;
+    /** Socket of that agent; absent = the one that SSH_AUTH_SOCK names. */
+    readonly agentSocket?: string;
+    readonly hostKey: HostKeyMode;
+    /** Absolute path of the known_hosts file (`known`) or of the authority's public keys (`ca`); absent with other modes. */
+    readonly trustFile?: string;
+    /** Absent = `ssh2`. */
+    readonly transport?: 'openssh';
+    /** Hosts to go through, the first one first; absent = none. */
+    readonly bastions?: readonly BastionPolicy[];
   };
   readonly recipe: {
     /** Absolute path of a shell script run on the machine before the agent starts; null = none. */

@@ -211,11 +211,46 @@ export const REACHING_WAITS = {
     waitsFor: 'the SSH port to take a connection',
     end: 'it counts as closed and is tried again',
   },
-  'ssh.connect': {
+  'ssh.probe-through': {
     ms: 15 * SECOND_MS,
-    waitsFor: 'TCP, key exchange and log-in',
+    waitsFor: 'the SSH port to take a connection from a jump host, log-in there included',
+    end: 'it counts as closed and is tried again',
+  },
+  'ssh.agent': {
+    ms: 5 * SECOND_MS,
+    waitsFor: 'the keys of the SSH agent that `join.ssh.identity.agent` names',
+    end: 'the launch is not made',
+    code: 'CONFIG_KEY_FILE',
+  },
+  'ssh.turn': {
+    ms: MINUTE_MS,
+    waitsFor: 'a session to become free: 100 at a time in all, 4 with one host',
+    end: 'the session fails and is tried again',
+    code: 'TIMEOUT',
+  },
+  'ssh.connect': {
+    ms: 5 * SECOND_MS,
+    waitsFor: 'a TCP connection to the SSH port, directly or from a jump host',
     end: 'the session fails',
     code: 'SSH_UNREACHABLE',
+  },
+  'ssh.handshake': {
+    ms: 10 * SECOND_MS,
+    waitsFor: 'greeting, key exchange and proof of the host key',
+    end: 'the session fails',
+    code: 'SSH_UNREACHABLE',
+  },
+  'ssh.login': {
+    ms: 10 * SECOND_MS,
+    waitsFor: 'the answer to our log-in',
+    end: 'the session fails',
+    code: 'SSH_UNREACHABLE',
+  },
+  'ssh.exec': {
+    ms: 10 * SECOND_MS,
+    waitsFor: 'the host to start a shell for a script',
+    end: 'the script fails',
+    code: 'TIMEOUT',
   },
   'ssh.keepalive': {
     ms: 10 * SECOND_MS,
@@ -234,6 +269,23 @@ export const REACHING_WAITS = {
     waitsFor: 'one session that installs recipe and agent',
     end: 'the session is closed; the join is tried again until `join.ready.deadline`',
     code: 'TIMEOUT',
+  },
+  'ssh.rotate': {
+    ms: MINUTE_MS,
+    waitsFor: 'the first session, in which the machine makes a host key of its own',
+    end: 'the session is closed; the join is tried again until `join.ready.deadline`',
+    code: 'TIMEOUT',
+  },
+  'ssh.programs': {
+    ms: 5 * SECOND_MS,
+    waitsFor: 'the installed `ssh` to say which key exchanges it knows',
+    end: 'the session fails',
+    code: 'SSH_UNREACHABLE',
+  },
+  'ssh.end': {
+    ms: SECOND_MS,
+    waitsFor: 'a process of the installed `ssh` to end after SIGTERM',
+    end: 'SIGKILL to it and to what it started',
   },
   'ssh.ready-command': {
     ms: 30 * SECOND_MS,

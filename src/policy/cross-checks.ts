@@ -3,7 +3,7 @@ import { accessSync, constants, statSync } from 'node:fs';
 import path from 'node:path';
 import { isSpoiled, rawAt, spanAt } from './explain.ts';
 import { LIMITS_MAX_DEFAULT } from './schema.ts';
-import { issueAt } from './source.ts';
+import { formatPath, issueAt } from './source.ts';
 import type { IssueText, PolicyPath, Source } from './source.ts';
 import type { PolicyIssue } from './types.ts';
 import { pathKey } from './yaml-tree.ts';
@@ -29,9 +29,13 @@ export function crossCheck(source: Source, tree: PolicyTree, options: CrossCheck
   checkSchedule(check);
   checkImages(check);
   checkConsolidation(check);
+  checkIdentity(check);
+  checkTrust(check);
   if (options.checkFiles) {
     checkFile(check, ['spec', 'join', 'recipe', 'script'], 'the script');
     checkFile(check, ['spec', 'join', 'ssh', 'identity', 'file'], 'the private key');
+    checkFile(check, ['spec', 'join', 'ssh', 'knownHosts'], 'the known_hosts file');
+    checkFile(check, ['spec', 'join', 'ssh', 'hostCa'], 'the file of the authority');
   }
   return check.issues;
 }
@@ -162,6 +166,53 @@ function checkConsolidation(check: Check): void {
     message: 'machines with work would be drained to save money, and onDeadline: terminate would end that work',
     fix: 'write onDeadline: wait, or consolidation: whenEmpty',
   });
+}
+
+/** One way to log in, and one only. */
+function checkIdentity(check: Check): void {
+  const at = ['spec', 'join', 'ssh', 'identity'];
+  const identity = rawAt(check.tree.root, at) ?? {};
+  if (!isMapValue(rawAt(check.tree.root, ['spec'])) || !isMapValue(identity)) return;
+  const { file = null, agent = null } = identity;
+  const hasAgent = agent !== null && agent !== false;
+  if (file === null && !hasAgent && !Object.hasOwn(identity, 'file')) {
+    report(check, [...at, 'file'], {
+      code: 'POLICY_MISSING',
+      message: `${formatPath([...at, 'file'])} is required`,
+      fix: 'add `file: /etc/spillway/id_ed25519` (Private key; relative paths start at this file), or `agent: true`',
+    });
+  } else if (file === null && !hasAgent) {
+    const fix = 'write the path of a private key such as /etc/spillway/id_ed25519, or add `agent: true`';
+    report(check, [...at, 'file'], { code: 'POLICY_VALUE', message: 'the value is missing', fix });
+  } else if (file !== null && hasAgent) {
+    const message = 'a key file and an agent are both named';
+    report(check, [...at, 'agent'], { code: 'POLICY_CONFLICT', message, fix: 'delete one of file and agent' });
+  }
+}
+
+/** A mode of trust without what it trusts, or what is trusted without its mode: neither may look as if it worked. */
+function checkTrust(check: Check): void {
+  const at = ['spec', 'join', 'ssh'];
+  const ssh = rawAt(check.tree.root, at);
+  if (!isMapValue(ssh)) return;
+  const { hostKey: mode = 'injected', transport = 'ssh2' } = ssh;
+  for (const { key, of } of [
+    { key: 'knownHosts', of: 'known' },
+    { key: 'hostCa', of: 'ca' },
+  ]) {
+    const named = Object.hasOwn(ssh, key) && ssh[key] !== null;
+    if (mode === of && !named) {
+      const message = `hostKey: ${of} needs the file ${key}`;
+      report(check, [...at, 'hostKey'], { code: 'POLICY_CONFLICT', message, fix: `add ${key} beside it` });
+    } else if (mode !== of && named) {
+      const message = `${key} is read with hostKey: ${of} only`;
+      report(check, [...at, key], { code: 'POLICY_CONFLICT', message, fix: `write hostKey: ${of}, or delete it` });
+    }
+  }
+  if (mode === 'ca' && transport === 'ssh2') {
+    const message = 'the built-in transport cannot check host certificates';
+    report(check, [...at, 'hostKey'], { code: 'POLICY_CONFLICT', message, fix: 'add `transport: openssh` beside it' });
+  }
 }
 
 /** Paths in a policy start at the folder of the policy. */

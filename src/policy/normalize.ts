@@ -1,8 +1,9 @@
 /** From the words of the file to the words of the model. */
-import type { ScheduleWindow, WorkloadPolicy } from '../model/policy.ts';
+import type { BastionPolicy, ScheduleWindow, WorkloadPolicy } from '../model/policy.ts';
 import type { Architecture } from '../model/offering.ts';
 import { resolveFrom } from './cross-checks.ts';
 import type { PolicyDocument } from './schema.ts';
+import type { BastionDocument } from './ssh-schema.ts';
 
 type DemandDocument = PolicyDocument['spec']['demand'];
 type BurstDocument = PolicyDocument['spec']['burst'];
@@ -101,13 +102,37 @@ function imagesOf(
 function joinOf(join: JoinDocument, file: string): WorkloadPolicy['join'] {
   const { ssh, recipe, ready, deadMan } = join;
   return {
-    ssh: { user: ssh.user, port: ssh.port, identityFile: resolveFrom(file, ssh.identity.file), hostKey: ssh.hostKey },
+    ssh: sshOf(ssh, file),
     recipe: {
       script: recipe === null || recipe.script === null ? null : resolveFrom(file, recipe.script),
       env: recipe === null ? {} : { ...recipe.env },
     },
     ready: { command: ready.command, deadlineMs: ready.deadline },
     deadMan: deadMan === null ? null : { afterMs: deadMan.after, whileTasksRun: deadMan.whileTasksRun },
+  };
+}
+
+/** What most policies leave out is left out here, so that they keep their hash. */
+function sshOf(ssh: JoinDocument['ssh'], file: string): WorkloadPolicy['join']['ssh'] {
+  const { identity, hostKey, transport, bastion } = ssh;
+  const trustFile = { injected: null, console: null, known: ssh.knownHosts, ca: ssh.hostCa }[hostKey];
+  return {
+    user: ssh.user,
+    port: ssh.port,
+    identityFile: identity.file === null ? null : resolveFrom(file, identity.file),
+    ...(typeof identity.agent === 'string' ? { agentSocket: resolveFrom(file, identity.agent) } : {}),
+    hostKey,
+    ...(trustFile === null ? {} : { trustFile: resolveFrom(file, trustFile) }),
+    ...(transport === 'ssh2' ? {} : { transport }),
+    ...(bastion.length === 0 ? {} : { bastions: bastion.map((hop) => bastionOf(hop, file)) }),
+  };
+}
+
+function bastionOf({ identityFile, hostKey, ...hop }: BastionDocument, file: string): BastionPolicy {
+  return {
+    ...hop,
+    ...(identityFile === null ? {} : { identityFile: resolveFrom(file, identityFile) }),
+    hostKey: hostKey.startsWith('ssh-ed25519 ') ? { key: hostKey } : { knownHostsFile: resolveFrom(file, hostKey) },
   };
 }
 

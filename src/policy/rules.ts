@@ -63,6 +63,18 @@ export const USER: TextRule = {
   fix: "write the image's login user, such as ubuntu, admin or ec2-user",
   lengthMax: 32,
 };
+export const BASTION_HOST: TextRule = {
+  pattern: /^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$/,
+  what: 'a host name or address',
+  fix: 'write a host name or an address, such as jump.example',
+  lengthMax: 253,
+};
+export const PUBLIC_KEY_OR_FILE: TextRule = {
+  pattern: /^(?:ssh-ed25519 AAAA[A-Za-z0-9+/]+={0,2}(?: .*)?|(?!~)[^\0\n ]+)$/,
+  what: 'an Ed25519 public key or a file',
+  fix: 'write the host key (ssh-ed25519 AAAA...), or the path of a known_hosts file',
+  lengthMax: 1024,
+};
 export const FILE_PATH: TextRule = {
   pattern: /^(?!~)[^\0\n]+$/,
   what: 'a file path',

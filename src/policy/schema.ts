@@ -19,6 +19,7 @@ import {
   wholeGib,
 } from './fields.ts';
 import { demandSchema } from './demand-schema.ts';
+import { sshSchema } from './ssh-schema.ts';
 import {
   COMMAND,
   FAMILY,
@@ -32,7 +33,6 @@ import {
   SECURITY_GROUP,
   SUBNET,
   TYPE_GLOB,
-  USER,
   VARIABLE_NAME,
   VARIABLE_VALUE,
 } from './rules.ts';
@@ -148,26 +148,7 @@ const burstSchema = z.strictObject({
 });
 
 const joinSchema = z.strictObject({
-  ssh: z
-    .strictObject({
-      user: text(USER, { description: 'Login user of the image.' }).prefault('ubuntu'),
-      port: count({ min: 1, max: 65_535 }, { description: 'Port of the SSH server.' }).prefault(22),
-      identity: z
-        .strictObject({
-          file: text(FILE_PATH, {
-            description: 'Private key; relative paths start at this file.',
-            examples: ['/etc/spillway/id_ed25519'],
-          }),
-        })
-        .prefault(EMPTY_SECTION)
-        .meta({ description: 'What Spillway logs in with.' }),
-      bastion: z.null().prefault(null).meta({ description: 'A jump host: not supported yet.' }),
-      hostKey: choice(['injected'], {
-        description: 'How the host is verified: injected = a key of ours is given at launch and must answer.',
-      }).prefault('injected'),
-    })
-    .prefault(EMPTY_SECTION)
-    .meta({ description: 'How Spillway reaches a new machine.' }),
+  ssh: sshSchema.prefault(EMPTY_SECTION).meta({ description: 'How Spillway reaches a new machine.' }),
   recipe: z
     .strictObject({
       script: text(FILE_PATH, {

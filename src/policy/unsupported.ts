@@ -13,7 +13,6 @@ const UNSUPPORTED_KEYS: readonly string[] = [
   'dryRun',
   'expireAfter',
   'gpus',
-  'identity.agent',
   'launchTemplate',
   'paused',
   'warmPool',
@@ -21,7 +20,6 @@ const UNSUPPORTED_KEYS: readonly string[] = [
 
 /** Values that a known key will take one day, by the key's path. */
 const UNSUPPORTED_VALUES: Readonly<Record<string, readonly string[]>> = {
-  'spec.join.ssh.hostKey': ['console', 'known', 'ca'],
   'spec.drain.budgets.reasons': ['drifted'],
   'spec.demand.queue.source': ['slurm', 'nomad', 'mesos', 'kubernetes', 'yarn', 'sqs', 'redis', 'http', 'prometheus'],
 };
@@ -34,7 +32,6 @@ export function isUnsupportedKey(indexedPath: string): boolean {
 
 /** For values that a known key refused. */
 export function isUnsupportedValue(path: string, value: unknown): boolean {
-  if (path === 'spec.join.ssh.bastion') return true;
   return typeof value === 'string' && (UNSUPPORTED_VALUES[withoutIndices(path)] ?? []).includes(value);
 }
 

@@ -1,4 +1,5 @@
 import type { LaunchBody } from '../model/launch.ts';
+import type { ShellLogin } from './shell.ts';
 
 /**
  * What the deployment key makes. Everything is derived anew from the key and the launch's nonce,
@@ -11,10 +12,10 @@ export interface LaunchCredentials {
   verifyToken(token: string): { readonly nonce: string; readonly attempt: number } | null;
   /** The launch's one-time host key, public half: `ssh-ed25519 AAAA...`. */
   hostPublicKey(nonce: string): string;
-  /** User-data with the host key in it. Same nonce and body, same text. */
-  renderUserData(nonce: string, body: Pick<LaunchBody, 'sshUser' | 'authorizedKey'>): string;
+  /** User-data with the host key in it unless the body has none. Same nonce and body, same text. */
+  renderUserData(nonce: string, body: Pick<LaunchBody, 'sshUser' | 'authorizedKey' | 'hostKey'>): string;
   /** SHA-256 of a text as hex; tokens and user-data are kept as this. */
   sha256(text: string): string;
-  /** Public half of the key that we log in with. @throws AppError CONFIG_KEY_FILE */
-  loginPublicKey(identityFile: string): Promise<string>;
+  /** Public half of the key that we log in with; of an agent its first one. @throws AppError CONFIG_KEY_FILE */
+  loginPublicKey(login: ShellLogin): Promise<string>;
 }

@@ -19,6 +19,8 @@ export interface MachineRecord {
     readonly missingListings: number;
   };
   readonly installedAtMs: EpochMs | null;
+  /** The host key that is pinned for it. `confirmed`: it has proved it, and no other is good any more. Null = none is. */
+  readonly hostKey: { readonly key: string; readonly confirmed: boolean } | null;
   readonly drainIrrevocable: boolean;
   /** EC2 was asked to end it, or will be, by whoever wrote this; null = nobody has. */
   readonly terminateAgainAtMs: EpochMs | null;
@@ -95,6 +97,10 @@ export interface MachineStore {
   /** Rows (live machines, open launches) whose time has come; oldest first, at most `limit`. */
   listDue(limit: number): Promise<readonly WakeJob[]>;
   markInstalled(id: MachineId): Promise<void>;
+  /** Pins a host key where none is, and returns the one that is pinned: somebody else may have been first. */
+  pinHostKey(id: MachineId, key: string): Promise<string>;
+  /** Notes that the machine has proved the pinned key. Safe to repeat. */
+  confirmHostKey(id: MachineId, key: string): Promise<void>;
   markDrainIrrevocable(machine: Machine): Promise<boolean>;
   extendDeadline(machine: Machine, ms: number, reason: string): Promise<boolean>;
   /**

@@ -1,13 +1,40 @@
-/** Where and how to log in. `hostKey` is not optional: a connection that does not verify the host cannot be expressed. */
-export interface ShellTarget {
+/** What a host must prove. There is no other way: a connection that does not verify the host cannot be expressed. */
+export type HostTrust =
+  /** Any of these OpenSSH public keys, e.g. `ssh-ed25519 AAAA...` (a comment may follow). */
+  | { readonly kind: 'keys'; readonly keys: readonly string[] }
+  /** A key that the known_hosts file has for the host. */
+  | { readonly kind: 'known'; readonly file: string }
+  /** A host certificate for the host's address, signed by one of the public keys in the file. */
+  | { readonly kind: 'ca'; readonly file: string };
+
+/** What to log in with. */
+export type ShellLogin =
+  /** A private key file. */
+  | { readonly kind: 'file'; readonly file: string }
+  /** The keys of an SSH agent; null = the one that SSH_AUTH_SOCK names. */
+  | { readonly kind: 'agent'; readonly socket: string | null };
+
+/** A host and how to log in there. */
+export interface ShellHop {
   readonly host: string;
   readonly port: number;
   readonly user: string;
-  /** The one OpenSSH public key the host must prove, e.g. `ssh-ed25519 AAAA...` (a comment may follow). */
-  readonly hostKey: string;
-  /** Path of the private key to log in with. */
-  readonly identityFile: string;
+  readonly trust: HostTrust;
+  readonly login: ShellLogin;
 }
+
+/** `ssh2`: in this process. `openssh`: the installed `ssh`, for what only it can (certificates, post-quantum key exchange). */
+export type ShellTransport = 'ssh2' | 'openssh';
+
+/** The way to a port. */
+export interface ShellRoute extends Pick<ShellHop, 'host' | 'port'> {
+  /** Hosts to go through, the first one first; each is verified as strictly as the last. */
+  readonly jumps: readonly ShellHop[];
+  readonly transport: ShellTransport;
+}
+
+/** Where and how to log in. */
+export type ShellTarget = ShellHop & ShellRoute;
 
 export interface UploadFile {
   /** Relative to the home directory of the user; folders are made as needed. */
@@ -20,6 +47,7 @@ export interface UploadFile {
 export interface CommandResult {
   /** Null when the command died by a signal. */
   readonly exitCode: number | null;
+  /** Over `openssh` an exit code of 128 and more is told as the signal that a shell means by it. */
   readonly signal: string | null;
   /** Standard output and error as they came, cut at the cap, with control characters but newline and tab removed. */
   readonly output: string;
@@ -40,8 +68,11 @@ export interface ShellSession {
  * SSH_HOST_KEY (never try again, never continue), SSH_COMMAND, TIMEOUT.
  */
 export interface Shell {
-  /** True when something accepts TCP there within `deadlineMs`. Says nothing about who it is. */
-  isOpen(host: string, port: number, deadlineMs: number): Promise<boolean>;
+  /**
+   * True when something accepts TCP there, from here or from the last jump host, within `deadlineMs`. Says nothing about who
+   * it is. @throws AppError SSH_HOST_KEY, SSH_AUTH or CONFIG_KEY_FILE of a jump host
+   */
+  isOpen(route: ShellRoute, deadlineMs: number): Promise<boolean>;
   /** Connects, verifies the host, runs `use`, and always closes; everything within `deadlineMs`. */
   withSession<T>(target: ShellTarget, deadlineMs: number, use: (session: ShellSession) => Promise<T>): Promise<T>;
 }

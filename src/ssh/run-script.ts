@@ -14,6 +14,8 @@ export interface ScriptRun {
   readonly target: ShellTarget;
   readonly script: string;
   readonly deadlineMs: number;
+  /** For the host to start a shell. */
+  readonly execMs: number;
   readonly outputBytesMax: number;
   /** Aborts when the session ends. */
   readonly sessionSignal: AbortSignal;
@@ -25,11 +27,15 @@ export async function runOver(connection: Connection, run: ScriptRun): Promise<C
   const signal = AbortSignal.any([run.sessionSignal, control.signal]);
   const output = collectOutput(run.outputBytesMax);
   const timer = setTimeout(() => control.abort(timeoutError(run, output)), run.deadlineMs);
+  const starting = setTimeout(() => {
+    if (opened.channel === null) control.abort(timeoutError({ ...run, deadlineMs: run.execMs }, output));
+  }, run.execMs);
   const opened: { channel: ClientChannel | null } = { channel: null };
   try {
     return await raceAbort(signal, execute(connection, { run, output, opened }));
   } finally {
     clearTimeout(timer);
+    clearTimeout(starting);
     if (control.signal.aborted) {
       // sshd does not pass the signal on to root's sessions (no privilege separation there), nor before OpenSSH 7.9;
       // closing takes at least the script's input and output away.
@@ -78,25 +84,25 @@ function execute(connection: Connection, { run, output, opened }: Execution): Pr
  * Braces make `sh` read the script to its end before it runs the first command: one that arrives in part runs not at all,
  * and commands that read standard input find it empty instead of eating the rest of the script. Line numbers stay.
  */
-function wrapScript(script: string): string {
+export function wrapScript(script: string): string {
   return `{ : ; ${script}\n} </dev/null\n`;
 }
 
-function noShellError(run: ScriptRun, cause: Error): AppError {
+export function noShellError(run: ScriptRun, cause: Error): AppError {
   return new AppError('SSH_COMMAND', `${nameOf(run.target)} did not start a shell.`, {
     remedy: 'Check that the login shell of the user runs `sh -s`, and that its authorized_keys forces no command.',
     cause,
   });
 }
 
-function cutError(run: ScriptRun, cause: Error | undefined): AppError {
+export function cutError(run: ScriptRun, cause: Error | undefined): AppError {
   return new AppError('SSH_UNREACHABLE', `${nameOf(run.target)} ended the command without saying how.`, {
     remedy: 'Nothing to do if it happens once: the step is repeated. Else look at the console output of the machine.',
     cause,
   });
 }
 
-function timeoutError(run: ScriptRun, output: OutputCollector): AppError {
+export function timeoutError(run: ScriptRun, output: OutputCollector): AppError {
   return new AppError('TIMEOUT', `A command on ${nameOf(run.target)} did not end within ${run.deadlineMs} ms.`, {
     remedy: 'Look at the end of its output below, or raise the deadline in the policy.',
     details: { outputTail: output.text().slice(-TAIL_CHARS) },

@@ -1,28 +1,36 @@
-import { connect as connectTcp } from 'node:net';
 import { AppError } from '../model/errors.ts';
 import { waitMs } from '../model/waits.ts';
-import type { Shell, ShellSession, ShellTarget, UploadFile } from '../ports/shell.ts';
+import type { Shell, ShellRoute, ShellTarget } from '../ports/shell.ts';
 import { raceAbort } from './abort.ts';
-import { nameOf, openConnection } from './connect.ts';
-import type { ConnectLimits, Connection } from './connect.ts';
-import { runOver } from './run-script.ts';
-import { uploadOver } from './sftp-upload.ts';
+import { nameOf } from './connect.ts';
+import { createOpensshTransport } from './openssh-transport.ts';
+import { createSsh2Transport } from './ssh2-transport.ts';
+import type { OpenSession, Transport, TransportOptions } from './transport.ts';
+import { createTurns } from './turns.ts';
 
-export interface ShellLimits extends ConnectLimits {
-  /** One `upload` with all its files. */
-  readonly uploadMs: number;
-  /** Kept of a script's output unless the call says otherwise. */
-  readonly outputBytesMax: number;
+export interface ShellLimits extends Omit<TransportOptions, 'agentSocket'> {
+  /** How long a session waits for others to end. */
+  readonly turnMs: number;
+  /** Sessions at a time. */
+  readonly sessionsMax: number;
+  readonly sessionsPerHostMax: number;
 }
 
 /**
- * A login takes below 1 s; 15 s leave room for a machine that is still busy booting. Three keep-alives of 10 s notice a
- * vanished machine in 40 s, where TCP alone would wait for a quarter of an hour.
+ * A log-in takes below 1 s; the numbers leave room for a machine that is still busy booting. Three keep-alives of 10 s notice
+ * a vanished machine in 40 s, where TCP alone would wait for a quarter of an hour. sshd lets no more than ten log in at once
+ * (MaxStartups), and a step needs one session.
  */
 export const DEFAULT_SHELL_LIMITS: ShellLimits = Object.freeze({
+  turnMs: waitMs('ssh.turn'),
+  sessionsMax: 100,
+  sessionsPerHostMax: 4,
   connectMs: waitMs('ssh.connect'),
+  handshakeMs: waitMs('ssh.handshake'),
+  loginMs: waitMs('ssh.login'),
   keepaliveMs: waitMs('ssh.keepalive'),
   keepalivesMax: 3,
+  execMs: waitMs('ssh.exec'),
   uploadMs: waitMs('ssh.upload'),
   outputBytesMax: 1024 * 1024,
 });
@@ -30,28 +38,40 @@ export const DEFAULT_SHELL_LIMITS: ShellLimits = Object.freeze({
 export interface ShellOptions {
   /** Those left out come from `DEFAULT_SHELL_LIMITS`. */
   readonly limits?: Partial<ShellLimits>;
+  /** What SSH_AUTH_SOCK says; null = it is not set. */
+  readonly agentSocket?: string | null;
 }
 
-/** SSH over node-ssh: keys only, the host always verified, no agent forwarding, every wait bounded. */
-export function createShell(options: ShellOptions = {}): Shell {
-  const limits: ShellLimits = { ...DEFAULT_SHELL_LIMITS, ...options.limits };
+/** SSH with keys only, hosts always verified, no agent forwarding, every wait bounded; over the transport that the target names. */
+export function createShell({ limits: some = {}, agentSocket = null }: ShellOptions = {}): Shell {
+  const limits: ShellLimits = { ...DEFAULT_SHELL_LIMITS, ...some };
+  const transports = {
+    ssh2: createSsh2Transport({ ...limits, agentSocket }),
+    openssh: createOpensshTransport({ ...limits, agentSocket }),
+  };
+  const turns = createTurns({ allMax: limits.sessionsMax, perKeyMax: limits.sessionsPerHostMax });
   return {
-    isOpen,
+    isOpen: async (route, deadlineMs) => await isOpen(transports[route.transport], route, deadlineMs),
     withSession: async (target, deadlineMs, use) => {
       const control = new AbortController();
       const phase: Phase = { connected: false };
       const timer = setTimeout(() => control.abort(lateError(target, deadlineMs, phase)), deadlineMs);
-      let connection: Connection | null = null;
+      const waiting = setTimeout(() => control.abort(turnError(target, limits.turnMs)), limits.turnMs);
+      let turn: Disposable | null = null;
+      let opened: OpenSession | null = null;
       try {
-        connection = await openConnection(target, limits, control);
+        turn = await turns.take(target.host, control.signal);
+        clearTimeout(waiting);
+        opened = await transports[target.transport].open(target, control);
         phase.connected = true;
-        const session = createSession({ target, connection, limits, signal: control.signal });
-        return await raceAbort(control.signal, use(session));
+        return await raceAbort(control.signal, use(opened.session));
       } finally {
+        clearTimeout(waiting);
         clearTimeout(timer);
         // A `use` that goes on after its time finds every call refused.
         control.abort(closedError(target));
-        connection?.client.destroy();
+        await opened?.close();
+        turn?.[Symbol.dispose]();
       }
     },
   };
@@ -61,64 +81,27 @@ interface Phase {
   connected: boolean;
 }
 
-interface SessionParts {
-  readonly target: ShellTarget;
-  readonly connection: Connection;
-  readonly limits: ShellLimits;
-  readonly signal: AbortSignal;
-}
-
-function createSession({ target, connection, limits, signal }: SessionParts): ShellSession {
-  return {
-    upload: (files) => upload({ target, connection, limits, signal }, files),
-    runScript: (script, { deadlineMs, outputBytesMax = limits.outputBytesMax }) =>
-      runOver(connection, { target, script, deadlineMs, outputBytesMax, sessionSignal: signal }),
-  };
-}
-
-async function upload(parts: SessionParts, files: readonly UploadFile[]): Promise<void> {
-  const { target, connection, limits } = parts;
+/** False for refused, unreachable, unknown and silent alike. What a jump host does wrong is told. */
+async function isOpen(transport: Transport, route: ShellRoute, deadlineMs: number): Promise<boolean> {
   const control = new AbortController();
-  const timer = setTimeout(() => control.abort(lateUploadError(target, limits.uploadMs)), limits.uploadMs);
-  const signal = AbortSignal.any([parts.signal, control.signal]);
+  const timer = setTimeout(() => control.abort(lateError(route, deadlineMs, { connected: false })), deadlineMs);
   try {
-    await raceAbort(
-      signal,
-      connection.ssh.withSFTP((sftp) => uploadOver(sftp, files)),
-    );
+    return await transport.isOpen(route, control);
   } catch (error) {
-    // Bugs (a path we should not have asked for) and our own errors keep their names.
-    if (error instanceof AppError || !isSftpFailure(error)) throw error;
-    throw new AppError('SSH_COMMAND', `${nameOf(target)} did not take the uploaded files.`, {
-      remedy: 'Check that its disk has room, that the home directory is writable, and that sshd offers SFTP.',
-      cause: error,
-    });
+    if (error instanceof AppError && error.code === 'SSH_UNREACHABLE') return false;
+    throw error;
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** Failures of the server or the channel; an AssertionError is ours. */
-function isSftpFailure(error: unknown): boolean {
-  return error instanceof Error && error.name !== 'AssertionError';
-}
-
-/** True when something accepts TCP there in time; false for refused, unreachable, unknown and silent alike. */
-function isOpen(host: string, port: number, deadlineMs: number): Promise<boolean> {
-  return new Promise<boolean>((resolve) => {
-    const socket = connectTcp({ host, port });
-    const finish = (open: boolean): void => {
-      clearTimeout(timer);
-      socket.destroy();
-      resolve(open);
-    };
-    const timer = setTimeout(() => finish(false), deadlineMs);
-    socket.once('connect', () => finish(true));
-    socket.on('error', () => finish(false));
+function turnError(target: ShellTarget, turnMs: number): AppError {
+  return new AppError('TIMEOUT', `No session with ${nameOf(target)} became free within ${turnMs} ms.`, {
+    remedy: 'Nothing to do if it happens once: the step is repeated. Else see in the log which sessions take long.',
   });
 }
 
-function lateError(target: ShellTarget, deadlineMs: number, phase: Phase): AppError {
+function lateError(target: ShellRoute, deadlineMs: number, phase: Phase): AppError {
   if (!phase.connected) {
     return new AppError(
       'SSH_UNREACHABLE',
@@ -130,12 +113,6 @@ function lateError(target: ShellTarget, deadlineMs: number, phase: Phase): AppEr
   }
   return new AppError('TIMEOUT', `The SSH session with ${nameOf(target)} was not done within ${deadlineMs} ms.`, {
     remedy: 'See which step takes long in the log of the machine, or raise the deadline in the policy.',
-  });
-}
-
-function lateUploadError(target: ShellTarget, uploadMs: number): AppError {
-  return new AppError('TIMEOUT', `${nameOf(target)} did not take the uploaded files within ${uploadMs} ms.`, {
-    remedy: 'Check the disk of the machine and the speed of the route to it.',
   });
 }
 

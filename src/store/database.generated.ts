@@ -260,6 +260,7 @@ export interface MachinesTable {
   arch: string | null;
   started_at: Timestamp | null;
   first_ready_at: Timestamp | null;
+  host_key_confirmed_at: Timestamp | null;
 }
 
 export interface PlansTable {

@@ -10,6 +10,7 @@ import { hasForgotten } from './amnesia.ts';
 import { lockAgentsOf, setCordon } from './cordon.ts';
 import { dbNow, dbNowPlus, inTransaction, toMs, type Db, type Tx } from './database.ts';
 import { givenBack } from './give-back.ts';
+import { createHostKeys } from './host-keys.ts';
 import { writeMachineEvent } from './machine-events.ts';
 import { machineColumns, toMachine } from './machine-rows.ts';
 import { recordStepFailure, wakeRowAfter } from './step-rows.ts';
@@ -31,6 +32,8 @@ export function createMachineStore(db: Db): MachineStore {
     async markInstalled(id) {
       await db.updateTable('machines').set({ installed_at: dbNow() }).where('id', '=', id).execute();
     },
+
+    ...createHostKeys(db),
 
     async markDrainIrrevocable(machine) {
       const row = await db
@@ -100,6 +103,7 @@ async function readMachine(db: Db, id: MachineId): Promise<MachineRecord | null>
     },
     observed: observedOf(row),
     installedAtMs: toMs(row.installed_at),
+    hostKey: row.host_key === null ? null : { key: row.host_key, confirmed: row.host_key_confirmed_at !== null },
     drainIrrevocable: row.drain_irrevocable,
     terminateAgainAtMs: toMs(row.terminate_again_at),
     amnesia: row.forgotten_since !== null,
@@ -135,6 +139,8 @@ async function selectMachine(db: Db, id: MachineId) {
       'm.end_code',
       'm.missing_listings',
       'm.installed_at',
+      'm.host_key',
+      'm.host_key_confirmed_at',
       'm.drain_irrevocable',
       'm.terminate_again_at',
     ])

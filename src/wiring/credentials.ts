@@ -4,24 +4,22 @@ import { deriveHostKey } from '../cloud/host-key.ts';
 import { makeLaunchToken, verifyLaunchToken } from '../cloud/launch-token.ts';
 import { renderUserData } from '../cloud/user-data.ts';
 import type { LaunchCredentials } from '../ports/credentials.ts';
-import { readPublicKey } from '../ssh/public-key.ts';
+import { loginPublicKey } from '../ssh/login.ts';
 
 /** Everything that the deployment key makes. */
-export function createCredentials(deploymentKey: Buffer): LaunchCredentials {
+export function createCredentials(deploymentKey: Buffer, agentSocket: string | null = null): LaunchCredentials {
   return {
     makeToken: (nonce, attempt) => makeLaunchToken(deploymentKey, nonce, attempt),
     verifyToken: (token) => verifyLaunchToken(deploymentKey, token),
     hostPublicKey: (nonce) => deriveHostKey(deploymentKey, nonce).publicOpenSsh,
     renderUserData(nonce, body) {
-      const hostKey = deriveHostKey(deploymentKey, nonce);
       return renderUserData({
-        hostKeyPrivatePem: hostKey.privateOpenSsh,
-        hostKeyPublic: hostKey.publicOpenSsh,
+        hostKey: body.hostKey === 'none' ? null : deriveHostKey(deploymentKey, nonce),
         authorizedKey: body.authorizedKey,
         sshUser: body.sshUser,
       });
     },
     sha256: (text) => createHash('sha256').update(text).digest('hex'),
-    loginPublicKey: async (identityFile) => await readPublicKey(identityFile),
+    loginPublicKey: async (login) => await loginPublicKey(login, agentSocket),
   };
 }

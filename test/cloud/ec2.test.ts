@@ -19,6 +19,7 @@ import { startRegion } from '../../src/simulator/start.ts';
 import type { RunningRegion } from '../../src/simulator/start.ts';
 import { SIMULATED_IMAGES, SIMULATED_SUBNETS } from '../../src/simulator/world.ts';
 import { createShell } from '../../src/ssh/shell.ts';
+import { targetAt } from '../ssh/ssh-server.ts';
 import { randomIds, realClock } from '../support/clock.ts';
 import { until } from '../support/wait.ts';
 import { REGION, body, profileName, runRequest, useEndpoint } from './builders.ts';
@@ -261,8 +262,7 @@ test('a launched machine boots with the injected host key, takes our login, and 
   const nonce = randomIds.hex(16);
   const hostKey = deriveHostKey(deploymentKey, nonce);
   const userData = renderUserData({
-    hostKeyPrivatePem: hostKey.privateOpenSsh,
-    hostKeyPublic: hostKey.publicOpenSsh,
+    hostKey,
     authorizedKey: login.publicOpenSsh,
     sshUser: 'ubuntu',
   });
@@ -275,15 +275,16 @@ test('a launched machine boots with the injected host key, takes our login, and 
     const { instanceId, privateIp: host } = outcome.instances[0]!;
     if (host === null) throw new Error('the region gives addresses at once');
     const shell = createShell();
-    await until('it listens', () => shell.isOpen(host, simulated.sshPort, 500));
-    const target = { host, port: simulated.sshPort, user: 'ubuntu', hostKey: hostKey.publicOpenSsh, identityFile };
+    const place = { host, port: simulated.sshPort, user: 'ubuntu', identityFile };
+    const target = targetAt({ ...place, hostKey: hostKey.publicOpenSsh });
+    await until('it listens', () => shell.isOpen(target, 500));
     const output = await shell.withSession(target, 10_000, async (session) => {
       await session.upload([{ path: '.spillway/hello.sh', content: 'echo "hello from $1"\n', mode: 0o700 }]);
       await session.upload([{ path: '.spillway/hello.sh', content: 'echo "hello again from $1"\n', mode: 0o700 }]);
       return session.runScript('sh .spillway/hello.sh here; cat; exit 4', { deadlineMs: 5000 });
     });
     expect(output).toMatchObject({ exitCode: 4, output: 'hello again from here\n' });
-    const wrong = { ...target, hostKey: deriveHostKey(deploymentKey, randomIds.hex(16)).publicOpenSsh };
+    const wrong = targetAt({ ...place, hostKey: deriveHostKey(deploymentKey, randomIds.hex(16)).publicOpenSsh });
     await expect(shell.withSession(wrong, 5000, () => Promise.resolve())).rejects.toMatchObject({
       code: 'SSH_HOST_KEY',
     });

@@ -71,8 +71,7 @@ describe('renderUserData', () => {
   const pair = deriveHostKey(deploymentKey, nonce);
   const authorizedKey = `${deriveHostKey(deploymentKey, 'login').publicOpenSsh} ops "team": #1`;
   const input = {
-    hostKeyPrivatePem: pair.privateOpenSsh,
-    hostKeyPublic: pair.publicOpenSsh,
+    hostKey: pair,
     authorizedKey,
     sshUser: 'ubuntu',
   };
@@ -96,6 +95,11 @@ describe('renderUserData', () => {
         },
       ],
     });
+  });
+
+  test('without a host key of ours the machine keeps or makes its own', () => {
+    const config = parse(renderUserData({ ...input, hostKey: null })) as Record<string, unknown>;
+    expect(Object.keys(config)).toEqual(['ssh_pwauth', 'users']);
   });
 
   test('equal input gives equal bytes', () => {

@@ -33,6 +33,7 @@ function record(agent: Partial<MachineAgentFacts> | null, changes: Partial<Machi
     },
     nowMs: NOW,
     amnesia: false,
+    hostKey: null,
     launch: {
       id: 'ln-000000000001',
       nonce: '00',

@@ -305,13 +305,7 @@ export const MUTANTS: readonly Mutant[] = [
   ),
 
   // 10: verified hosts, no secrets
-  one(
-    'any-host-key',
-    10,
-    'jobs/hooks.ts',
-    'hostKey: ports.credentials.hostPublicKey(record.launch.nonce)',
-    "hostKey: ''",
-  ),
+  one('any-host-key', 10, 'jobs/ssh-target.ts', 'ports.credentials.hostPublicKey(record.launch.nonce)', "''"),
   one(
     'token-in-labels',
     10,
@@ -323,8 +317,8 @@ export const MUTANTS: readonly Mutant[] = [
     'token-in-the-log',
     10,
     'jobs/join.ts',
-    '        await session.upload(files);\n',
-    "        await session.upload(files);\n        ports.log.info({ machineId: machine.id, files }, 'files are uploaded');\n",
+    '    await session.upload(files);\n',
+    "    await session.upload(files);\n    ports.log.info({ machineId: machine.id, files }, 'files are uploaded');\n",
   ),
 
   // 8: nothing is stuck

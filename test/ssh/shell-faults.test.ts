@@ -6,6 +6,7 @@ import { chmodSync } from 'node:fs';
 import { afterEach, describe, expect, test } from 'vitest';
 import { AppError } from '../../src/model/errors.ts';
 import type { ErrorCode } from '../../src/model/errors.ts';
+import type { ShellTarget } from '../../src/ports/shell.ts';
 import { createShell } from '../../src/ssh/shell.ts';
 import { freePort } from '../support/server-program.ts';
 import { until } from '../support/wait.ts';
@@ -15,7 +16,7 @@ import { shows } from '../support/waits.ts';
 
 // Limits are short only where a test waits for one to be met: a busy machine must not meet the others.
 const shell = createShell();
-const hasty = createShell({ limits: { connectMs: 500 } });
+const hasty = createShell({ limits: { handshakeMs: 500, loginMs: 500 } });
 const servers: TestSshServer[] = [];
 
 afterEach(() => {
@@ -44,6 +45,10 @@ async function failure(promise: Promise<unknown>): Promise<AppError> {
   return error;
 }
 
+function provingOnly(target: ShellTarget, hostKey: string): ShellTarget {
+  return { ...target, trust: { kind: 'keys', keys: [hostKey] } };
+}
+
 async function failureCode(promise: Promise<unknown>): Promise<ErrorCode> {
   return (await failure(promise)).code;
 }
@@ -55,7 +60,7 @@ function run(server: TestSshServer, deadlineMs = 5000, by = shell): Promise<unkn
 describe('the host is verified', () => {
   test('a host that proves another key than the pinned one is refused before login', async () => {
     const server = await serve({ exec: ({ channel }) => channel.exit(0) });
-    const other = { ...server.target, hostKey: makeKeyPair().public };
+    const other = provingOnly(server.target, makeKeyPair().public);
     const error = await failure(shell.withSession(other, 5000, () => Promise.resolve('in')));
     expect(error.code).toBe('SSH_HOST_KEY');
     expect(error.retryable).toBe(false);
@@ -70,7 +75,7 @@ describe('the host is verified', () => {
     'a pin that is no ssh-ed25519 key (%j) opens no connection at all',
     async (hostKey) => {
       const server = await serve({});
-      const target = { ...server.target, hostKey };
+      const target = provingOnly(server.target, hostKey);
       expect(await failureCode(shell.withSession(target, 5000, () => Promise.resolve()))).toBe('SSH_HOST_KEY');
       expect(server.sockets.size).toBe(0);
     },
@@ -90,14 +95,14 @@ describe('login', () => {
     expect(new Set(server.methods)).toEqual(new Set(['publickey']));
   });
 
-  test('a server that never answers the login ends at the connect limit', async () => {
+  test(`a server that never answers the log-in ends at its limit ${shows('ssh.login')}`, async () => {
     const server = await serve({ authentication: 'hang' });
     expect(await failureCode(run(server, 5000, hasty))).toBe('SSH_UNREACHABLE');
   });
 
   test('a missing key file is CONFIG_KEY_FILE and opens no connection', async () => {
     const server = await serve({});
-    const target = { ...server.target, identityFile: `${server.target.identityFile}.missing` };
+    const target = { ...server.target, login: { kind: 'file', file: `${server.identityFile}.missing` } as const };
     expect(await failureCode(shell.withSession(target, 5000, () => Promise.resolve()))).toBe('CONFIG_KEY_FILE');
     expect(server.sockets.size).toBe(0);
   });
@@ -108,11 +113,11 @@ describe('the network', () => {
     const server = await serve({});
     const target = { ...server.target, port: await freePort() };
     expect(await failureCode(shell.withSession(target, 5000, () => Promise.resolve()))).toBe('SSH_UNREACHABLE');
-    expect(await shell.isOpen('127.0.0.1', target.port, 1000)).toBe(false);
-    expect(await shell.isOpen('127.0.0.1', server.target.port, 1000)).toBe(true);
+    expect(await shell.isOpen(target, 1000)).toBe(false);
+    expect(await shell.isOpen(server.target, 1000)).toBe(true);
   });
 
-  test(`a server that accepts and says nothing ends at the connect limit ${shows('ssh.connect')}`, async () => {
+  test(`a server that accepts and says nothing ends at the limit of the handshake ${shows('ssh.handshake')}`, async () => {
     const server = await serveRaw(() => undefined);
     expect(await failureCode(run(server, 5000, hasty))).toBe('SSH_UNREACHABLE');
   });
@@ -153,8 +158,9 @@ describe('commands', () => {
     expect(error.details).toEqual({ outputTail: 'waiting for the lock\n' });
   });
 
-  test('a shell that is never started ends at the deadline of the command', async () => {
+  test(`a shell that is never started ends at the deadline of the command, or before ${shows('ssh.exec')}`, async () => {
     const server = await serve({ exec: 'hang' });
+    expect(await failureCode(run(server, 600_000, createShell({ limits: { execMs: 300 } })))).toBe('TIMEOUT');
     expect(await failureCode(run(server, 300))).toBe('TIMEOUT');
   });
 
@@ -163,7 +169,7 @@ describe('commands', () => {
     expect(await failureCode(run(server))).toBe('SSH_COMMAND');
   });
 
-  test(`the session deadline ends a command and the connection, and the session is of no use afterwards ${shows(['ssh.join', 'ssh.hook'])}`, async () => {
+  test(`the session deadline ends a command and the connection, and the session is of no use afterwards ${shows(['ssh.join', 'ssh.hook', 'ssh.rotate'])}`, async () => {
     const server = await serve({ exec: ({ channel }) => void channel.write('.') });
     let late: Promise<unknown> = Promise.resolve();
     const error = await failure(
@@ -273,6 +279,6 @@ describe('commands', () => {
 
 test('a key file that others may not read is still read by its owner', async () => {
   const server = await serve({ exec: ({ channel }) => (channel.exit(0), void channel.end()) });
-  chmodSync(server.target.identityFile, 0o400);
+  chmodSync(server.identityFile, 0o400);
   expect(await run(server)).toMatchObject({ exitCode: 0 });
 });

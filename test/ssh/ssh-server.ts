@@ -29,11 +29,33 @@ export interface Behaviour {
 
 export interface TestSshServer {
   readonly target: ShellTarget;
+  /** What `target` logs in with. */
+  readonly identityFile: string;
   /** Login methods that clients tried, in order. */
   readonly methods: string[];
   /** Connections open now. */
   readonly sockets: ReadonlySet<Socket>;
   stop(): void;
+}
+
+/** A target in the plainest form: one key to prove, one file to log in with, nothing between. */
+export function targetAt(place: {
+  readonly host: string;
+  readonly port: number;
+  readonly user: string;
+  readonly hostKey: string;
+  readonly identityFile: string;
+}): ShellTarget {
+  const { host, port, user, hostKey, identityFile } = place;
+  return {
+    host,
+    port,
+    user,
+    trust: { kind: 'keys', keys: [hostKey] },
+    login: { kind: 'file', file: identityFile },
+    jumps: [],
+    transport: 'ssh2',
+  };
 }
 
 /** Not ssh2's own generator: it drops a leading zero byte, so that one of its keys in 256 is malformed. */
@@ -116,7 +138,8 @@ async function finish(
   const identityFile = join(folder, 'id_ed25519');
   writeFileSync(identityFile, makeKeyPair().private, { mode: 0o600 });
   return {
-    target: { host: '127.0.0.1', port: address.port, user: 'tester', hostKey: hostPublic, identityFile },
+    target: targetAt({ host: '127.0.0.1', port: address.port, user: 'tester', hostKey: hostPublic, identityFile }),
+    identityFile,
     methods,
     sockets,
     stop: () => {

@@ -12,13 +12,13 @@ import {
 import { homedir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { ShellSession, ShellTarget } from '../../src/ports/shell.ts';
+import type { ShellSession } from '../../src/ports/shell.ts';
 import { createShell } from '../../src/ssh/shell.ts';
 import { isUploadPath } from '../../src/ssh/sftp-upload.ts';
 import { sshdProgram, startSshd } from '../support/sshd.ts';
 import type { TestSshd } from '../support/sshd.ts';
 import { until } from '../support/wait.ts';
-import { makeKeyPair } from './ssh-server.ts';
+import { makeKeyPair, targetAt } from './ssh-server.ts';
 
 const shell = createShell();
 
@@ -37,8 +37,7 @@ describe.skipIf(sshdProgram === null)('a session with OpenSSH', () => {
   });
 
   function use<T>(work: (session: ShellSession) => Promise<T>): Promise<T> {
-    const target: ShellTarget = sshd;
-    return shell.withSession(target, 10_000, work);
+    return shell.withSession(targetAt(sshd), 10_000, work);
   }
 
   test('a script runs with its output, errors and exit code', async () => {
@@ -132,7 +131,7 @@ describe.skipIf(sshdProgram === null)('a session with OpenSSH', () => {
 
   test('a wrong pin is refused by a real handshake, too', async () => {
     const foreign = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA';
-    const attempt = shell.withSession({ ...sshd, hostKey: foreign }, 5000, () => Promise.resolve());
+    const attempt = shell.withSession(targetAt({ ...sshd, hostKey: foreign }), 5000, () => Promise.resolve());
     await expect(attempt).rejects.toMatchObject({ code: 'SSH_HOST_KEY' });
   });
 
@@ -140,7 +139,7 @@ describe.skipIf(sshdProgram === null)('a session with OpenSSH', () => {
     const other = join(folder, 'other_key');
     writeFileSync(other, makeKeyPair().private);
     chmodSync(other, 0o600);
-    const attempt = shell.withSession({ ...sshd, identityFile: other }, 5000, () => Promise.resolve());
+    const attempt = shell.withSession(targetAt({ ...sshd, identityFile: other }), 5000, () => Promise.resolve());
     await expect(attempt).rejects.toMatchObject({ code: 'SSH_AUTH' });
   });
 });

@@ -1,15 +1,15 @@
 import {
   agentCapacity,
   commandResult,
-  hasHostKey,
   type HostFiles,
+  HostKeys,
   instanceAt,
   isJoin,
   isPowered,
   takeEnrolment,
 } from '../../src/chaos/host-machine.ts';
 import { AppError } from '../../src/model/errors.ts';
-import type { CommandResult, Shell, ShellSession, ShellTarget, UploadFile } from '../../src/ports/shell.ts';
+import type { CommandResult, Shell, ShellRoute, ShellSession, ShellTarget, UploadFile } from '../../src/ports/shell.ts';
 import type { InstanceView, Region } from '../../src/simulator/region.ts';
 import { type AgentSurroundings, WorldAgent } from './world-agents.ts';
 import type { Injector } from './world-faults.ts';
@@ -20,6 +20,8 @@ export interface HostManners {
   closed: boolean;
   /** They prove another key than the one that was injected. */
   foreignKey: boolean;
+  /** What making a host key of their own ends with; 0 makes it. */
+  rotateExit: number;
   /** Log-in fails with this code. */
   loginFails: 'SSH_UNREACHABLE' | 'SSH_AUTH' | null;
   /** Exit code of join scripts; 0 starts the agent. */
@@ -32,7 +34,8 @@ export interface HostManners {
 
 interface Host {
   readonly files: HostFiles;
-  /** Commands run on it, joins as `(join)`. */
+  readonly keys: HostKeys;
+  /** Commands run on it, joins as `(join)`; what is done to host keys is left out. */
   readonly commands: string[];
   agent: WorldAgent | null;
 }
@@ -42,6 +45,7 @@ export class WorldHosts implements Shell {
   readonly manners: HostManners = {
     closed: false,
     foreignKey: false,
+    rotateExit: 0,
     loginFails: null,
     joinExit: 0,
     agentMute: false,
@@ -58,8 +62,8 @@ export class WorldHosts implements Shell {
     this.injector = injector;
   }
 
-  async isOpen(address: string): Promise<boolean> {
-    return !this.manners.closed && instanceAt(this.regions.values(), address) !== null;
+  async isOpen({ host }: ShellRoute): Promise<boolean> {
+    return !this.manners.closed && instanceAt(this.regions.values(), host) !== null;
   }
 
   async withSession<T>(
@@ -70,9 +74,10 @@ export class WorldHosts implements Shell {
     const instance = instanceAt(this.regions.values(), target.host);
     const { closed, loginFails, foreignKey } = this.manners;
     if (instance === null || closed) throw sshError('SSH_UNREACHABLE', target);
-    if (foreignKey || !hasHostKey(instance, target.hostKey)) throw sshError('SSH_HOST_KEY', target);
+    const host = this.hostOf(instance);
+    const wanted = target.trust.kind === 'keys' ? target.trust.keys : [];
+    if (foreignKey || !host.keys.proves(wanted)) throw sshError('SSH_HOST_KEY', target);
     if (loginFails !== null) throw sshError(loginFails, target);
-    const host = this.hostOf(instance.instanceId);
     return await use({
       upload: async (files) => await this.injector.around('session.upload', async () => upload(host, files)),
       runScript: async (script) =>
@@ -82,15 +87,20 @@ export class WorldHosts implements Shell {
 
   /** What was run on an instance, in order. */
   commandsOn(instanceId: string): readonly string[] {
-    return this.hostOf(instanceId).commands;
+    return this.hosts.get(instanceId)?.commands ?? [];
   }
 
   agentOn(instanceId: string): WorldAgent | null {
-    return this.hostOf(instanceId).agent;
+    return this.hosts.get(instanceId)?.agent ?? null;
   }
 
   fileOn(instanceId: string, path: string): string | undefined {
-    return this.hostOf(instanceId).files.get(path);
+    return this.hosts.get(instanceId)?.files.get(path);
+  }
+
+  /** Whether it would prove this key now. */
+  proves(instanceId: string, key: string): boolean {
+    return this.hosts.get(instanceId)?.keys.proves([key]) ?? false;
   }
 
   listAgents(): readonly WorldAgent[] {
@@ -98,6 +108,8 @@ export class WorldHosts implements Shell {
   }
 
   private run(host: Host, instance: InstanceView, script: string): CommandResult {
+    const answer = host.keys.run(script);
+    if (answer !== null) return this.manners.rotateExit === 0 ? answer : commandResult(this.manners.rotateExit);
     if (!isJoin(script)) {
       const command = script.trim();
       host.commands.push(command);
@@ -120,9 +132,14 @@ export class WorldHosts implements Shell {
     return commandResult(0);
   }
 
-  private hostOf(instanceId: string): Host {
-    const host = this.hosts.get(instanceId) ?? { files: new Map(), commands: [], agent: null };
-    this.hosts.set(instanceId, host);
+  private hostOf(instance: InstanceView): Host {
+    const host = this.hosts.get(instance.instanceId) ?? {
+      files: new Map(),
+      keys: new HostKeys(instance),
+      commands: [],
+      agent: null,
+    };
+    this.hosts.set(instance.instanceId, host);
     return host;
   }
 }

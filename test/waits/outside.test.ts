@@ -62,7 +62,10 @@ describe('AWS', () => {
 
 describe('machines', () => {
   test(`a port that is never connected to counts as closed ${shows('ssh.probe')}`, async () => {
-    expect(await createShell().isOpen('127.0.0.1', await fullHouse(), 100)).toBe(false);
+    const route = { host: '127.0.0.1', port: await fullHouse(), jumps: [] };
+    for (const transport of ['ssh2', 'openssh'] as const) {
+      expect(await createShell().isOpen({ ...route, transport }, 100)).toBe(false);
+    }
   });
 
   databaseTest('steps give their sessions the numbers of the list', async ({ pool }) => {
@@ -75,9 +78,9 @@ describe('machines', () => {
     const sessions: number[] = [];
     const probes: number[] = [];
     const shell: typeof steps.shell = {
-      isOpen: async (host, port, deadlineMs) => {
+      isOpen: async (route, deadlineMs) => {
         probes.push(deadlineMs);
-        return await steps.shell.isOpen(host, port, deadlineMs);
+        return await steps.shell.isOpen(route, deadlineMs);
       },
       withSession: async (target, deadlineMs, use) => {
         sessions.push(deadlineMs);
@@ -87,7 +90,7 @@ describe('machines', () => {
     world.process = { ...world.process, steps: { ...steps, shell } };
     await world.submit(1, 10);
     await world.runUntil('it ended', async () => (await world.count('machines', 'terminated')) === 1, 3_600_000);
-    const names = ['ssh.join', 'ssh.ready-command', 'ssh.hook', 'ssh.hook'] as const;
+    const names = ['ssh.rotate', 'ssh.join', 'ssh.ready-command', 'ssh.hook', 'ssh.hook'] as const;
     expect(sessions).toEqual(names.map(waitMs));
     expect(new Set(probes)).toEqual(new Set([waitMs('ssh.probe')]));
   });

@@ -78,7 +78,7 @@ describe('credentials', () => {
   });
 
   test('tell a missing key file by name', async () => {
-    await expect(ours.loginPublicKey('/nowhere/id_ed25519')).rejects.toMatchObject({
+    await expect(ours.loginPublicKey({ kind: 'file', file: '/nowhere/id_ed25519' })).rejects.toMatchObject({
       code: 'CONFIG_KEY_FILE',
       message: expect.stringContaining('/nowhere/id_ed25519') as string,
     });

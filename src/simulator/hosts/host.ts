@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { extname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import ssh2 from 'ssh2';
 import type { Architecture } from '../../model/offering.ts';
 import { deriveHostKey } from '../../cloud/host-key.ts';
@@ -77,6 +79,23 @@ const SUDO = [
   '',
 ].join('\n');
 
+/** Where sshd writes its process id; a host of the ssh2 package has none, and reads its key for each connection. */
+export function pidFile(directory: string): string {
+  return join(directory, '.host', 'sshd.pid');
+}
+
+/** `systemctl reload ssh` as an image has it. Nothing on a host may ever reach the services of the machine it runs on. */
+function systemctl(directory: string): string {
+  const pid = quote(pidFile(directory));
+  return `#!/bin/sh\n[ "$1" = reload ] || exit 1\n[ ! -f ${pid} ] || kill -HUP "$(cat ${pid})"\n`;
+}
+
+/** Wherever there is an SSH server there is ssh-keygen; a machine that only simulates one may lack it. */
+const KEYGEN_PLACES = ['/usr/bin/ssh-keygen', '/usr/local/bin/ssh-keygen', '/bin/ssh-keygen'];
+const hasKeygen = KEYGEN_PLACES.some((place) => existsSync(place));
+const KEYGEN_PROGRAM = new URL(`./keygen${extname(import.meta.filename)}`, import.meta.url);
+const KEYGEN = `#!/bin/sh\nexec ${quote(process.execPath)} ${quote(fileURLToPath(KEYGEN_PROGRAM))} "$@"\n`;
+
 /** Makes the instance's files: its folder, its host key, and a `shutdown` that works. Gives the public host key. */
 export async function prepareDirectory(directory: string, hostKeyPrivate: string | null): Promise<string> {
   await mkdir(controlDirectory(directory), { recursive: true, mode: 0o700 });
@@ -93,6 +112,8 @@ export async function prepareDirectory(directory: string, hostKeyPrivate: string
     await chmod(script, 0o755);
   }
   await writeFile(join(directory, 'bin', 'sudo'), SUDO, { mode: 0o755 });
+  await writeFile(join(directory, 'bin', 'systemctl'), systemctl(directory), { mode: 0o755 });
+  if (!hasKeygen) await writeFile(join(directory, 'bin', 'ssh-keygen'), KEYGEN, { mode: 0o755 });
   return publicKey;
 }
 

@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { waitMs } from '../../model/waits.ts';
 import type { HostSpec, RunningHost } from './host.ts';
-import { hostKeyFile, loginEnvironment, quote } from './host.ts';
+import { hostKeyFile, loginEnvironment, pidFile, quote } from './host.ts';
 
 export const SSHD_PATH = '/usr/sbin/sshd';
 const SFTP_SERVERS = ['/usr/lib/openssh/sftp-server', '/usr/libexec/openssh/sftp-server', '/usr/lib/ssh/sftp-server'];
@@ -88,7 +88,7 @@ async function writeConfig(spec: HostSpec): Promise<string> {
     'UsePAM no',
     // The folder above may belong to somebody else (/tmp does).
     'StrictModes no',
-    'PidFile none',
+    `PidFile ${pidFile(spec.directory)}`,
     'PrintMotd no',
     'AcceptEnv LANG LC_*',
     'Subsystem sftp spillway-sftp',

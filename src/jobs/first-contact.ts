@@ -1,0 +1,154 @@
+/**
+ * Whom to believe at the first log-in, and how the machine gets a key that nobody else ever had. The key that was injected has
+ * been readable by everybody on the machine and by whoever may describe it: it is good for one log-in. In that log-in the machine makes a key of its
+ * own, its public half is pinned in the row, and only then does sshd take it up: a crash at any point leaves a machine that
+ * can prove either the pinned key or the one before.
+ */
+import { AppError } from '../model/errors.ts';
+import { hostKeyOfConsole, onlyHostKeyIn } from '../model/host-keys.ts';
+import type { MachineIn } from '../model/machine.ts';
+import type { WorkloadPolicy } from '../model/policy.ts';
+import { waitMs } from '../model/waits.ts';
+import type { MachineRecord } from '../ports/machines.ts';
+import type { CommandResult, HostTrust, ShellSession } from '../ports/shell.ts';
+import type { StepPorts } from './ports.ts';
+import { hasInjectedKey, shellTarget, trustOf } from './ssh-target.ts';
+
+/** EX_NOPERM and EX_UNAVAILABLE of sysexits.h: no root, or no ssh-keygen. Trying again changes neither. */
+const NEVER_CODES: readonly number[] = [77, 69];
+
+/** Both scripts: everything about host keys is root's. `sudo -n` never asks. */
+const AS_ROOT = `set -eu
+key=\${SPILLWAY_HOST_KEY_FILE:-/etc/ssh/ssh_host_ed25519_key}
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
+as_root true || { echo 'the login user cannot become root without a password (sudo -n)'; exit ${NEVER_CODES[0]}; }
+`;
+
+/**
+ * Makes the next host key, once: the hard link decides among joins at the same time. Prints its public half. The private half
+ * never leaves the machine.
+ */
+const PREPARE_SCRIPT = `# spillway: prepare host key
+${AS_ROOT}
+as_root sh -s "$key" <<'ROOT'
+set -eu
+umask 077
+command -v ssh-keygen >/dev/null || { echo 'there is no ssh-keygen'; exit ${NEVER_CODES[1]}; }
+next=$1.spillway
+if [ ! -f "$next" ]; then
+  made=$(mktemp -d "$1.XXXXXX")
+  ssh-keygen -q -t ed25519 -N '' -C spillway -f "$made/key" </dev/null
+  ln "$made/key" "$next" 2>/dev/null || [ -f "$next" ]
+  rm -rf "$made"
+fi
+ssh-keygen -y -f "$next"
+ROOT
+`;
+
+/** Puts the key in place that has this public half, and makes sshd read it. Safe to repeat. */
+function activateScript(key: string): string {
+  const [, base64 = ''] = key.split(' ');
+  return `# spillway: activate host key ${base64}
+${AS_ROOT}
+as_root sh -s "$key" ${base64} <<'ROOT'
+set -eu
+umask 077
+half() { ssh-keygen -y -f "$1" | cut -d ' ' -f 2; }
+if [ "$(half "$1")" != "$2" ]; then
+  [ "$(half "$1.spillway")" = "$2" ] || { echo 'the key that was prepared is not the one that was pinned'; exit 1; }
+  mv -f "$1.spillway" "$1"
+fi
+ssh-keygen -y -f "$1" >"$1.pub.spillway"
+chmod 644 "$1.pub.spillway"
+mv -f "$1.pub.spillway" "$1.pub"
+rm -f "$1.spillway" "$1-cert.pub"
+# Debian says ssh, others sshd. An sshd that reads its keys for each connection needs none of it.
+systemctl reload ssh 2>/dev/null || systemctl reload sshd 2>/dev/null || :
+ROOT
+`;
+}
+
+/** `trusted`: what the machine must prove in every session from now on. */
+export type FirstContact =
+  | { readonly kind: 'trusted'; readonly trust: HostTrust }
+  /** Not yet known, or not yet done: look again. */
+  | { readonly kind: 'later'; readonly waitsFor: string }
+  /** It never will be. */
+  | { readonly kind: 'failed'; readonly detail: Readonly<Record<string, unknown>> };
+
+/** Finds out whom to believe on a machine, and replaces a key that was injected. Safe to repeat and to run twice at a time. */
+export async function makeContact(
+  ports: StepPorts,
+  record: MachineRecord,
+  machine: MachineIn<'joining'>,
+  place: { readonly policy: WorkloadPolicy; readonly address: string },
+): Promise<FirstContact> {
+  const trust = trustOf(ports, record, place.policy);
+  if (trust === null) return await askConsole(ports, record, machine);
+  if (!hasInjectedKey(record) || record.hostKey?.confirmed === true) return { kind: 'trusted', trust };
+  const target = shellTarget(place.policy, place.address, trust);
+  return await ports.shell.withSession(
+    target,
+    waitMs('ssh.rotate'),
+    async (session) => await rotate(ports, record, session),
+  );
+}
+
+async function rotate(ports: StepPorts, record: MachineRecord, session: ShellSession): Promise<FirstContact> {
+  const { id } = record.machine;
+  let pinned = record.hostKey?.key ?? null;
+  if (pinned === null) {
+    const prepared = await run(session, PREPARE_SCRIPT);
+    if (prepared.exitCode !== 0) return failed(ports, record, prepared);
+    const made = onlyHostKeyIn(prepared.output);
+    if (made === null) return failed(ports, record, prepared);
+    pinned = await ports.machines.pinHostKey(id, made);
+  }
+  const activated = await run(session, activateScript(pinned));
+  if (activated.exitCode !== 0) return failed(ports, record, activated);
+  return { kind: 'trusted', trust: { kind: 'keys', keys: [pinned] } };
+}
+
+async function run(session: ShellSession, script: string): Promise<CommandResult> {
+  return await session.runScript(script, { deadlineMs: waitMs('ssh.rotate'), outputBytesMax: 16 * 1024 });
+}
+
+function failed(ports: StepPorts, { machine }: MachineRecord, result: CommandResult): FirstContact {
+  const detail = {
+    step: 'host key',
+    exitCode: result.exitCode,
+    signal: result.signal,
+    output: result.output.slice(-2000),
+  };
+  ports.log.warn({ machineId: machine.id, ...detail }, 'the machine did not make a host key of its own');
+  // Two joins at once may find each other's key half-way: the next try finds it whole.
+  if (!NEVER_CODES.includes(result.exitCode ?? 0)) return { kind: 'later', waitsFor: 'a host key of its own' };
+  return { kind: 'failed', detail };
+}
+
+/** What EC2 tells of the machine's console was printed by the machine, and comes by a way that only IAM opens. */
+async function askConsole(
+  ports: StepPorts,
+  record: MachineRecord,
+  machine: MachineIn<'joining'>,
+): Promise<FirstContact> {
+  const text = await ports.cloud.consoleOutput(record.launch.body.region, machine.instanceId);
+  const said = hostKeyOfConsole(text);
+  switch (said.kind) {
+    case 'not-yet':
+      return { kind: 'later', waitsFor: 'the host key on the console' };
+    case 'unfit': {
+      const error = 'The console shows no Ed25519 host key, or different ones.';
+      return { kind: 'failed', detail: { code: 'SSH_HOST_KEY', error } };
+    }
+    case 'found': {
+      const pinned = await ports.machines.pinHostKey(machine.id, said.key);
+      if (pinned !== said.key) {
+        throw new AppError('SSH_HOST_KEY', `The console of ${machine.instanceId} shows another host key than before.`, {
+          remedy: 'Look at the console output: somebody may have printed there what looks like a host key.',
+        });
+      }
+      return { kind: 'trusted', trust: { kind: 'keys', keys: [pinned] } };
+    }
+  }
+}
