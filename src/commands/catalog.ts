@@ -1,6 +1,7 @@
 import { agentCordon, agentUncordon } from './agent/cordon.ts';
 import { agentDrain } from './agent/drain.ts';
 import { agentEnrol } from './agent/enrol.ts';
+import { agentInstall } from './agent/install.ts';
 import { agentList } from './agent/list.ts';
 import { agentRemove } from './agent/remove.ts';
 import { agentShow } from './agent/show.ts';
@@ -47,6 +48,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   machineShow,
   agentList,
   agentShow,
+  agentInstall,
   agentEnrol,
   agentCordon,
   agentUncordon,

@@ -144,6 +144,14 @@ export const SERVING_WAITS = {
     code: 'TIMEOUT',
   },
 
+  'cli.install-report': {
+    ms: MINUTE_MS,
+    setBy: '`spillway agent install --timeout`',
+    waitsFor: 'the first report of an agent that was installed',
+    end: 'the command fails; the agent stays and goes on trying',
+    code: 'TIMEOUT',
+  },
+
   'simulator.headers': { ms: 10 * SECOND_MS, waitsFor: 'the headers of a request to the region', end: '408, closed' },
   'simulator.request': { ms: 15 * SECOND_MS, waitsFor: 'the last byte of a request', end: '408, closed' },
   'simulator.idle': {
