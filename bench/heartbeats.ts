@@ -16,6 +16,11 @@ const LEASE_MS = 60_000;
 const WARM_UP_MS = 2000;
 const MEASURE_MS = 8000;
 const TASKS_PER_BUSY_AGENT = 2;
+/** Two million cores in agents of 16, at the default interval. */
+const FLEET_AGENTS = 125_000;
+const FLEET_INTERVAL_MS = 10_000;
+/** Reports on their way at one time; what is due beyond them waits, and counts as waiting. */
+const PENDING_MAX = 20_000;
 
 export const heartbeats: Bench = {
   name: 'heartbeats',
@@ -29,6 +34,12 @@ export const heartbeats: Bench = {
       } finally {
         await database.stop();
       }
+    }
+    const database = await openBenchDatabase();
+    try {
+      figures.push(...(await measureFleet(context, database)));
+    } finally {
+      await database.stop();
     }
     return figures;
   },
@@ -58,7 +69,9 @@ async function measure(context: BenchContext, database: BenchDatabase, tasks: nu
     );
   });
   context.progress(`${kind} agents, one report each per second`);
-  const open = await observe(context, database, async (over, done) => await openLoop(agents, batcher, over, done));
+  const everySecond = async (over: AbortSignal, done: Done): Promise<void> =>
+    await openLoop(agents, batcher, { over, done, intervalMs: 1000 });
+  const open = await observe(context, database, everySecond);
 
   const about = `${AGENTS} agents with ${tasks} running tasks each, one process, no HTTP; ${database.version}; ${describeMachine()}`;
   const figure = (name: string, value: number, unit: string, how: string): Figure =>
@@ -84,6 +97,36 @@ async function measure(context: BenchContext, database: BenchDatabase, tasks: nu
   ];
 }
 
+/** As many agents as Spillway is meant for, each at its own moment of each interval. */
+async function measureFleet(context: BenchContext, database: BenchDatabase): Promise<Figure[]> {
+  context.progress(`${FLEET_AGENTS} idle agents, one report each per ${FLEET_INTERVAL_MS / 1000} s`);
+  const agents = (await seedAgents(database.pool, FLEET_AGENTS, 0)).map((agent) => new Reporter(agent));
+  const store = createAgentStore(createDatabase(database.pool));
+  const batcher = new ReportBatcher({ agents: store, clock: systemClock, leaseMs: LEASE_MS });
+  const load = async (over: AbortSignal, done: Done): Promise<void> =>
+    await openLoop(agents, batcher, { over, done, intervalMs: FLEET_INTERVAL_MS });
+  const span = await observe(context, database, load, {
+    warmUpMs: FLEET_INTERVAL_MS,
+    measureMs: 2 * FLEET_INTERVAL_MS,
+  });
+  const wanted = (FLEET_AGENTS / FLEET_INTERVAL_MS) * 1000;
+  const cores = ((span.ownCpuUs + span.postgresCpuUs) * span.perSecond) / 1e6;
+  const about = `open loop, ${FLEET_AGENTS} idle agents, ${wanted}/s wanted, from the scheduled time, one process, no HTTP, others used ${span.otherCores.toFixed(2)} cores; ${database.version}; ${describeMachine()}`;
+  return [
+    makeFigure('heartbeats', 'fleet-per-second', span.perSecond, '1/s', about),
+    makeFigure(
+      'heartbeats',
+      'fleet-per-core',
+      span.perSecond / cores,
+      '1/s',
+      `per core that Node and Postgres used; ${about}`,
+    ),
+    makeFigure('heartbeats', 'fleet-p50', quantile(span.latenciesMs, 0.5), 'ms', about),
+    makeFigure('heartbeats', 'fleet-p99', quantile(span.latenciesMs, 0.99), 'ms', about),
+    makeFigure('heartbeats', 'fleet-cores', cores, 'cores', `Node with the generator, and Postgres; ${about}`),
+  ];
+}
+
 type Done = (latencyMs: number) => void;
 
 /** Runs a load for the warm-up and the measured span, and counts only the latter. */
@@ -91,15 +134,16 @@ async function observe(
   { signal }: BenchContext,
   database: BenchDatabase,
   load: (over: AbortSignal, done: Done) => Promise<void>,
+  { warmUpMs, measureMs } = { warmUpMs: WARM_UP_MS, measureMs: MEASURE_MS },
 ): Promise<Span> {
   const over = new AbortController();
   let latenciesMs: number[] = [];
   const running = load(AbortSignal.any([over.signal, signal]), (latencyMs) => void latenciesMs.push(latencyMs));
   try {
-    await Promise.race([sleep(WARM_UP_MS, undefined, { signal }), running]);
+    await Promise.race([sleep(warmUpMs, undefined, { signal }), running]);
     const before = await readMeters(database);
     latenciesMs = [];
-    await Promise.race([sleep(MEASURE_MS, undefined, { signal }), running]);
+    await Promise.race([sleep(measureMs, undefined, { signal }), running]);
     const counted = latenciesMs;
     const after = await readMeters(database);
     latenciesMs = [];
@@ -143,19 +187,18 @@ function otherCores(before: Meters, after: Meters): number {
   return Math.max(0, (after.machineCpuMs - before.machineCpuMs - ours) / (after.atMs - before.atMs));
 }
 
-/** Agents report at their own moment of each second. One that has no answer yet is late, and that counts as waiting. */
+/** Agents report at their own moment of each interval. One that has no answer yet is late, and that counts as waiting. */
 async function openLoop(
   agents: readonly Reporter[],
   batcher: ReportBatcher,
-  over: AbortSignal,
-  done: Done,
+  { over, done, intervalMs }: { readonly over: AbortSignal; readonly done: Done; readonly intervalMs: number },
 ): Promise<void> {
   const startMs = performance.now();
   const pending = new Set<Promise<void>>();
   for (let sent = 0; !over.aborted;) {
-    const due = Math.floor(((performance.now() - startMs) * agents.length) / 1000);
-    for (; sent < due; sent += 1) {
-      const scheduledMs = startMs + (sent * 1000) / agents.length;
+    const due = Math.floor(((performance.now() - startMs) * agents.length) / intervalMs);
+    for (; sent < due && pending.size < PENDING_MAX; sent += 1) {
+      const scheduledMs = startMs + (sent * intervalMs) / agents.length;
       const report = agents[sent % agents.length]!.report(batcher, scheduledMs, done);
       pending.add(report);
       void report.finally(() => pending.delete(report));

@@ -4,6 +4,7 @@
  */
 import { parseArgs } from 'node:util';
 import { nearestWord } from '../src/model/units.ts';
+import { agent } from './agent.ts';
 import { backtest } from './backtest.ts';
 import { ec2Calls } from './ec2-calls.ts';
 import { heartbeatsHttp } from './heartbeats-http.ts';
@@ -24,6 +25,7 @@ const BENCHES: readonly Bench[] = [
   planBlock,
   heartbeats,
   heartbeatsHttp,
+  agent,
   timeToReady,
   joins,
   reaction,

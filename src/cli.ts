@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { runCli } from './commands/run.ts';
 import type { CliWiring, MigrationReport } from './commands/types.ts';
@@ -18,6 +19,9 @@ const wiring: CliWiring = {
   migrate: migrateDatabase,
   readHistory: async (config, request, signal) =>
     await (await import('./wiring/history.ts')).openHistory(config, request, signal),
+  openShell: async ({ sshAuthSock }) => (await import('./ssh/shell.ts')).createShell({ agentSocket: sshAuthSock }),
+  readAgentScript: async () => await readFile(new URL('./agent/spillway-agent.sh', import.meta.url), 'utf8'),
+  acceptNewHost: async (file, host) => await (await import('./ssh/accept-new.ts')).acceptNewHost(file, host),
   simulateRegion: async (options) => {
     const { runRegionUntilSignal } = await import('./simulator/run.ts');
     await runRegionUntilSignal(options);

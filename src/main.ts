@@ -96,6 +96,7 @@ async function startService(config: Config, log: ReturnType<typeof createLogger>
     loops,
     engine,
     agents: stores.agents,
+    agentOrdering: stores.agentOrdering,
     running: () => running,
     pingQueue: async () => await queues.ping(),
     isLeader: () => loops.view.leading,

@@ -63,12 +63,21 @@ export class Stack {
 
   /** Ends an instance from inside, as a power cut or `shutdown` would. */
   async shutDown(instanceId: string): Promise<void> {
-    const response = await fetch(`${this.endpoint}/_region/shutdown`, {
+    await this.tellRegion('shutdown', instanceId);
+  }
+
+  /** Takes a spot instance back, with EC2's two minutes of notice. */
+  async interrupt(instanceId: string): Promise<void> {
+    await this.tellRegion('interrupt', instanceId);
+  }
+
+  private async tellRegion(what: 'shutdown' | 'interrupt', instanceId: string): Promise<void> {
+    const response = await fetch(`${this.endpoint}/_region/${what}`, {
       method: 'POST',
       body: JSON.stringify({ instanceId }),
       signal: AbortSignal.timeout(5000),
     });
-    if (!response.ok) throw new Error(`the region answered ${response.status} to the shutdown of ${instanceId}`);
+    if (!response.ok) throw new Error(`the region answered ${response.status} to the ${what} of ${instanceId}`);
   }
 
   async startRegion(): Promise<void> {

@@ -11,6 +11,12 @@
 #     SPILLWAY_USED          host (default) | tasks: report the shapes of the running tasks as use (simulated hosts)
 #     SPILLWAY_HOLD          1 (default): long-poll; 0: report once per interval and sleep, which needs less memory
 #     SPILLWAY_CA_FILE       the one CA that may vouch for the service
+#     SPILLWAY_PROBE         a command that tells of tasks of other engines here: one number, or a line for each
+#     SPILLWAY_IMDS          http://169.254.169.254 on a spot machine: where EC2 gives notice that it takes the machine back
+#     SPILLWAY_CHECKPOINT_S  so long after such a notice tasks get SIGTERM; default 80 of EC2's 120
+#     SPILLWAY_DEADMAN_S     without an accepted report for so long the machine shuts down; default 0: never
+#     SPILLWAY_DEADMAN_TASKS 0 (default): but not while tasks run; 1: also then
+#     SPILLWAY_SHUTDOWN      the command for it
 #
 # Signals: TERM, INT = end the tasks, say goodbye, exit 0. USR2 = exit 0 and leave the tasks to the next start.
 # Exit codes: 0 left or stopped, 2 settings or missing tools, 3 credentials refused, 4 a newer agent has this identity,
@@ -59,6 +65,8 @@ proc_start() {
 if [ $# -ne 1 ] || [ ! -r "$1" ]; then die 2 'usage: spillway-agent.sh ENV_FILE (a readable file)'; fi
 SPILLWAY_URL='' SPILLWAY_STATE_DIR='' SPILLWAY_ENROL_TOKEN='' SPILLWAY_NAME='' SPILLWAY_LABELS='' SPILLWAY_CPUS=''
 SPILLWAY_MEMORY_MIB='' SPILLWAY_GPUS='' SPILLWAY_ARCH='' SPILLWAY_USED=host SPILLWAY_HOLD=1 SPILLWAY_CA_FILE='' SPILLWAY_ALLOW_HTTP=0
+SPILLWAY_PROBE='' SPILLWAY_IMDS='' SPILLWAY_CHECKPOINT_S=80 SPILLWAY_DEADMAN_S=0 SPILLWAY_DEADMAN_TASKS=0
+SPILLWAY_SHUTDOWN='shutdown -h now || sudo -n shutdown -h now'
 # Parsed, not sourced: a value can never become a command.
 while IFS= read -r line || [ -n "$line" ]; do
   value=${line#*=}
@@ -78,6 +86,12 @@ while IFS= read -r line || [ -n "$line" ]; do
     SPILLWAY_HOLD=*) SPILLWAY_HOLD=$value ;;
     SPILLWAY_CA_FILE=*) SPILLWAY_CA_FILE=$value ;;
     SPILLWAY_ALLOW_HTTP=*) SPILLWAY_ALLOW_HTTP=$value ;;
+    SPILLWAY_PROBE=*) SPILLWAY_PROBE=$value ;;
+    SPILLWAY_IMDS=*) SPILLWAY_IMDS=${value%/} ;;
+    SPILLWAY_CHECKPOINT_S=*) SPILLWAY_CHECKPOINT_S=$value ;;
+    SPILLWAY_DEADMAN_S=*) SPILLWAY_DEADMAN_S=$value ;;
+    SPILLWAY_DEADMAN_TASKS=*) SPILLWAY_DEADMAN_TASKS=$value ;;
+    SPILLWAY_SHUTDOWN=*) SPILLWAY_SHUTDOWN=$value ;;
     *) die 2 "unknown setting ${line%%=*} in $1" ;;
   esac
 done <"$1"
@@ -102,6 +116,15 @@ case $SPILLWAY_GPUS in
   *) die 2 'SPILLWAY_GPUS must be a whole number from 0 to 999' ;;
 esac
 case $SPILLWAY_ARCH in '' | x86_64 | arm64) ;; *) die 2 'SPILLWAY_ARCH must be x86_64 or arm64' ;; esac
+case $SPILLWAY_IMDS in
+  '' | http://169.254.169.254 | 'http://[fd00:ec2::254]') ;;
+  http://127.*[!A-Za-z0-9.:/_-]*) die 2 'SPILLWAY_IMDS has a character that no address has' ;;
+  http://127.*) ;;
+  *) die 2 'SPILLWAY_IMDS must be http://169.254.169.254' ;;
+esac
+is_number "$SPILLWAY_CHECKPOINT_S" || die 2 'SPILLWAY_CHECKPOINT_S must be a whole number of seconds'
+is_number "$SPILLWAY_DEADMAN_S" || die 2 'SPILLWAY_DEADMAN_S must be a whole number of seconds; 0 = never'
+case $SPILLWAY_DEADMAN_TASKS in 0 | 1) ;; *) die 2 'SPILLWAY_DEADMAN_TASKS must be 0 or 1' ;; esac
 enrol_token=$SPILLWAY_ENROL_TOKEN
 # What the environment brought along must not reach the tasks.
 unset SPILLWAY_ENROL_TOKEN
@@ -118,6 +141,7 @@ fi
 limiter=
 # wget's own time-out starts anew with every byte. busybox's timeout would leave a watcher behind for each call.
 if [ $client = wget ]; then case $(timeout --version 2>/dev/null) in *GNU*) limiter=timeout ;; esac fi
+[ -z "$SPILLWAY_PROBE" ] || command -v timeout >/dev/null || die 2 'SPILLWAY_PROBE needs the command timeout'
 fraction=
 sleep 0.01 2>/dev/null && fraction=1
 cr=$(printf '\r')
@@ -228,6 +252,7 @@ back_off() {
     [ $left -ge 100 ] || left=100
     [ $pause -le $left ] || pause=$left
   fi
+  dead_man
   nap $pause
 }
 
@@ -283,10 +308,124 @@ measure_use() {
   used_memory=$((memory_mib * (host_mib - available) / host_mib))
 }
 
+# Sets $others to how many tasks of other engines run here, `unknown` when the probe fails or takes more than 5 s.
+probe_others() {
+  others=0
+  [ -n "$SPILLWAY_PROBE" ] || return 0
+  {
+    # A quarter of a MiB is enough for every list of tasks.
+    ulimit -f 256
+    exec timeout -s KILL 5 sh -c "$SPILLWAY_PROBE" </dev/null >"$state/probe" 2>/dev/null
+  } &
+  child=$!
+  await
+  others=unknown
+  [ "$client_rc" -eq 0 ] || return 0
+  others=0 said=
+  while read -r line || [ -n "$line" ]; do
+    [ -z "$line" ] || said=$line others=$((others + 1))
+  done <"$state/probe"
+  while case $said in 0?*) ;; *) false ;; esac do said=${said#0}; done
+  [ $others -ne 1 ] || ! is_number "$said" || others=$said
+}
+# Whoever cannot reach the service is steered by nobody, and costs money by the hour.
+dead_man() {
+  [ "$SPILLWAY_DEADMAN_S" -gt 0 ] || return 0
+  now
+  [ $((now_cs - last_ok_cs)) -ge $((SPILLWAY_DEADMAN_S * 100)) ] && [ $((now_cs - shutdown_cs)) -ge 6000 ] || return 0
+  if [ "$SPILLWAY_DEADMAN_TASKS" = 0 ]; then
+    [ $live -eq 0 ] || return 0
+    probe_others
+    [ "$others" = 0 ] || return 0
+  fi
+  shutdown_cs=$now_cs
+  say "no accepted report for $(((now_cs - last_ok_cs) / 100)) s: shutting the machine down"
+  # Not waited for: it ends us, or it is asked again in a minute.
+  sh -c "$SPILLWAY_SHUTDOWN" </dev/null >&2 &
+}
+
+# --- EC2's notices ----------------------------------------------------------------------------------------------------
+# imds CREDENTIAL_FILE URL...: what is there goes to imds.body, all headers to imds.head. Called with `&`, as `post` is.
+imds() {
+  WGETRC=$1
+  shift
+  if [ $client = curl ]; then
+    exec curl -q -s -f -K "$WGETRC" --noproxy '*' --connect-timeout 1 -m 2 -D "$state/imds.head" "$@" >"$state/imds.body"
+  fi
+  export WGETRC
+  exec ${limiter:+"$limiter" 4} wget --no-proxy -S -o "$state/imds.head" -O "$state/imds.body" -t 1 -T 2 --max-redirect=0 "$@"
+}
+# ask_imds NAME VALUE METHOD PATH...: sets $json to what is there, $status to 0 (silence), 401 or another that came.
+ask_imds() {
+  if [ $client = curl ]; then
+    printf 'header = "X-aws-ec2-metadata-token%s: %s"\nrequest = %s\n' "$1" "$2" "$3"
+  else
+    printf 'header = X-aws-ec2-metadata-token%s: %s\n' "$1" "$2"
+  fi >"$state/imds.credential"
+  method=$3
+  shift 3
+  clear_answer "$state/imds"
+  if [ $client = wget ] && [ "$method" != GET ]; then set -- "$@" "--method=$method"; fi
+  imds "$state/imds.credential" "$@" &
+  child=$!
+  await
+  status=0 json=
+  while read -r word value _; do
+    case $word in HTTP/*) [ $status = 401 ] || status=${value%"$cr"} ;; esac
+  done <"$state/imds.head"
+  while [ ${#json} -lt 4096 ] && { read -r line || [ -n "$line" ]; }; do json=$json$line; done <"$state/imds.body"
+}
+# Sets $found to the text that has this name in $json; times and words only.
+json_text() {
+  found=
+  case $json in *"\"$1\""*) found=${json#*"\"$1\""} found=${found#*\"} found=${found%%\"*} ;; esac
+  case $found in *[!A-Za-z0-9:.+-]* | ???????????????????????????????*) found= ;; esac
+}
+# Looks for a notice before a report, so that the report tells of it. IMDSv2: a token first, which holds for six hours.
+look_for_notice() {
+  [ -n "$SPILLWAY_IMDS" ] && [ -z "$interruption" ] || return 0
+  now
+  [ $now_cs -ge $imds_cs ] || return 0
+  imds_cs=$((now_cs + hold * 50))
+  if [ -z "$imds_token" ]; then
+    ask_imds -ttl-seconds 21600 PUT "$SPILLWAY_IMDS/latest/api/token"
+    case $json in *[!A-Za-z0-9+/=_-]*) ;; *) imds_token=$json ;; esac
+  fi
+  if [ -z "$imds_token" ]; then
+    # Whoever has no metadata service is not asked at each report.
+    imds_cs=$((now_cs + 6000))
+    return
+  fi
+  ask_imds '' "$imds_token" GET "$SPILLWAY_IMDS/latest/meta-data/spot/instance-action" \
+    "$SPILLWAY_IMDS/latest/meta-data/events/recommendations/rebalance"
+  [ "$status" != 401 ] || imds_token='' imds_cs=$now_cs
+  json_text noticeTime
+  [ -z "$found" ] || rebalance=$found
+  json_text action
+  action=$found
+  json_text time
+  [ -n "$action" ] && [ -n "$found" ] || return 0
+  interruption="$action $found" noticed_cs=$now_cs
+  say "EC2 takes this machine back: $interruption"
+}
+# What is left of the two minutes is for writing down how far the tasks have come.
+checkpoint() {
+  [ -n "$interruption" ] && [ $live -gt 0 ] || return 0
+  now
+  [ $((now_cs - noticed_cs)) -ge $((SPILLWAY_CHECKPOINT_S * 100)) ] || return 0
+  for dir in "$state"/tasks/tk-*; do
+    [ -d "$dir" ] || continue
+    if [ -e "$dir/code" ] || [ -e "$dir/drop" ] || [ -e "$dir/interrupted" ]; then continue; fi
+    : >"$dir/interrupted"
+    is_alive "$dir" && signal_group TERM "$pid"
+  done
+}
+
 # --- tasks ------------------------------------------------------------------------------------------------------------
 # tasks/ID.ATTEMPT/ holds: script, work/ (working directory), log, progress, shape (cpu, memory, born_cs); devices (its GPUs);
 #   pid (pid and start time), code (exit code), both written by the wrapper below; drop = not ours any more, never
-#   reported; acked = the service has the exit; offset, mark, drained, full = how far the log is uploaded.
+#   reported; interrupted = told to end because the machine does; acked = the service has the exit; offset, mark, drained,
+#   full = how far the log is uploaded.
 # The wrapper leads a session of its own. It writes pid before it looks for drop, and whoever drops a task writes drop
 # before looking for pid: so one of the two always sees the other.
 # shellcheck disable=SC2016 # expanded by the wrapper, not here
@@ -395,9 +534,9 @@ settle() {
   fi
   [ -z "$code" ] || echo "$code" >"$1/code"
 }
-# Looks at every task directory: sets $report_tasks, $live (running), $exits (to be reported), $leftover, $logs.
+# Looks at every task directory: sets $report_tasks, $live (running), $exits (to be reported), $last_words, $leftover, $logs.
 scan() {
-  report_tasks='' offered='' logs='' live=0 exits=0 leftover=0 progress_count=0 tasks_cpu=0 tasks_memory=0
+  report_tasks='' offered='' logs='' last_words=0 live=0 exits=0 leftover=0 progress_count=0 tasks_cpu=0 tasks_memory=0
   now
   for dir in "$state"/tasks/tk-*; do
     [ -d "$dir" ] || continue
@@ -429,6 +568,20 @@ scan() {
       # A log that cannot be uploaded is kept for ten minutes.
       read -r acked_cs <"$dir/acked"
       [ $((now_cs - acked_cs)) -le 60000 ] || forget "$dir"
+      continue
+    fi
+    if [ -n "$code" ] && [ "$code" != 0 ] && [ -e "$dir/interrupted" ]; then
+      # Its last progress goes out as that of a task that runs. Then it is dropped here, and given out anew there.
+      task_line="task ${name%.*} ${name##*.} running" count_before=$progress_count
+      add_progress "$dir" "$key"
+      if [ $progress_count -eq $count_before ] && [ $progress_count -lt 12 ]; then
+        : >"$dir/drop"
+        forget "$dir"
+        leftover=$((leftover - 1))
+        continue
+      fi
+      last_words=$((last_words + 1)) live=$((live + 1))
+      report_tasks=$report_tasks$task_line$nl
       continue
     fi
     if [ -n "$code" ]; then
@@ -586,6 +739,8 @@ use_lease() {
   [ $hold -le $((lease / 3)) ] || hold=$((lease / 3))
   [ $hold -ge 1 ] || hold=1
   [ $hold -le 55 ] || hold=55
+  # Of EC2's two minutes none is spent waiting.
+  [ -z "$SPILLWAY_IMDS" ] || [ $hold -le 10 ] || hold=10
 }
 # bounded NAME VALUE: sets NAME when VALUE is a number of seconds from 1 to 3600.
 bounded() {
@@ -648,8 +803,10 @@ beat() {
   seq=$((seq + 1))
   measure_use
   count_gpus
-  printf 'boot %s\nseq %s\ncapacity %s %s\n%sused %s %s\n%scordon %s\nwait %s\n%s%s' "$boot" $seq $cpu_milli $memory_mib \
-    "$hardware" $used_cpu $used_memory "$cordon_prefix" "$cordon" "$1" "$report_tasks" "${2:+$2$nl}" >"$state/report"
+  printf 'boot %s\nseq %s\ncapacity %s %s\n%sused %s %s\n%scordon %s\nwait %s\n%s%s%s%s%s' "$boot" $seq $cpu_milli $memory_mib \
+    "$hardware" $used_cpu $used_memory "$cordon_prefix" "$cordon" "$1" "${SPILLWAY_PROBE:+others $others$nl}" \
+    "${rebalance:+rebalance $rebalance$nl}" "${interruption:+interruption $interruption$nl}" "$report_tasks" "${2:+$2$nl}" \
+    >"$state/report"
   clear_answer "$state/answer"
   now
   sent_cs=$now_cs
@@ -719,6 +876,7 @@ proc_start $$ && echo "$$ $started" >"$state/pid"
 [ -n "$SPILLWAY_NAME" ] || read -r SPILLWAY_NAME </proc/sys/kernel/hostname
 read -r boot </proc/sys/kernel/random/uuid
 read -r kernel_boot </proc/sys/kernel/random/boot_id
+interruption='' rebalance='' noticed_cs=0 imds_token='' imds_cs=0 shutdown_cs=-6000 others=0
 seq=0 failures=0 interval=10 lease=60 cordon=0 cordon_prefix=un cordoned='' leaving='' retry_after=0 live=0 token=''
 now
 last_ok_cs=$now_cs
@@ -752,6 +910,7 @@ while :; do
   wake='' changed='' idle=''
   scan
   fence
+  checkpoint
   start_upload
   if [ -n "$leaving" ] && [ $((live + exits)) -eq 0 ]; then
     # The last logs get half a minute.
@@ -759,8 +918,10 @@ while :; do
     nap 200
     continue
   fi
+  look_for_notice
+  probe_others
   # An exit is told at once and its telling is never cut short; with nothing to tell, the service may hold the answer.
-  if [ $exits -gt 0 ]; then
+  if [ $((exits + last_words)) -gt 0 ]; then
     beat 0
   elif [ "$SPILLWAY_HOLD" = 0 ]; then
     beat 0
@@ -777,6 +938,7 @@ while :; do
       failures=0 last_ok_cs=$sent_cs
       accept_progress
       obey
+      [ $last_words -eq 0 ] || changed=1
       echo "$kernel_boot $last_ok_cs $lease" >"$state/last"
       if [ -z "$changed$wake" ]; then
         now

@@ -1,5 +1,10 @@
+import { agentCordon, agentUncordon } from './agent/cordon.ts';
+import { agentDrain } from './agent/drain.ts';
 import { agentEnrol } from './agent/enrol.ts';
+import { agentInstall } from './agent/install.ts';
 import { agentList } from './agent/list.ts';
+import { agentRemove } from './agent/remove.ts';
+import { agentShow } from './agent/show.ts';
 import { backtest } from './backtest/backtest.ts';
 import { completion } from './completion.ts';
 import { configShow } from './config/show.ts';
@@ -42,7 +47,13 @@ export const COMMANDS: readonly CommandSpec[] = [
   machineList,
   machineShow,
   agentList,
+  agentShow,
+  agentInstall,
   agentEnrol,
+  agentCordon,
+  agentUncordon,
+  agentDrain,
+  agentRemove,
   costReport,
   policyValidate,
   policyList,

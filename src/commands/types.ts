@@ -1,5 +1,6 @@
 import type { Config } from '../config/types.ts';
 import type { History, HistoryRequest } from '../ports/history.ts';
+import type { Shell } from '../ports/shell.ts';
 import type { Options } from './options.ts';
 import type { Output } from './output/output.ts';
 import type { ServiceClient } from './service-client.ts';
@@ -155,6 +156,11 @@ export interface CliWiring {
   sleep(ms: number, signal: AbortSignal): Promise<void>;
   runService(config: Config): Promise<number>;
   migrate(config: Config, mode: 'apply' | 'check'): Promise<MigrationReport>;
+  /** SSH to machines of the user's. */
+  openShell(config: Config): Promise<Shell>;
+  readAgentScript(): Promise<string>;
+  /** Adds a host to a known_hosts file that does not know it; its fingerprint, or null when it is known. */
+  acceptNewHost(file: string, host: { readonly host: string; readonly port: number }): Promise<string | null>;
   /** The past as the configured database remembers it. */
   readHistory(config: Config, request: HistoryRequest, signal: AbortSignal): Promise<History>;
   simulateRegion(options: SimulatedRegionOptions): Promise<number>;

@@ -1,7 +1,7 @@
 import type { AgentId, MachineId } from '../model/ids.ts';
-import { AppError } from '../model/errors.ts';
+import { AppError, describeError } from '../model/errors.ts';
 import { orderLeaseMsMin } from '../model/task.ts';
-import { SECOND_MS } from '../model/time.ts';
+import { MINUTE_MS, SECOND_MS } from '../model/time.ts';
 import type { AgentGateway, AgentOrders, AgentReport, HeartbeatOutcome } from '../ports/agent-gateway.ts';
 import type { HeldTask, ReportResult } from '../ports/tasks.ts';
 import type { TaskLease } from '../ports/queue.ts';
@@ -20,6 +20,7 @@ export function createAgentGateway(ports: EnginePorts): AgentGateway {
     const result = await batcher.write(agentId, said);
     if (result.kind === 'unknown-agent') await refuseToGuess(ports);
     if (result.kind !== 'accepted') return { kind: result.kind };
+    if (said.interruption) await noteInterruption(ports, agentId, said.interruption);
     await settleQueues(ports, result, leaseMs);
     if (result.waitingMachineId !== null) await ringFor(ports, result.waitingMachineId);
     return { kind: 'accepted', orders: ordersOf(ports, said, result), mark };
@@ -71,6 +72,30 @@ async function refuseToGuess(ports: EnginePorts): Promise<void> {
   throw new AppError('DATABASE_AMNESIA', 'the database has lost commits and may have forgotten this agent', {
     remedy: 'nothing: its rows are rebuilt from EC2, and on-prem agents that stay unknown are enrolled anew',
   });
+}
+
+/** EC2 gives so much notice; its best effort may be less, and a time beyond is a mistake or a lie. */
+const NOTICE_MS = 2 * MINUTE_MS;
+
+/** The agent repeats a notice with every report: what fails now is done then. */
+async function noteInterruption(
+  ports: EnginePorts,
+  agentId: AgentId,
+  { atMs }: NonNullable<AgentReport['interruption']>,
+): Promise<void> {
+  const latestMs = ports.clock.nowMs() + NOTICE_MS;
+  const endMs = Math.min(atMs ?? latestMs, latestMs);
+  const facts = { agentId, endsAt: new Date(endMs).toISOString() };
+  try {
+    if (!(await ports.interruptions.noteInterruption(agentId, endMs))) return;
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    ports.log.warn({ ...facts, error: describeError(error) }, 'a notice of EC2 could not be noted; it comes again');
+    return;
+  }
+  ports.log.warn(facts, 'EC2 takes a spot machine back; it drains');
+  ports.bell.ring([agentId]);
+  ports.wakePlanner();
 }
 
 /** Nothing new: the timing, and the cordon the agent obeys already. */

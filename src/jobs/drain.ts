@@ -47,6 +47,8 @@ async function passDeadline(
   machine: MachineIn<'draining'>,
   policy: WorkloadPolicy | null,
 ): Promise<StepOutcome> {
+  // EC2 ends it at this moment, whatever runs there.
+  if (machine.endReason === 'spot-interrupted') return await startTerminating(ports, machine, 'spot-interrupted');
   if (policy?.drain.onDeadline === 'terminate') return await startTerminating(ports, machine, 'drain-deadline');
   // `wait` is the default: running work is worth more than an empty machine. Each extension is an event to be seen.
   await ports.machines.extendDeadline(machine, policy?.drain.deadlineMs ?? 30 * MINUTE_MS, 'drain-deadline-extended');

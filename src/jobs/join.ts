@@ -1,5 +1,6 @@
 import { AppError } from '../model/errors.ts';
 import type { MachineIn } from '../model/machine.ts';
+import { DEAD_MAN_DEFAULT } from '../model/policy.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import { SECOND_MS } from '../model/time.ts';
 import { waitMs } from '../model/waits.ts';
@@ -57,6 +58,7 @@ fi
   if [ -n "\${SPILLWAY_SIMULATED_INSTANCE-}" ]; then
     printf 'SPILLWAY_CPUS=%s\nSPILLWAY_MEMORY_MIB=%s\nSPILLWAY_USED=tasks\n' "$SPILLWAY_CPUS" "$SPILLWAY_MEMORY_MIB"
     printf 'SPILLWAY_GPUS=%s\nSPILLWAY_ARCH=%s\n' "$SPILLWAY_GPUS" "$SPILLWAY_ARCH"
+    printf 'SPILLWAY_IMDS=%s\n' "\${SPILLWAY_SIMULATED_IMDS-}"
   fi
 } >agent.env
 rm -f agent.settings
@@ -191,6 +193,13 @@ async function failInstall(
   return await startTerminating(ports, machine, 'join-failed', detail);
 }
 
+function deadManSettings({ join }: WorkloadPolicy): readonly string[] {
+  const { deadMan = DEAD_MAN_DEFAULT } = join;
+  if (deadMan === null) return [];
+  const seconds = Math.ceil(deadMan.afterMs / SECOND_MS);
+  return [`SPILLWAY_DEADMAN_S=${seconds}`, `SPILLWAY_DEADMAN_TASKS=${deadMan.whileTasksRun ? 1 : 0}`];
+}
+
 async function joinFiles(
   ports: StepPorts,
   machine: MachineIn<'joining'>,
@@ -211,6 +220,9 @@ async function joinFiles(
     `SPILLWAY_ALLOW_HTTP=${ports.agent.allowHttp ? 1 : 0}`,
     `SPILLWAY_ENROL_TOKEN=${token}`,
     `SPILLWAY_NAME=${machine.id}`,
+    ...deadManSettings(policy),
+    // Only spot machines are taken back.
+    ...(machine.market === 'spot' ? ['SPILLWAY_IMDS=http://169.254.169.254'] : []),
   ];
   const files: UploadFile[] = [
     { path: '.spillway/agent.sh', content: ports.agent.script, mode: 0o700 },

@@ -115,6 +115,7 @@ export type EndReason =
   | 'scale-down'
   | 'policy-removed'
   | 'operator'
+  | 'spot-interrupted'
   | 'launch-refused'
   | 'launch-expired'
   | 'boot-deadline'

@@ -1,5 +1,6 @@
 import type { Resources } from './resources.ts';
 import type { Architecture } from './offering.ts';
+import { HOUR_MS } from './time.ts';
 
 /**
  * A workload's policy after validation: units normalised, defaults filled in, frozen.
@@ -197,7 +198,19 @@ export interface JoinPolicy {
     /** From the start of joining; past it the machine is terminated. */
     readonly deadlineMs: number;
   };
+  /** When a machine that nobody steers shuts itself down; null = never; absent = {@link DEAD_MAN_DEFAULT}. */
+  readonly deadMan?: DeadManPolicy | null;
 }
+
+/** A machine whose agent cannot reach the service costs money for nobody. */
+export interface DeadManPolicy {
+  /** Without an accepted report for so long. */
+  readonly afterMs: number;
+  /** True = also while tasks run there. */
+  readonly whileTasksRun: boolean;
+}
+
+export const DEAD_MAN_DEFAULT: DeadManPolicy = Object.freeze({ afterMs: HOUR_MS, whileTasksRun: false });
 
 /** Why the planner lets go of a machine: it has no work; its work would have room elsewhere. */
 export const DRAIN_REASONS = ['empty', 'underutilized'] as const;

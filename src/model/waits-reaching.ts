@@ -270,6 +270,12 @@ export const REACHING_WAITS = {
     end: 'the session is closed; the join is tried again until `join.ready.deadline`',
     code: 'TIMEOUT',
   },
+  'ssh.keyscan': {
+    ms: 10 * SECOND_MS,
+    waitsFor: 'ssh-keyscan, where `agent install` is told to accept new hosts',
+    end: 'it is killed; nothing is installed there',
+    code: 'SSH_UNREACHABLE',
+  },
   'ssh.rotate': {
     ms: MINUTE_MS,
     waitsFor: 'the first session, in which the machine makes a host key of its own',

@@ -1,4 +1,4 @@
-import { MINUTE_MS, SECOND_MS } from './time.ts';
+import { HOUR_MS, MINUTE_MS, SECOND_MS } from './time.ts';
 import { LEASE_TTL_MS, type Wait } from './wait.ts';
 
 /** The longest hold of an answer for an agent, as `src/agent/PROTOCOL.md` has it. */
@@ -74,6 +74,23 @@ export const SERVING_WAITS = {
     end: 'the agent tries again later',
   },
 
+  'agent.imds': {
+    ms: 2 * SECOND_MS,
+    waitsFor: 'one answer of the instance metadata to an agent',
+    end: 'the agent knows of no notice; without a token it asks again after a minute',
+  },
+  'agent.probe': {
+    ms: 5 * SECOND_MS,
+    waitsFor: "an agent's probe of other engines",
+    end: 'it is killed; the agent says that nothing is known, which counts as a task',
+  },
+  'agent.dead-man': {
+    ms: HOUR_MS,
+    setBy: '`join.deadMan.after` of the policy',
+    waitsFor: 'an accepted report of an agent in the cloud',
+    end: 'the agent shuts its machine down, see `join.deadMan.whileTasksRun`; EC2 then terminates it',
+  },
+
   'leader.lease': {
     ms: LEASE_TTL_MS,
     waitsFor: 'a renewal, by the clock of the database',
@@ -124,6 +141,14 @@ export const SERVING_WAITS = {
     ms: MINUTE_MS,
     waitsFor: 'the answer of the service to a command',
     end: 'the command fails',
+    code: 'TIMEOUT',
+  },
+
+  'cli.install-report': {
+    ms: MINUTE_MS,
+    setBy: '`spillway agent install --timeout`',
+    waitsFor: 'the first report of an agent that was installed',
+    end: 'the command fails; the agent stays and goes on trying',
     code: 'TIMEOUT',
   },
 

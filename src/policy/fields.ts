@@ -167,6 +167,15 @@ export function sizeRange(doc: FieldDoc) {
   return field((value) => parseRange(value, parseSize), { type: 'string', pattern: `^${one}(\\.\\.${one})?$` }, doc);
 }
 
+/** Yes or no; the words `yes` and `"true"` are text in YAML 1.2. */
+export function flag(doc: FieldDoc) {
+  const parse = (value: unknown): UnitResult<boolean> =>
+    typeof value === 'boolean'
+      ? { ok: true, value }
+      : { ok: false, problem: `${quoteValue(value)} is neither true nor false`, fix: 'write true or false' };
+  return field(parse, { type: 'boolean' }, doc);
+}
+
 /** One word of a few. */
 export function choice<const T extends string>(words: readonly T[], doc: FieldDoc) {
   const parse = (value: unknown): UnitResult<T> => {

@@ -103,7 +103,7 @@ function imagesOf(
 }
 
 function joinOf(join: JoinDocument, file: string): WorkloadPolicy['join'] {
-  const { ssh, recipe, ready } = join;
+  const { ssh, recipe, ready, deadMan } = join;
   return {
     ssh: sshOf(ssh, file),
     recipe: {
@@ -111,6 +111,7 @@ function joinOf(join: JoinDocument, file: string): WorkloadPolicy['join'] {
       env: recipe === null ? {} : { ...recipe.env },
     },
     ready: { command: ready.command, deadlineMs: ready.deadline },
+    deadMan: deadMan === null ? null : { afterMs: deadMan.after, whileTasksRun: deadMan.whileTasksRun },
   };
 }
 

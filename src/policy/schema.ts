@@ -10,6 +10,7 @@ import {
   count,
   countRange,
   duration,
+  flag,
   percent,
   sizeRange,
   text,
@@ -192,6 +193,17 @@ const joinSchema = z.strictObject({
     })
     .prefault({})
     .meta({ description: 'When a machine counts as ready.' }),
+  deadMan: z
+    .strictObject({
+      after: duration(
+        { min: 5 * MINUTE_MS, max: 7 * DAY_MS },
+        { description: 'A machine shuts itself down when no report of its agent was accepted for so long.' },
+      ).prefault('1h'),
+      whileTasksRun: flag({ description: 'true = also while tasks run on it.' }).prefault(false),
+    })
+    .nullable()
+    .prefault({})
+    .meta({ description: 'What ends a machine that nobody steers any more; null = nothing.' }),
 });
 
 /** One policy file. Unknown keys are refused at every level; a missing section is read as empty. */

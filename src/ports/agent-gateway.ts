@@ -1,6 +1,7 @@
 import type { AgentId, TaskId } from '../model/ids.ts';
 import type { Architecture } from '../model/offering.ts';
 import type { MeasuredUse, Resources } from '../model/resources.ts';
+import type { EpochMs } from '../model/time.ts';
 
 /** What a machine says about itself when it asks to become an agent. */
 export interface AgentRegistration {
@@ -53,6 +54,12 @@ export interface AgentReport {
   readonly tasks: readonly ReportedTask[];
   /** The last word before it exits: its leases can be given to others at once. */
   readonly leaving: boolean;
+  /** Tasks of other engines, as the agent's probe says; `unknown` = the probe fails. Absent or null = it has none. */
+  readonly others?: number | 'unknown' | null;
+  /** EC2 takes the machine back, at this time if it is known. Repeated with every report. Absent or null = no notice. */
+  readonly interruption?: { readonly atMs: EpochMs | null } | null;
+  /** EC2 says that an interruption has become more likely. Repeated with every report. */
+  readonly rebalance?: boolean;
 }
 
 export interface RunOrder {

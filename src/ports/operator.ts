@@ -1,4 +1,4 @@
-import type { TaskId } from '../model/ids.ts';
+import type { AgentId, TaskId } from '../model/ids.ts';
 import type { Architecture } from '../model/offering.ts';
 import type { MeasuredUse, Resources } from '../model/resources.ts';
 import type { PlanPreview } from '../planner/proof.ts';
@@ -17,8 +17,19 @@ export interface OperatorActions {
   previewProvedPlan(workload: string | null): Promise<PlanPreview>;
   /** Makes a one-time token with which an on-prem agent may register. The token is shown once and kept only as a hash. */
   createEnrolment(request: EnrolmentRequest): Promise<{ readonly token: string; readonly expiresAtMs: number }>;
+  /** By id or name, on-prem only. @throws AppError NOT_FOUND, REFUSED */
+  cordonAgent(idOrName: string, cordoned: boolean): Promise<AgentReceipt>;
+  /** By id or name, on-prem only; `force` = although it holds work. @throws AppError NOT_FOUND, REFUSED */
+  removeAgent(idOrName: string, force: boolean): Promise<AgentReceipt>;
   /** What `/readyz` and `status` tell of the service itself. */
   health(): Promise<ServiceHealth>;
+}
+
+/** What came of an order to an agent. */
+export interface AgentReceipt {
+  readonly agentId: AgentId;
+  /** False: it was so before. */
+  readonly changed: boolean;
 }
 
 export interface TaskSubmission {

@@ -115,7 +115,12 @@ export interface AgentDocument {
   readonly allocated: Resources;
   /** Null before the first measurement. */
   readonly used: MeasuredUse | null;
+  /** Those of other engines included. */
   readonly runningTasks: number;
+  /** Tasks of other engines, as its probe says; null = the probe fails, which counts as one. */
+  readonly otherTasks: number | null;
+  /** When EC2 first said that an interruption has become more likely. */
+  readonly rebalanceNoticedAt: Timestamp | null;
   readonly cordoned: boolean;
   readonly cordonAcknowledged: boolean;
   readonly freshness: AgentFreshness;

@@ -250,6 +250,13 @@ export class Region {
     return true;
   }
 
+  /** When a spot instance ends that was given notice; null = it was not. */
+  interruptedAtMs(instanceId: string): EpochMs | null {
+    const steps = this.state.instances.get(instanceId)?.steps ?? [];
+    const noticed = steps.find(({ kind, cause }) => kind === 'interruption-notice' && cause === 'spot');
+    return noticed === undefined ? null : noticed.atMs + this.settings.spotNoticeMs;
+  }
+
   /** `shutdown` inside the instance: it stops or terminates, as it was launched to. False when it does not run. */
   shutDownFromInside(instanceId: string): boolean {
     const nowMs = this.state.clock.nowMs();

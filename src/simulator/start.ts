@@ -19,6 +19,7 @@ import { SSHD_PATH } from './hosts/openssh-host.ts';
 import { renderIamPolicy } from './iam.ts';
 import type { InstanceView } from './region.ts';
 import { Region } from './region.ts';
+import { IMDS_PREFIX } from './wire/imds.ts';
 import { createWireServer } from './wire/server.ts';
 import type { AccessKey } from './wire/signature.ts';
 import type { RegionSettings } from './world.ts';
@@ -109,6 +110,7 @@ async function startOnSlot(options: StartRegionOptions, slot: Slot): Promise<Run
     port: slot.sshPort,
     dataDir,
     path: options.hostPath ?? SYSTEM_PATH,
+    imdsUrlOf: (instanceId) => `http://127.0.0.1:${(server.address() as AddressInfo).port}${IMDS_PREFIX}${instanceId}`,
     onShutdown: (instanceId) => {
       if (region.shutDownFromInside(instanceId)) pump.turn();
     },

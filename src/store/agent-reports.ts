@@ -99,8 +99,9 @@ async function updateAgents(tx: Tx, reports: readonly ReportOf[]): Promise<Reado
         ${said.map((r) => r.capacity.gpus)}::int[], ${said.map((r) => r.arch ?? null)}::text[],
         ${said.map((r) => r.used?.cpuMilli ?? null)}::int[], ${said.map((r) => r.used?.memoryMib ?? null)}::int[],
         ${said.map((r) => (r.cordon.cordoned ? r.cordon.generation : 0))}::bigint[], ${said.map((r) => runningCount(r))}::int[],
-        ${said.map((r) => r.leaving)}::bool[]
-      ) as t(id, boot_id, seq, cpu, memory, gpus, arch, used_cpu, used_memory, acked, running, leaving)
+        ${said.map((r) => r.leaving)}::bool[], ${said.map((r) => otherTasks(r))}::int[],
+        ${said.map((r) => r.others === 'unknown')}::bool[], ${said.map((r) => r.rebalance ?? false)}::bool[]
+      ) as t(id, boot_id, seq, cpu, memory, gpus, arch, used_cpu, used_memory, acked, running, leaving, others, probe_failed, rebalance)
     ), locked as (
       -- In one order for every writer, so that two batches with the same agents wait instead of deadlocking.
       select a.id from spillway.agents a join report on report.id = a.id
@@ -117,7 +118,8 @@ async function updateAgents(tx: Tx, reports: readonly ReportOf[]): Promise<Reado
       capacity_cpu_milli = report.cpu, capacity_memory_mib = report.memory,
       capacity_gpus = report.gpus, arch = coalesce(report.arch, a.arch),
       used_cpu_milli = report.used_cpu, used_memory_mib = report.used_memory,
-      running_tasks = report.running,
+      running_tasks = report.running, other_tasks = report.others, probe_failed = report.probe_failed,
+      rebalance_noticed_at = case when report.rebalance then coalesce(a.rebalance_noticed_at, spillway.now()) end,
       cordon_acked_generation = greatest(a.cordon_acked_generation, report.acked),
       cordon_acked_at = case
         when a.cordoned and report.acked = a.cordon_generation then coalesce(a.cordon_acked_at, spillway.now())
@@ -131,8 +133,14 @@ async function updateAgents(tx: Tx, reports: readonly ReportOf[]): Promise<Reado
   return new Map(rows.rows.map((row) => [row.id as AgentId, row]));
 }
 
+/** Work of other engines is work: it keeps the machine as long as ours does. */
 function runningCount(report: AgentReport): number {
-  return report.tasks.filter(({ state }) => state === 'running').length;
+  return report.tasks.filter(({ state }) => state === 'running').length + otherTasks(report);
+}
+
+/** What is not known counts as work. */
+function otherTasks({ others = null }: AgentReport): number {
+  return others === 'unknown' ? 1 : (others ?? 0);
 }
 
 async function readHeld(tx: Tx, agentIds: readonly AgentId[]): Promise<ReadonlyMap<AgentId, readonly HeldTask[]>> {
@@ -164,7 +172,7 @@ function settleReport(
     ...(fate.get('waiting') ?? []),
   ];
   const rest = [...said.values()];
-  const isBusy = stillHeld.length > 0 || fate.has('doubtful') || rest.some(isRunning);
+  const isBusy = stillHeld.length > 0 || fate.has('doubtful') || rest.some(isRunning) || otherTasks(report) > 0;
   if (agent.machine_id !== null) writes.busy.set(agent.machine_id, isBusy);
   return {
     agentId,

@@ -37,6 +37,9 @@ export interface AgentsTable {
   removed_at: Timestamp | null;
   capacity_gpus: Generated<number>;
   arch: string | null;
+  other_tasks: Generated<number>;
+  probe_failed: Generated<boolean>;
+  rebalance_noticed_at: Timestamp | null;
   boot_since: Timestamp | null;
 }
 

@@ -21,6 +21,9 @@ interface AgentRow {
   held_memory_mib: number;
   held_gpus: number;
   running_tasks: number;
+  other_tasks: number;
+  probe_failed: boolean;
+  rebalance_noticed_at: Date | null;
   cordoned: boolean;
   acknowledged: boolean;
   last_seen_at: Date | null;
@@ -35,6 +38,7 @@ const COLUMNS = sql`
   r.id, r.name, r.site, r.labels, r.capacity_cpu_milli, r.capacity_memory_mib, r.capacity_gpus,
   coalesce(r.arch, m.arch) as arch, r.used_cpu_milli, r.used_memory_mib, coalesce(held.gpus, 0) as held_gpus,
   coalesce(held.cpu_milli, 0) as held_cpu_milli, coalesce(held.memory_mib, 0) as held_memory_mib, r.running_tasks,
+  r.other_tasks, r.probe_failed, r.rebalance_noticed_at,
   r.cordoned, r.cordoned and r.cordon_acked_generation >= r.cordon_generation as acknowledged, r.last_seen_at,
   extract(epoch from spillway.now() - r.last_seen_at)::float8 as age_s, r.registered_at, r.machine_id, r.left_at, r.removed_at`;
 
@@ -100,6 +104,8 @@ function toAgentDocument(row: AgentRow, freshnessMs: number): AgentDocument {
     allocated: { cpuMilli: row.held_cpu_milli, memoryMib: row.held_memory_mib, gpus: row.held_gpus },
     used: usedCpu === null || usedMemory === null ? null : { cpuMilli: usedCpu, memoryMib: usedMemory },
     runningTasks: row.running_tasks,
+    otherTasks: row.probe_failed ? null : row.other_tasks,
+    rebalanceNoticedAt: toTimestamp(row.rebalance_noticed_at),
     cordoned: row.cordoned,
     cordonAcknowledged: row.acknowledged,
     freshness: freshnessOf(row.age_s, freshnessMs),

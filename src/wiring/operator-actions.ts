@@ -5,9 +5,11 @@ import type { LoopPorts } from '../loops/ports.ts';
 import { describeAmnesia } from '../model/amnesia.ts';
 import { AppError } from '../model/errors.ts';
 import { holdKeyText } from '../model/holds.ts';
+import { receiptOf } from './agent-receipt.ts';
 import { planAll } from '../planner/plan.ts';
 import type { PlannerInput, PlanOutcome } from '../planner/types.ts';
-import type { HealthCheck, OperatorActions } from '../ports/operator.ts';
+import type { AgentReceipt, HealthCheck, OperatorActions } from '../ports/operator.ts';
+import type { AgentOrdering } from '../ports/agent-orders.ts';
 import type { AgentStore } from '../ports/tasks.ts';
 import type { PlanProver } from './plan-prover.ts';
 import type { Loops } from './loops.ts';
@@ -16,6 +18,7 @@ interface ActionParts {
   readonly loops: LoopPorts;
   readonly engine: EnginePorts;
   readonly agents: AgentStore;
+  readonly agentOrdering: AgentOrdering;
   /** Null until the loops were started. */
   readonly running: () => Loops | null;
   readonly pingQueue: () => Promise<void>;
@@ -25,7 +28,7 @@ interface ActionParts {
 
 /** What operators may ask the running service to do. */
 export function createOperatorActions(parts: ActionParts): OperatorActions {
-  const { loops, engine, agents } = parts;
+  const { loops, engine, agents, agentOrdering } = parts;
   return {
     submitTasks: async (request) => await submitTasks(engine, request),
 
@@ -42,6 +45,19 @@ export function createOperatorActions(parts: ActionParts): OperatorActions {
       const token = loops.ids.hex(32);
       const { expiresAtMs } = await agents.createEnrolment(loops.credentials.sha256(token), labels, ttlMs);
       return { token, expiresAtMs };
+    },
+
+    async cordonAgent(idOrName, cordoned) {
+      const receipt = receiptOf(idOrName, await agentOrdering.setCordon(idOrName, cordoned));
+      const what = cordoned ? 'an operator cordoned an agent' : 'an operator lifted the cordon of an agent';
+      noteAgentOrder(parts, receipt, what);
+      return receipt;
+    },
+
+    async removeAgent(idOrName, force) {
+      const receipt = receiptOf(idOrName, await agentOrdering.remove(idOrName, force));
+      noteAgentOrder(parts, receipt, force ? 'an operator removed an agent by force' : 'an operator removed an agent');
+      return receipt;
     },
 
     async health() {
@@ -76,6 +92,15 @@ async function readInputFor(loops: LoopPorts, workload: string | null): Promise<
 function planFor(workload: string | null, input: PlannerInput): PlanOutcome {
   const outcome = planAll(input);
   return { ...outcome, workloads: outcome.workloads.filter((each) => workload === null || each.workload === workload) };
+}
+
+/** The agent hears of it at once, and the plan that counts on it is made anew. */
+function noteAgentOrder({ engine }: ActionParts, { agentId, changed }: AgentReceipt, what: string): void {
+  if (!changed) return;
+  engine.log.info({ agentId }, what);
+  engine.bell.ring([agentId]);
+  engine.wakeAssigner();
+  engine.wakePlanner();
 }
 
 /** It serves and holds: neither a reason to restart it nor to send its callers elsewhere. */

@@ -82,6 +82,7 @@ function buildEngine(outside: ServiceOutside): EnginePorts {
     log,
     tasks: stores.tasks,
     agents: stores.agents,
+    interruptions: stores.interruptions,
     queues: queues.tasks,
     wake: queues.wake,
     bell,

@@ -4,10 +4,12 @@ import type { Config } from '../config/types.ts';
 import { redactUrl } from '../config/redact-url.ts';
 import { AppError } from '../model/errors.ts';
 import type { Log } from '../ports/log.ts';
+import { createAgentOrdering } from '../store/agent-orders.ts';
 import { createAgentStore } from '../store/agents.ts';
 import { createApiBuckets } from '../store/api-buckets.ts';
 import { createDatabase, type Db } from '../store/database.ts';
 import { startEmbeddedPostgres } from '../store/embedded-postgres.ts';
+import { createInterruptions } from '../store/interruptions.ts';
 import { createLaunchStore } from '../store/launches.ts';
 import { createLeadership } from '../store/leadership.ts';
 import { createLedgerStore } from '../store/ledger.ts';
@@ -107,6 +109,8 @@ export function buildStores(
     learning: translatingErrors(createLearningStore(reports)),
     retention: translatingErrors(createRetentionStore(reports)),
     agents: translatingErrors(createAgentStore(ingest)),
+    agentOrdering: translatingErrors(createAgentOrdering(decider)),
+    interruptions: translatingErrors(createInterruptions(ingest)),
     tasks: translatingErrors(createTaskStore(ingest)),
     reports: translatingErrors(createReports(reports)),
   };

@@ -2,11 +2,12 @@
 // Method: the real script, on a PATH that holds nothing but what it asks for, against the real HTTP interface with a
 // gateway in memory. Long polls and signals make
 // everything immediate; where a report has to be due, the service says 1 s for the interval.
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe } from 'vitest';
 import { AppError } from '../../src/model/errors.ts';
 import { hashToken } from '../../src/server/agent-api/credentials.ts';
+import { makeSelfSigned } from '../support/certificate.ts';
 import { until } from '../support/wait.ts';
 import { allProcesses } from './agent-process.ts';
 import { exitOf, isRunning, listToolboxes, PLAIN, test } from './world.ts';
@@ -96,5 +97,22 @@ describe.concurrent.each([...listToolboxes()])('on $shell with $client', (toolbo
     expect(agent.reports.at(-1)).toMatchObject({ leaving: true, tasks: [] });
     expect(exitOf(agent, taskId)).toBeNull();
     expect(machine.processes()).toEqual([]);
+  });
+
+  test('it tells its token to nobody whom its CA does not vouch for', async ({ world, expect }) => {
+    const [ours, others] = [makeSelfSigned('spillway'), makeSelfSigned('somebody else')];
+    const [service, impostor] = [await world.listenOnTls(ours), await world.listenOnTls(others)];
+    const machine = world.machine(toolbox);
+    const file = join(machine.folder, 'ca.pem');
+    writeFileSync(file, ours.certificatePem);
+    machine.start({ SPILLWAY_CA_FILE: file, SPILLWAY_URL: impostor.url });
+    await until('it has turned away twice', () => impostor.refused() > 1);
+    expect(world.gateway.agents.size).toBe(0);
+    machine.signal('SIGTERM');
+    await machine.exited();
+
+    machine.start({ SPILLWAY_URL: service.url });
+    await until('it reports', () => (world.gateway.agent('host-1')?.reports.length ?? 0) > 0);
+    expect(service.refused()).toBe(0);
   });
 });

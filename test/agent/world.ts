@@ -1,5 +1,6 @@
-import { createServer, type AddressInfo, type Server } from 'node:net';
+import { connect, createServer, type AddressInfo, type Server } from 'node:net';
 import { join } from 'node:path';
+import { createServer as createTlsServer } from 'node:tls';
 import type { FastifyInstance } from 'fastify';
 import { test as base } from 'vitest';
 import type { TaskId } from '../../src/model/ids.ts';
@@ -7,6 +8,7 @@ import { createAgentApi } from '../../src/server/agent-api/create-agent-api.ts';
 import { hashToken } from '../../src/server/agent-api/credentials.ts';
 import { MemoryGateway } from '../server/agent-api/memory-gateway.ts';
 import type { MemoryAgent } from '../server/agent-api/memory-gateway.ts';
+import type { SelfSigned } from '../support/certificate.ts';
 import { randomIds, realClock } from '../support/clock.ts';
 import { quietLog } from '../support/log.ts';
 import { until } from '../support/wait.ts';
@@ -42,6 +44,7 @@ export class World {
   #server: FastifyInstance | null = null;
   #port = 0;
   #cutter: Server | null = null;
+  readonly #tls: Server[] = [];
 
   async listen(): Promise<void> {
     const { gateway } = this;
@@ -54,6 +57,27 @@ export class World {
     });
     await this.#server.listen({ host: '127.0.0.1', port: this.#port });
     this.#port = (this.#server.server.address() as AddressInfo).port;
+  }
+
+  /** The same service over TLS, behind a certificate that signed itself; `refused` counts those who did not trust it. */
+  async listenOnTls({
+    keyPem,
+    certificatePem,
+  }: SelfSigned): Promise<{ readonly url: string; readonly refused: () => number }> {
+    let refused = 0;
+    const server = createTlsServer({ key: keyPem, cert: certificatePem }, (socket) => {
+      const inner = connect(this.#port, '127.0.0.1');
+      for (const end of [socket, inner]) end.on('error', () => undefined);
+      // With TLS 1.3 a caller without trust hangs up when our side is done already.
+      let heard = false;
+      socket.once('data', () => (heard = true));
+      socket.once('close', () => (refused += heard ? 0 : 1));
+      socket.pipe(inner).pipe(socket);
+    });
+    server.on('tlsClientError', () => (refused += 1));
+    this.#tls.push(server);
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    return { url: `https://127.0.0.1:${(server.address() as AddressInfo).port}`, refused: () => refused };
   }
 
   async hangUp(): Promise<void> {
@@ -117,6 +141,7 @@ export class World {
 
   async end(): Promise<void> {
     for (const machine of this.#machines) await machine.clean();
+    for (const server of this.#tls) server.close();
     await this.hangUp();
   }
 }

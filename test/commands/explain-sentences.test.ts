@@ -132,6 +132,8 @@ const AGENT: AgentExplanation = {
     capacity: { cpuMilli: 8000, memoryMib: 16_384, gpus: 1 },
     allocated: TASK,
     used: null,
+    otherTasks: 0,
+    rebalanceNoticedAt: null,
     runningTasks: 0,
     cordoned: false,
     cordonAcknowledged: false,

@@ -24,6 +24,7 @@ const test = base.extend<{ world: World; actions: Partial<OperatorActions>; poli
       loops: world.process.loops,
       engine: world.engine,
       agents: world.stores.agents,
+      agentOrdering: world.stores.agentOrdering,
       running: () => null,
       pingQueue: async () => undefined,
       isLeader: () => true,

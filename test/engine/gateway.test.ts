@@ -4,7 +4,7 @@ import type { TaskQueues, WakeQueue } from '../../src/ports/queue.ts';
 import type { Db } from '../../src/store/database.ts';
 import { createMachineStore } from '../../src/store/machines.ts';
 import { createMemoryStore } from '../../src/store/memory.ts';
-import { aMachine, anAgent, OTHER_BOOT, someHex, WORKLOAD } from '../support/builders.ts';
+import { aMachine, anAgent, NOW_MS, OTHER_BOOT, someHex, WORKLOAD } from '../support/builders.ts';
 import { test } from '../support/database.ts';
 import { startEngine, TIMING } from './start-engine.ts';
 
@@ -71,6 +71,59 @@ describe('a machine that waits for its agent', () => {
     expect(await engine.agent(agentId!).beat()).toMatchObject({ cordon: { cordoned: true } });
 
     expect(engine.lines).toMatchObject([{ level: 'warn', details: { error: expect.stringContaining('away') } }]);
+  });
+});
+
+describe('a notice that EC2 takes the machine back', () => {
+  const END_MS = NOW_MS + 90_000;
+
+  test('lets the machine drain at once, and its agent hears of the cordon with the same report', async ({
+    db,
+    databaseUrl,
+  }) => {
+    await using engine = await startEngine(db, databaseUrl);
+    const { id, agentId } = await aMachine(db, 'ready');
+    const agent = engine.agent(agentId!);
+    const report = agent.report({ interruption: { atMs: END_MS } });
+
+    const outcome = await engine.gateway.heartbeat(agent.id, report);
+    if (outcome.kind !== 'accepted') throw new Error(outcome.kind);
+
+    const { mark } = outcome;
+    const after = await engine.gateway.ordersAfter({ agentId: agent.id, report, mark, signal: AbortSignal.abort() });
+    expect(after.orders.cordon).toEqual({ cordoned: true, generation: 1 });
+    expect((await createMachineStore(db).read(id))?.machine).toMatchObject({
+      state: 'draining',
+      endReason: 'spot-interrupted',
+      deadlineAtMs: END_MS,
+    });
+    expect(engine.woken.planner).toBe(1);
+    // It is repeated with every report, and told once.
+    await agent.beat({ interruption: { atMs: END_MS } });
+    expect(engine.lines.filter(({ message }) => message.includes('takes a spot machine back'))).toHaveLength(1);
+  });
+
+  test.for([
+    ['without a time', null],
+    ['with a time that EC2 never gives', Date.parse('2030-01-01T00:00:00Z')],
+  ] as const)('%s counts as two minutes from now', async ([, atMs], { db, databaseUrl }) => {
+    await using engine = await startEngine(db, databaseUrl);
+    const { id, agentId } = await aMachine(db, 'ready');
+    const fromMs = engine.ports.clock.nowMs();
+    await engine.agent(agentId!).beat({ interruption: { atMs } });
+    const { deadlineAtMs } = (await createMachineStore(db).read(id))!.machine;
+    expect(deadlineAtMs! - fromMs).toBeGreaterThanOrEqual(120_000);
+    expect(deadlineAtMs!).toBeLessThanOrEqual(engine.ports.clock.nowMs() + 120_000);
+  });
+
+  test('that cannot be noted keeps no report from its answer', async ({ db, databaseUrl }) => {
+    const away = new AppError('DATABASE_UNREACHABLE', 'away', { remedy: 'wait' });
+    await using engine = await startEngine(db, databaseUrl, {
+      interruptions: { noteInterruption: () => Promise.reject(away) },
+    });
+    const { agentId } = await aMachine(db, 'ready');
+    expect(await engine.agent(agentId!).beat({ interruption: { atMs: END_MS } })).toMatchObject({ leave: false });
+    expect(engine.lines).toMatchObject([{ level: 'warn', details: { error: 'away' } }]);
   });
 });
 

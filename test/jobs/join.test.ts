@@ -28,6 +28,38 @@ describe('joining', () => {
     );
   });
 
+  /** What the agent of the first machine was told; the join fails at once, so that nobody has taken the file away. */
+  async function agentSettings(world: World): Promise<readonly string[]> {
+    world.hosts.manners.joinExit = 3;
+    await world.submit(1, 600);
+    await untilFirstEnd(world);
+    const [first] = world.truth.instances();
+    return world.hosts.fileOn(first?.instanceId ?? '', '.spillway/agent.settings')?.split('\n') ?? [];
+  }
+
+  test.for([
+    ['by default', {}, ['SPILLWAY_DEADMAN_S=3600', 'SPILLWAY_DEADMAN_TASKS=0']],
+    [
+      'as the policy says',
+      { deadMan: { afterMs: 900_000, whileTasksRun: true } },
+      ['SPILLWAY_DEADMAN_S=900', 'SPILLWAY_DEADMAN_TASKS=1'],
+    ],
+    ['never', { deadMan: null }, []],
+  ] as const)('tells the agent when to give up its machine, %s', async ([, join, expected], { pool }) => {
+    const policy = worldPolicy(ONE);
+    const world = await World.create(pool, { policies: [{ ...policy, join: { ...policy.join, ...join } }] });
+    const settings = await agentSettings(world);
+    expect(settings.filter((line) => line.startsWith('SPILLWAY_DEADMAN'))).toEqual(expected);
+  });
+
+  test('lets no agent ask for notices of EC2 on a machine that EC2 never takes back', async ({ pool }) => {
+    // That it does on a spot machine is shown where such a machine is interrupted.
+    const world = await World.create(pool, { policies: [worldPolicy(ONE)] });
+    const settings = await agentSettings(world);
+    expect(settings).toContainEqual(expect.stringMatching(/^SPILLWAY_NAME=mc-/));
+    expect(settings.filter((line) => line.startsWith('SPILLWAY_IMDS'))).toEqual([]);
+  });
+
   test('ends at once, and is never tried again, with a host that proves another key', async ({ pool }) => {
     const world = await World.create(pool, { policies: [worldPolicy(ONE)] });
     world.hosts.manners.foreignKey = true;

@@ -8,6 +8,17 @@ import { DURATION_FIX, SIZE_FIX, issueLines } from './mistakes.ts';
 
 describe('one mistake gives one issue, at its place', () => {
   test.each<[string, string, string]>([
+    // a dead man
+    [
+      '  drain: {',
+      '    deadMan: { after: 1m }\n  drain: {',
+      '16:23 POLICY_VALUE spec.join.deadMan.after | 1m is less than 5m | write 5m to 7d',
+    ],
+    [
+      '  drain: {',
+      '    deadMan: { whileTasksRun: yes }\n  drain: {',
+      '16:31 POLICY_VALUE spec.join.deadMan.whileTasksRun | "yes" is neither true nor false | write true or false',
+    ],
     // keys
     [
       'max: 4',

@@ -84,6 +84,7 @@ describe('a good policy', () => {
         ssh: { user: 'ubuntu', port: 22, identityFile: '/etc/spillway/id_ed25519', hostKey: 'injected' },
         recipe: { script: '/policies/join.sh', env: { POOL: 'media' } },
         ready: { command: 'systemctl is-active render-agent', deadlineMs: 300_000 },
+        deadMan: { afterMs: 3_600_000, whileTasksRun: false },
       },
       drain: {
         scaleDownUnneededMs: 300_000,
@@ -166,6 +167,7 @@ describe('a good policy', () => {
         ssh: { user: 'ubuntu', port: 22, identityFile: '/policies/key', hostKey: 'injected' },
         recipe: { script: null, env: {} },
         ready: { command: null, deadlineMs: 300_000 },
+        deadMan: { afterMs: 3_600_000, whileTasksRun: false },
       },
       drain: {
         scaleDownUnneededMs: null,
@@ -228,6 +230,12 @@ describe('a good policy', () => {
       for (const child of Object.values(value)) visit(child);
     };
     visit(parse(DESIGN));
+  });
+
+  test('may leave out what ends machines that nobody steers', () => {
+    const deadManOf = (value: string) => parse(edited('  drain: {', `    deadMan: ${value}\n  drain: {`)).join.deadMan;
+    expect(deadManOf('null')).toBeNull();
+    expect(deadManOf('{ after: 15m, whileTasksRun: true }')).toEqual({ afterMs: 900_000, whileTasksRun: true });
   });
 
   test('survives JSON unchanged', () => {

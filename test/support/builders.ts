@@ -271,6 +271,8 @@ export async function eventsSince(db: Db, machineId?: MachineId) {
 }
 
 export interface AgentOptions {
+  /** Default: its id. */
+  readonly name?: string;
   /** Makes it an `aws` agent. */
   readonly machineId?: MachineId;
   readonly labels?: Readonly<Record<string, string>>;
@@ -296,7 +298,7 @@ export async function anAgent(db: Db, options: AgentOptions = {}): Promise<Agent
     .insertInto('agents')
     .values({
       id,
-      name: id,
+      name: options.name ?? id,
       site: options.machineId === undefined ? 'on-prem' : 'aws',
       labels: JSON.stringify(options.labels ?? { pool: 'media' }),
       token_hash: options.tokenHash ?? someHex(64),

@@ -265,6 +265,7 @@ export class World {
       log: { ...this.log, debug: () => undefined },
       tasks: stores.tasks,
       agents: stores.agents,
+      interruptions: stores.interruptions,
       queues,
       wake,
       bell: Object.assign(bell, { ring: (agentIds: Iterable<string>) => this.nudge(new Set(agentIds)) }),

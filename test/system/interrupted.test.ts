@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 
 import type { Stack } from '../../examples/demo/stack.ts';
 import { glance } from '../../examples/demo/watch.ts';
-import type { TaskDocument, TaskLogDocument } from '../../src/ports/reports.ts';
+import type { MachineDetails, MachineDocument, TaskDocument, TaskLogDocument } from '../../src/ports/reports.ts';
 import { until } from '../support/wait.ts';
 import { surviveWave } from './wave.ts';
 
@@ -28,6 +28,40 @@ describe('a machine that vanishes under its tasks', () => {
     await surviveWave(trouble, { afterwards });
   });
 });
+
+/** EC2 gives notice: the agent on the machine finds it, and the machine is empty before its time. */
+describe('a spot machine that EC2 takes back', () => {
+  test('takes no new work, and is gone with its work done before EC2 ends it', { timeout: 180_000 }, async () => {
+    let victimId = '';
+    const trouble = async (stack: Stack): Promise<void> => {
+      const victim = await until('a spot machine works', async () => await findWorkingSpot(stack), {
+        deadlineMs: 60_000,
+        everyMs: 200,
+      });
+      victimId = victim.id;
+      await stack.interrupt(victim.instanceId ?? '');
+    };
+    const afterwards = async (stack: Stack): Promise<void> => {
+      const machine = await stack.client.get<MachineDetails>('Machine', `/v1/machines/${victimId}`);
+      expect(machine).toMatchObject({ state: 'terminated', endReason: 'spot-interrupted' });
+      const story = machine.events.map(({ toState, actor, reason }) => [toState, actor, reason]);
+      expect(story).toContainEqual(['draining', 'ec2', 'spot-interrupted']);
+      expect(story).toContainEqual(['leaving', 'machine-step', 'work-gone']);
+    };
+    await surviveWave(trouble, { afterwards });
+  });
+});
+
+async function findWorkingSpot(stack: Stack): Promise<MachineDocument | undefined> {
+  const { items: tasks } = await stack.client.list<TaskDocument>('TaskList', '/v1/tasks', {
+    limit: 1000,
+    state: 'running',
+  });
+  const { items } = await stack.client.list<MachineDocument>('MachineList', '/v1/machines', { limit: 100 });
+  return items.find(({ id, market, state }) => {
+    return market === 'spot' && state === 'ready' && tasks.some(({ machineId }) => machineId === id);
+  });
+}
 
 async function findProgressed(stack: Stack): Promise<TaskDocument | undefined> {
   const { items } = await stack.client.list<TaskDocument>('TaskList', '/v1/tasks', { limit: 1000, state: 'running' });

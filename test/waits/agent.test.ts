@@ -8,6 +8,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { DEAD_MAN_DEFAULT } from '../../src/model/policy.ts';
 import { waitMs, type WaitName } from '../../src/model/waits.ts';
 import { blackHole, fullHouse, shows } from '../support/waits.ts';
 
@@ -17,10 +18,15 @@ const TIMED_OUT = 28;
 
 const seconds = (name: WaitName): number => waitMs(name) / 1000;
 
+/** One function of a script. */
+function functionOf(text: string, name: string): string {
+  const start = text.indexOf(`${name}() {`);
+  return text.slice(start, text.indexOf('\n}\n', start) + 3);
+}
+
 /** The function of the script that calls the service, with everything it needs. */
 function post(text: string): string {
-  const start = text.indexOf('post() {');
-  return `client=curl limiter=\n${text.slice(start, text.indexOf('\n}\n', start) + 3)}`;
+  return `client=curl limiter=\n${functionOf(text, 'post')}`;
 }
 
 async function run(shell: string): Promise<number | null> {
@@ -54,4 +60,29 @@ describe('an agent', () => {
       expect(await run(`${url}\n${post(SCRIPT)}\npost / /dev/null /dev/null /tmp/none 1`)).toBe(TIMED_OUT);
     },
   );
+
+  test(`that gets no answer from the instance metadata ${shows('agent.imds')}`, async () => {
+    const published = ` -m ${seconds('agent.imds')} -D "$state/imds.head"`;
+    expect(SCRIPT).toContain(published);
+    const { port } = await blackHole();
+    const script = functionOf(SCRIPT.replace(published, ' -m 1'), 'imds').replace('"$state/imds.body"', '/dev/null');
+    expect(await run(`client=curl\n${script}\nimds /dev/null http://127.0.0.1:${port}/latest/api/token`)).toBe(
+      TIMED_OUT,
+    );
+  });
+
+  test(`whose probe does not end ${shows('agent.probe')}`, async () => {
+    const published = `timeout -s KILL ${seconds('agent.probe')} sh -c "$SPILLWAY_PROBE"`;
+    expect(SCRIPT).toContain(published);
+    const probe = functionOf(SCRIPT.replace(published, 'timeout -s KILL 1 sh -c "$SPILLWAY_PROBE"'), 'probe_others')
+      .replace('"$state/probe" 2>', '/dev/null 2>')
+      .replace('await\n', 'wait "$child"; client_rc=$?\n');
+    const code = await run(`SPILLWAY_PROBE='sleep 600'\n${probe}\nprobe_others\n[ "$others" = unknown ]`);
+    expect(code).toBe(0);
+  });
+
+  test(`in the cloud that is not heard ${shows('agent.dead-man')}`, () => {
+    // That the script keeps to the number it is given is shown in test/agent; here, that this number is the default.
+    expect(DEAD_MAN_DEFAULT.afterMs).toBe(waitMs('agent.dead-man'));
+  });
 });

@@ -26,6 +26,7 @@ describe('the health of launches', () => {
       loops: world.process.loops,
       engine: world.engine,
       agents: world.stores.agents,
+      agentOrdering: world.stores.agentOrdering,
       running: () => null,
       pingQueue: async () => undefined,
       isLeader: () => true,

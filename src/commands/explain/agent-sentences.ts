@@ -12,6 +12,7 @@ export function agentSentences(explanation: AgentExplanation): string[] {
     `Reports: ${reportsText(explanation)}`,
     `Cordon: ${cordonText(explanation)}`,
     tasks.total === 0 ? 'Work: it holds no task' : `Work: it holds ${tasksText(tasks, at)}`,
+    ...otherSentences(explanation),
     ...(machine === null ? [] : [`Machine: ${machine.id} of ${machine.workload} is ${machine.state}`]),
     ...(workloads.length === 0 ? [servesNobody(explanation)] : workloads.map((one) => servedSentence(one))),
     ...endSentences(explanation),
@@ -24,6 +25,18 @@ function reportsText({ agent, at, leftAt, removedAt }: AgentExplanation): string
   if (agent.lastSeenAt === null) return `it has never reported since it was registered at ${agent.registeredAt}`;
   const age = humanAge(agent.lastSeenAt, Date.parse(at));
   return `${agent.freshness}, last seen ${age} ago (${agent.lastSeenAt})`;
+}
+
+function otherSentences({ agent }: AgentExplanation): string[] {
+  const { otherTasks, rebalanceNoticedAt } = agent;
+  const others =
+    otherTasks === null
+      ? ['Other engines: its probe fails, so that it counts as at work']
+      : otherTasks > 0
+        ? [`Other engines: its probe tells of ${otherTasks} running`]
+        : [];
+  if (rebalanceNoticedAt === null) return others;
+  return [...others, `EC2: since ${rebalanceNoticedAt} it says that it may take the machine back`];
 }
 
 function cordonText({ agent }: AgentExplanation): string {

@@ -12,11 +12,11 @@ import type { Ids } from '../../ports/ids.ts';
 import { closeWithin } from '../close-within.ts';
 import { makeAgentToken } from './agent-token.ts';
 import { Credentials, hashToken, readTokenHash } from './credentials.ts';
-import { FailureLimiter } from './failure-limiter.ts';
-import type { FailureLimits } from './failure-limiter.ts';
 import { LongPolls } from './long-polls.ts';
 import { BODY_BYTES_MAX, encodeOrders, encodeRegistered, parseHeartbeat, parseRegistration } from './protocol.ts';
 import type { ProtocolError } from './protocol.ts';
+import { RateLimiter } from './rate-limiter.ts';
+import type { RateLimits } from './rate-limiter.ts';
 
 /** What one listener for agents takes upon itself; beyond it refuses rather than queues. */
 export interface AgentApiLimits {
@@ -36,7 +36,13 @@ export interface AgentApiLimits {
   readonly checkMs: number;
   /** From the beginning of a stop until whoever is still connected is cut off. */
   readonly closeMs: number;
-  readonly failures: FailureLimits;
+  /**
+   * Failed credentials, per address. Only unknown credentials ever count, so that a stranger behind the same address cannot
+   * shut out an agent whose credential was seen to be good.
+   */
+  readonly failures: RateLimits;
+  /** Requests with good credentials, per agent: one that runs wild must not take the service from the others. */
+  readonly requests: RateLimits;
 }
 
 export const AGENT_API_LIMITS: AgentApiLimits = Object.freeze({
@@ -50,7 +56,9 @@ export const AGENT_API_LIMITS: AgentApiLimits = Object.freeze({
   idleMs: waitMs('agent-api.idle'),
   checkMs: 500,
   closeMs: waitMs('agent-api.close'),
-  failures: { burst: 20, perSecond: 0.5, addressesMax: 10_000 },
+  failures: { burst: 20, perSecond: 0.5, rememberedMax: 10_000 },
+  // An agent makes one call after the other. A stream of tasks that end at once makes some 20 a second, and logs come on top.
+  requests: { burst: 300, perSecond: 50, rememberedMax: 200_000 },
 });
 
 export interface AgentApiOptions {
@@ -86,7 +94,8 @@ class AgentApi {
   readonly #options: AgentApiOptions;
   readonly #limits: AgentApiLimits;
   readonly #credentials: Credentials;
-  readonly #failures: FailureLimiter;
+  readonly #failures: RateLimiter;
+  readonly #requests: RateLimiter;
   readonly #longPolls: LongPolls;
   readonly #callers = new WeakMap<FastifyRequest, Caller>();
   #inFlight = 0;
@@ -95,7 +104,8 @@ class AgentApi {
     this.#options = options;
     this.#limits = limits;
     this.#credentials = new Credentials(options.gateway, options.clock);
-    this.#failures = new FailureLimiter(limits.failures, options.clock);
+    this.#failures = new RateLimiter(limits.failures, options.clock);
+    this.#requests = new RateLimiter(limits.requests, options.clock);
     this.#longPolls = new LongPolls(options.gateway, options.clock, limits.heldMax);
   }
 
@@ -113,7 +123,9 @@ class AgentApi {
     });
     // Credentials are checked on the headers alone: no stranger makes us read a body.
     const onRequest = async (request: FastifyRequest): Promise<void> => {
-      this.#callers.set(request, await this.#authenticate(request));
+      const caller = await this.#authenticate(request);
+      this.#slowDown(caller.agentId);
+      this.#callers.set(request, caller);
     };
     server.post('/agent/v1/register', (request, reply) => this.#register(request, reply));
     server.post('/agent/v1/heartbeat', { onRequest }, (request, reply) => this.#heartbeat(request, reply));
@@ -179,6 +191,13 @@ class AgentApi {
     return { tokenHash, agentId };
   }
 
+  /** What is refused is not counted, or an agent that does not wait would never be heard again. */
+  #slowDown(agentId: AgentId): void {
+    const waitSeconds = this.#requests.waitSeconds(agentId);
+    if (waitSeconds > 0) throw new Refusal(429, 'this agent asks too often', waitSeconds);
+    this.#requests.count(agentId);
+  }
+
   #readToken(request: FastifyRequest): string {
     const waitSeconds = this.#failures.waitSeconds(request.ip);
     if (waitSeconds > 0) throw new Refusal(429, 'too many failures from this address', waitSeconds);
@@ -188,7 +207,7 @@ class AgentApi {
   }
 
   #failed(request: FastifyRequest, message: string): Refusal {
-    this.#failures.recordFailure(request.ip);
+    this.#failures.count(request.ip);
     this.#options.log.warn({ address: request.ip, path: request.routeOptions.url }, `agent refused: ${message}`);
     return new Refusal(401, message);
   }

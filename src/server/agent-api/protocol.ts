@@ -61,6 +61,8 @@ const BOOT = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const LABEL_KEY = /^[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$/;
 const LABEL_VALUE = /^[A-Za-z0-9._:/@+-]{1,63}$/;
 const NUMBER = /^(?:0|[1-9][0-9]{0,14})$/;
+const NOTICE_WORD = /^[A-Za-z0-9:.+-]{1,30}$/;
+const NOTICE_TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?Z$/;
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 
 type Handler = (words: readonly string[]) => void;
@@ -138,6 +140,19 @@ function readArch(words: readonly string[]): Architecture {
   return arch;
 }
 
+/** `unknown` is a word of its own: a probe that fails must not look like a machine without work. */
+function readOthers(words: readonly string[]): number | 'unknown' {
+  expectWords(words, 1);
+  return words[0] === 'unknown' ? 'unknown' : readNumber(words[0], AMOUNT_MAX);
+}
+
+/** EC2's word, passed on: a time that does not read as one is not known, and the notice counts all the same. */
+function readNoticeTime(text: string | undefined): number | null {
+  if (text === undefined || !NOTICE_WORD.test(text)) throw new Refusal('not a word of a notice');
+  const atMs = NOTICE_TIME.test(text) ? Date.parse(text) : Number.NaN;
+  return Number.isNaN(atMs) ? null : atMs;
+}
+
 function readProgress(text: string | undefined): string | null {
   if (text === undefined) return null;
   if (text === '' || text.length > PROGRESS_CHARACTERS_MAX || !BASE64.test(text))
@@ -212,6 +227,7 @@ export function parseHeartbeat(body: string): Parsed<ParsedHeartbeat> {
     let used: MeasuredUse | null = null;
     let cordon: CordonState | null = null;
     let waitSeconds = 0;
+    let notices: Pick<AgentReport, 'others' | 'interruption' | 'rebalance'> = {};
     const tasks = new Map<string, ReportedTask>();
     const readCordon = (cordoned: boolean, words: readonly string[]): void => {
       expectWords(words, 1);
@@ -236,6 +252,17 @@ export function parseHeartbeat(body: string): Parsed<ParsedHeartbeat> {
         expectWords(words, 0);
         draft.leaving = true;
       },
+      others: (words) => void (notices = { ...notices, others: readOthers(words) }),
+      rebalance: (words) => {
+        expectWords(words, 1);
+        readNoticeTime(words[0]);
+        notices = { ...notices, rebalance: true };
+      },
+      interruption: (words) => {
+        expectWords(words, 2);
+        readNoticeTime(words[0]);
+        notices = { ...notices, interruption: { atMs: readNoticeTime(words[1]) } };
+      },
       task: (words) => {
         const task = readTask(words);
         const key = `${task.taskId}.${task.attempt}`;
@@ -244,7 +271,8 @@ export function parseHeartbeat(body: string): Parsed<ParsedHeartbeat> {
       },
     };
     readLines(body, handlers, { repeatable: ['task'], required: ['boot', 'seq', 'capacity'] });
-    const report = { ...draft, used, cordon: cordon ?? { cordoned: false, generation: 0 }, tasks: [...tasks.values()] };
+    const obeyed = cordon ?? { cordoned: false, generation: 0 };
+    const report = { ...draft, ...notices, used, cordon: obeyed, tasks: [...tasks.values()] };
     return { report, waitSeconds };
   });
 }

@@ -47,7 +47,12 @@ function listBlockers({ machine, agent, tasks }: Omit<MachineFacts, 'open'>): st
     [agent.freshness !== 'fresh', silent],
     [!agent.cordonAcknowledged, 'its agent has not said that it takes no new tasks'],
     [tasks.total > 0, `it holds ${tasks.total === 1 ? '1 task' : `${tasks.total} tasks`}`],
-    [tasks.total === 0 && agent.runningTasks > 0, `its agent still reports ${agent.runningTasks} running`],
+    [agent.otherTasks === null, 'the probe of its agent fails: nothing is known of tasks of other engines'],
+    [(agent.otherTasks ?? 0) > 0, `the probe of its agent tells of ${agent.otherTasks ?? 0} running, of other engines`],
+    [
+      tasks.total === 0 && agent.runningTasks > (agent.otherTasks ?? 1),
+      `its agent still reports ${agent.runningTasks - (agent.otherTasks ?? 1)} running`,
+    ],
   ];
   return blockers.flatMap(([blocks, sentence]) => (blocks ? [sentence] : []));
 }

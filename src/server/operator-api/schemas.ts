@@ -68,6 +68,9 @@ export const planId = z
 /** Id or name. */
 export const agentName = z.string().min(1).max(100);
 
+export const agentCordon = z.strictObject({ cordoned: z.boolean() });
+export const agentRemoval = z.strictObject({ force: z.boolean().default(false) });
+
 /** Many times what the largest machine has. */
 export const GPUS_MAX = 1024;
 /** A year. */

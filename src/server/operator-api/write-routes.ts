@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify';
 import type { OperatorApiOptions } from './options.ts';
 import { document, parseInput } from './document.ts';
-import { enrolmentRequest, taskSubmission } from './schemas.ts';
+import { agentCordon, agentName, agentRemoval, enrolmentRequest, taskSubmission } from './schemas.ts';
 
 /** Everything that changes something. */
 export function addWriteRoutes(app: FastifyInstance, { actions, agentUrl }: OperatorApiOptions): void {
@@ -14,5 +14,15 @@ export function addWriteRoutes(app: FastifyInstance, { actions, agentUrl }: Oper
     return reply
       .code(201)
       .send(document('Enrolment', { token, expiresAt: new Date(expiresAtMs).toISOString(), agentUrl }));
+  });
+  app.post<{ Params: { agent: string } }>('/v1/agents/:agent/cordon', async (request) => {
+    const agent = parseInput(agentName, request.params.agent);
+    const { cordoned } = parseInput(agentCordon, request.body);
+    return document('AgentReceipt', await actions.cordonAgent(agent, cordoned));
+  });
+  app.post<{ Params: { agent: string } }>('/v1/agents/:agent/remove', async (request) => {
+    const agent = parseInput(agentName, request.params.agent);
+    const { force } = parseInput(agentRemoval, request.body);
+    return document('AgentReceipt', await actions.removeAgent(agent, force));
   });
 }

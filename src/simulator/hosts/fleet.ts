@@ -19,6 +19,8 @@ export interface HostFleetOptions {
   readonly dataDir: string;
   /** PATH of commands on the hosts. */
   readonly path: string;
+  /** Base URL of the instance metadata of one instance. */
+  readonly imdsUrlOf: (instanceId: string) => string;
   /** A command on the instance asked for its end. */
   readonly onShutdown: (instanceId: string) => void;
   readonly onBooted: (instanceId: string, console: string) => void;
@@ -66,7 +68,7 @@ export class HostFleet {
   }
 
   private async start(view: InstanceView): Promise<void> {
-    const { kind, port, path, onBooted, onError } = this.options;
+    const { kind, port, path, imdsUrlOf, onBooted, onError } = this.options;
     const directory = this.directoryOf(view.instanceId);
     await mkdir(directory, { recursive: true, mode: 0o755 });
     const boot = readBootConfig(view.userData);
@@ -82,6 +84,7 @@ export class HostFleet {
       arch: view.arch,
       authorizedKeys: boot.authorizedKeys,
       path,
+      imdsUrl: imdsUrlOf(view.instanceId),
       onError,
     };
     const host = await (kind === 'openssh' ? startOpensshHost(spec) : startSsh2Host(spec));

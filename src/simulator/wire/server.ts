@@ -7,6 +7,7 @@ import { waitMs } from '../../model/waits.ts';
 import { Ec2Error } from '../ec2-error.ts';
 import type { Region } from '../region.ts';
 import { answerControl, CONTROL_PREFIX } from './control.ts';
+import { answerImds, IMDS_PREFIX } from './imds.ts';
 import { actionOf, performForm, writeError } from './operations.ts';
 import type { AccessKey } from './signature.ts';
 import { verifySignature } from './signature.ts';
@@ -71,6 +72,12 @@ async function handle(options: WireOptions, request: IncomingMessage, response: 
     const answer = answerControl(options.region, request.method ?? '', url.slice(CONTROL_PREFIX.length), body);
     options.onChange();
     response.writeHead(answer.status, { 'content-type': 'application/json' }).end(JSON.stringify(answer.body));
+    return;
+  }
+  if (url.startsWith(IMDS_PREFIX)) {
+    const { method = '', headers } = request;
+    const { status, text } = answerImds(options.region, { method, headers, path: url.slice(IMDS_PREFIX.length) });
+    response.writeHead(status, { 'content-type': 'text/plain' }).end(text);
     return;
   }
   await answerEc2(options, { request, response, body });

@@ -228,9 +228,58 @@ describe('what the service cannot do now', () => {
   });
 });
 
+describe('an agent', () => {
+  async function enrolSecond(): Promise<string> {
+    gateway.enrolments.set(hashToken(`${ENROLMENT}-2`), null);
+    const body = REGISTRATION.replace('host-1', 'host-2').replace(BOOT, OTHER_BOOT);
+    const answer = await post('register', `${ENROLMENT}-2`, body);
+    return /^token (.+)$/m.exec(answer.text)?.[1] ?? '';
+  }
+
+  test('that floods is told to wait with 429, before its bodies are read, and the others are served on', async () => {
+    await start({ requests: { burst: 3, perSecond: 0.01, rememberedMax: 10 } });
+    const { token } = await enrol();
+    const other = await enrolSecond();
+    for (let count = 0; count < 3; count += 1)
+      expect(await post('heartbeat', token, beat())).toMatchObject({ status: 200 });
+    const served = gateway.heartbeats;
+
+    const answer = await post('heartbeat', token, beat());
+    expect(answer).toMatchObject({ status: 429, text: 'error this agent asks too often\n' });
+    expect(Number(answer.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
+    const log = await post('tasks/tk-0123456789ab/log?attempt=1&offset=0', token, new Uint8Array(8));
+    expect(log).toMatchObject({ status: 429 });
+    expect(gateway.heartbeats).toBe(served);
+    expect(await post('heartbeat', other, beat().replace(BOOT, OTHER_BOOT))).toMatchObject({ status: 200 });
+  });
+
+  test('speaks for itself only: what it says is its own, and what names another is refused', async () => {
+    await start();
+    const { token, agent } = await enrol();
+    const other = await enrolSecond();
+    const victim = gateway.agent('host-2');
+    const taskId = gateway.assign(victim!, SCRIPT);
+    await post('heartbeat', other, beat().replace(BOOT, OTHER_BOOT));
+    const reportsOfVictim = victim!.reports.length;
+
+    expect(await post('heartbeat', token, beat(`agent ${victim!.id}`))).toMatchObject({ status: 400 });
+    expect(await post('heartbeat', token, beat(`task ${taskId} 1 exited 0`))).toMatchObject({ status: 200 });
+    expect(await post(`tasks/${taskId}/log?attempt=1&offset=0`, token, new Uint8Array(8))).toMatchObject({
+      status: 403,
+    });
+    expect(await post('heartbeat', ENROLMENT, beat())).toMatchObject({ status: 401 });
+    expect(await post('heartbeat', victim!.tokenHash, beat())).toMatchObject({ status: 401 });
+
+    expect(victim!.reports).toHaveLength(reportsOfVictim);
+    expect(victim!.assigned.get(taskId)?.exitCode).toBeNull();
+    expect(gateway.logs.size).toBe(0);
+    expect(agent.reports.at(-1)?.tasks).toMatchObject([{ taskId, state: 'exited' }]);
+  });
+});
+
 describe('strangers', () => {
   test('with many wrong tokens are shut out, while known agents of the same address go on', async () => {
-    await start({ failures: { burst: 3, perSecond: 0.01, addressesMax: 10 } });
+    await start({ failures: { burst: 3, perSecond: 0.01, rememberedMax: 10 } });
     const { token } = await enrol();
     await post('heartbeat', token, beat());
     for (let count = 0; count < 3; count += 1) {

@@ -1,5 +1,5 @@
 import { AppError } from '../../../src/model/errors.ts';
-import type { TaskId } from '../../../src/model/ids.ts';
+import type { AgentId, TaskId } from '../../../src/model/ids.ts';
 import { createLogger } from '../../../src/observability/log.ts';
 import { createMetrics } from '../../../src/observability/metrics.ts';
 import type { EnrolmentRequest, OperatorActions, ServiceHealth, TaskSubmission } from '../../../src/ports/operator.ts';
@@ -18,10 +18,13 @@ export const HEALTHY: ServiceHealth = {
 
 export const EMPTY_PLAN: PlanPreview = { decidedAtMs: NOW_MS, workloads: [], proofs: [] };
 
+const AGENT_ID: AgentId = 'ag-000000000001';
+
 /** Actions that remember what they were asked; `overrides` replaces single ones. */
 export function recordingActions(overrides: Partial<OperatorActions> = {}) {
   const submissions: TaskSubmission[] = [];
   const enrolments: EnrolmentRequest[] = [];
+  const agentOrders: unknown[] = [];
   const actions: OperatorActions = {
     submitTasks: async (request) => {
       if (request.workload !== 'transcode') {
@@ -38,10 +41,18 @@ export function recordingActions(overrides: Partial<OperatorActions> = {}) {
       enrolments.push(request);
       return { token: 'en-secret', expiresAtMs: NOW_MS + request.ttlMs };
     },
+    cordonAgent: async (idOrName, cordoned) => {
+      agentOrders.push({ agent: idOrName, cordoned });
+      return { agentId: AGENT_ID, changed: true };
+    },
+    removeAgent: async (idOrName, force) => {
+      agentOrders.push({ agent: idOrName, force });
+      return { agentId: AGENT_ID, changed: true };
+    },
     health: async () => HEALTHY,
     ...overrides,
   };
-  return { actions, submissions, enrolments };
+  return { actions, submissions, enrolments, agentOrders };
 }
 
 /** The real operator API over real reports, not listening; what it logs is kept. */
