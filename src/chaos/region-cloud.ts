@@ -68,18 +68,7 @@ export function createRegionCloud(options: RegionCloudOptions): Cloud {
       }
     },
 
-    async stopInstance(region, instanceId) {
-      // Whatever runs on it ends, as at its end.
-      options.onTerminate(instanceId);
-      return changePower(() => call(region, 'StopInstances', { InstanceIds: [instanceId] }));
-    },
-
-    async startInstance(region, instanceId, signBefore) {
-      if (lateBy(clock, signBefore) > 0) {
-        return { kind: 'unknown', code: 'SignDeadlinePassed', message: 'too late to be signed' };
-      }
-      return changePower(() => call(region, 'StartInstances', { InstanceIds: [instanceId] }));
-    },
+    ...powerOf(options, call),
 
     async listInstanceTypes(region) {
       const named = { InstanceTypes: [...options.types] as never };
@@ -143,6 +132,26 @@ function run(request: RunRequest, clock: Clock, call: Call): RunOutcome {
   } catch (error) {
     return toRunOutcome(error);
   }
+}
+
+function powerOf(
+  { clock, onTerminate }: RegionCloudOptions,
+  call: Call,
+): Pick<Cloud, 'startInstance' | 'stopInstance'> {
+  return {
+    async stopInstance(region, instanceId) {
+      // Whatever runs on it ends, as at its end.
+      onTerminate(instanceId);
+      return changePower(() => call(region, 'StopInstances', { InstanceIds: [instanceId] }));
+    },
+
+    async startInstance(region, instanceId, signBefore) {
+      if (lateBy(clock, signBefore) > 0) {
+        return { kind: 'unknown', code: 'SignDeadlinePassed', message: 'too late to be signed' };
+      }
+      return changePower(() => call(region, 'StartInstances', { InstanceIds: [instanceId] }));
+    },
+  };
 }
 
 function changePower(send: () => unknown): PowerOutcome {

@@ -1,5 +1,6 @@
 import { AppError } from '../model/errors.ts';
 import type { LaunchId, MachineId } from '../model/ids.ts';
+import type { MachineState } from '../model/machine.ts';
 import type { MachineFacts, Transition } from '../ports/machines.ts';
 import { isWorkGone } from './drain.ts';
 import { isSeenGone } from './gone.ts';
@@ -69,18 +70,20 @@ export function findExit(facts: MachineFacts): Exit {
   return findExitByState(facts);
 }
 
+const WITHOUT_WORK = ['booting', 'joining', 'leaving', 'stopping', 'stopped'] as const;
+
+/** No task is given to a machine before it is ready, and none is left when it leaves or has stopped. */
+function isWithoutWork(state: MachineState): state is (typeof WITHOUT_WORK)[number] {
+  return WITHOUT_WORK.some((one) => one === state);
+}
+
 function findExitByState(facts: MachineFacts): Exit {
-  switch (facts.machine.state) {
+  const { state } = facts.machine;
+  if (isWithoutWork(state)) return { to: 'terminating' };
+  switch (state) {
     case 'requested':
     case 'launching':
       return findExitOfUnborn(facts);
-    case 'booting':
-    case 'joining':
-    case 'leaving':
-    case 'stopping':
-    case 'stopped':
-      // No task is given to a machine before it is ready, and none is left when it leaves or has stopped.
-      return { to: 'terminating' };
     case 'ready':
     case 'draining':
       return findExitOfWorker(facts);

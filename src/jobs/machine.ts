@@ -38,6 +38,7 @@ async function stepOnce(ports: StepPorts, record: MachineRecord): Promise<StepOu
   if (mayWork(machine) && isStoppedBeneath(record)) {
     return await startTerminating(ports, machine, 'instance-stopped', { observed: record.observed.state });
   }
+  if (isAway(machine)) return await stepAway(ports, record, machine);
   switch (machine.state) {
     case 'requested':
     case 'launching':
@@ -50,6 +51,19 @@ async function stepOnce(ports: StepPorts, record: MachineRecord): Promise<StepOu
       return await stepReady(ports, record, machine);
     case 'draining':
       return await stepDraining(ports, record, machine);
+  }
+}
+
+const AWAY = ['leaving', 'stopping', 'stopped', 'terminating', 'terminated'] as const;
+type Away = MachineIn<(typeof AWAY)[number]>;
+
+function isAway(machine: Machine): machine is Away {
+  return AWAY.some((state) => state === machine.state);
+}
+
+/** Of machines that no work is left on. */
+async function stepAway(ports: StepPorts, record: MachineRecord, machine: Away): Promise<StepOutcome> {
+  switch (machine.state) {
     case 'leaving':
       return await stepLeaving(ports, record, machine);
     case 'stopping':

@@ -56,24 +56,30 @@ export function toMachine(row: MachineRow): Machine {
     deadlineAtMs: toMs(row.deadline_at),
   };
   const state = row.state as Machine['state'];
+  if (state === 'requested' || state === 'launching') return { ...common, state };
+  if (state === 'terminated') {
+    return { ...common, state, instanceId: row.instance_id, endReason: endReasonOf(row) };
+  }
+  return withInstance(row, common, state);
+}
+
+type StateWithInstance = Exclude<Machine['state'], 'requested' | 'launching' | 'terminated'>;
+
+function withInstance(row: MachineRow, common: MachineCommon, state: StateWithInstance): Machine {
+  const born = { ...common, ...instanceOf(row) };
   switch (state) {
-    case 'requested':
-    case 'launching':
-      return { ...common, state };
     case 'booting':
     case 'joining':
-      return { ...common, ...instanceOf(row), state };
+      return { ...born, state };
     case 'ready':
-      return { ...common, ...instanceOf(row), state, agentId: agentOf(row) };
+      return { ...born, state, agentId: agentOf(row) };
     case 'draining':
     case 'leaving':
-      return { ...common, ...instanceOf(row), state, agentId: agentOf(row), endReason: endReasonOf(row) };
+      return { ...born, state, agentId: agentOf(row), endReason: endReasonOf(row) };
     case 'stopping':
     case 'stopped':
     case 'terminating':
-      return { ...common, ...instanceOf(row), state, endReason: endReasonOf(row) };
-    case 'terminated':
-      return { ...common, state, instanceId: row.instance_id, endReason: endReasonOf(row) };
+      return { ...born, state, endReason: endReasonOf(row) };
   }
 }
 

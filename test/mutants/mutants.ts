@@ -111,13 +111,13 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       edit(
         'store/launch-room.ts',
-        "    .where('state', '<>', 'terminated')\n",
+        "    .where('state', 'not in', ['stopped', 'terminated'])\n",
         "    .where('state', 'in', ['requested', 'launching', 'booting', 'joining', 'ready'])\n",
       ),
       edit(
         'planner/draft.ts',
-        'limits.max - fleet.machines.length - launched',
-        'limits.max - fleet.machines.filter(({ state }) => STAYING_STATES.includes(state)).length - launched',
+        'limits.max - fleet.machines.length - begun',
+        'limits.max - fleet.machines.filter(({ state }) => STAYING_STATES.includes(state)).length - begun',
       ),
       edit(
         'planner/draft.ts',
@@ -132,13 +132,13 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       edit(
         'store/launch-room.ts',
-        "    .where('state', '<>', 'terminated')\n",
-        "    .where('instance_id', 'is not', null)\n    .where('state', '<>', 'terminated')\n",
+        "    .where('state', 'not in', ['stopped', 'terminated'])\n",
+        "    .where('instance_id', 'is not', null)\n    .where('state', 'not in', ['stopped', 'terminated'])\n",
       ),
       edit(
         'planner/draft.ts',
-        'limits.max - fleet.machines.length - launched',
-        'limits.max - fleet.machines.filter(({ agentId }) => agentId !== null).length - launched',
+        'limits.max - fleet.machines.length - begun',
+        'limits.max - fleet.machines.filter(({ agentId }) => agentId !== null).length - begun',
       ),
       edit(
         'planner/draft.ts',
@@ -341,8 +341,8 @@ export const MUTANTS: readonly Mutant[] = [
       'removed-policy-forgotten',
       8,
       'planner/without-policy.ts',
-      "filter(({ workload, state }) => state === 'ready' && !inForce.has(workload))",
-      "filter(({ workload, state }) => state === 'ready' && !inForce.has(workload) && workload === '')",
+      'filter(({ workload }) => !inForce.has(workload))',
+      "filter(({ workload }) => !inForce.has(workload) && workload === '')",
     ),
   ),
 
@@ -357,7 +357,7 @@ export const MUTANTS: readonly Mutant[] = [
   seenBy(
     'cost/charges',
     'charges a volume from the launch on',
-    one('volume-is-free', 9, 'cost/charges.ts', 'machine.volumeGib > 0', 'machine.volumeGib > 1e9'),
+    one('volume-is-free', 9, 'cost/charges.ts', 'machine.volumeGib === 0', 'machine.volumeGib >= 0'),
   ),
   one('charged-twice', 9, 'cost/charges.ts', 'machine.chargedThroughMs ?? meter.beginMs);', '0);'),
 ];

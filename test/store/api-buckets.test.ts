@@ -55,6 +55,8 @@ async function row(db: Db, bucket: string) {
 test('our rates are half of what EC2 publishes', () => {
   expect(API_RATES).toEqual({
     run: { calls: { capacity: 2.5, perSecond: 1 }, instances: { capacity: 500, perSecond: 1 } },
+    start: { calls: { capacity: 2.5, perSecond: 1 }, instances: { capacity: 500, perSecond: 1 } },
+    stop: { calls: { capacity: 25, perSecond: 2.5 }, instances: { capacity: 500, perSecond: 10 } },
     terminate: { calls: { capacity: 50, perSecond: 2.5 }, instances: { capacity: 500, perSecond: 10 } },
     'other-mutating': { calls: { capacity: 25, perSecond: 2.5 }, instances: null },
     'non-mutating': { calls: { capacity: 50, perSecond: 10 }, instances: null },

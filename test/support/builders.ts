@@ -192,14 +192,8 @@ export interface MadeMachine {
 
 const WITHOUT_INSTANCE: ReadonlySet<MachineState> = new Set(['requested', 'launching']);
 const WITH_AGENT: ReadonlySet<MachineState> = new Set(['ready', 'draining', 'leaving']);
-const WITH_END_REASON: ReadonlySet<MachineState> = new Set([
-  'draining',
-  'leaving',
-  'stopping',
-  'stopped',
-  'terminating',
-  'terminated',
-]);
+const WITHOUT_AGENT_AGAIN = ['stopping', 'stopped', 'terminating', 'terminated'] as const;
+const WITH_END_REASON: ReadonlySet<MachineState> = new Set(['draining', 'leaving', ...WITHOUT_AGENT_AGAIN]);
 
 /**
  * A machine in a state, with everything that its state promises. It is there without a life before: its one event says
