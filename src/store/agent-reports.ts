@@ -167,7 +167,7 @@ function settleReport(
   ];
   const rest = [...said.values()];
   if (agent.machine_id !== null) {
-    writes.busy.set(agent.machine_id, stillHeld.length > 0 || rest.some(isRunning) || otherTasks(report) > 0);
+    writes.busy.set(agent.machine_id, stillHeld.length + rest.filter(isRunning).length + otherTasks(report) > 0);
   }
   return {
     agentId,
