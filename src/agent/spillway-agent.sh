@@ -10,6 +10,7 @@
 #     SPILLWAY_CPUS, SPILLWAY_MEMORY_MIB, SPILLWAY_GPUS, SPILLWAY_ARCH   offer this instead of what the machine has
 #     SPILLWAY_USED          host (default) | tasks: report the shapes of the running tasks as use (simulated hosts)
 #     SPILLWAY_HOLD          1 (default): long-poll; 0: report once per interval and sleep, which needs less memory
+#     SPILLWAY_CLIENT        curl or wget; default: curl where it is. wget needs half as much CPU and memory
 #     SPILLWAY_CA_FILE       the one CA that may vouch for the service
 #     SPILLWAY_PROBE         a command that tells of tasks of other engines here: one number, or a line for each
 #     SPILLWAY_IMDS          http://169.254.169.254 on a spot machine: where EC2 gives notice that it takes the machine back
@@ -65,7 +66,7 @@ proc_start() {
 if [ $# -ne 1 ] || [ ! -r "$1" ]; then die 2 'usage: spillway-agent.sh ENV_FILE (a readable file)'; fi
 SPILLWAY_URL='' SPILLWAY_STATE_DIR='' SPILLWAY_ENROL_TOKEN='' SPILLWAY_NAME='' SPILLWAY_LABELS='' SPILLWAY_CPUS=''
 SPILLWAY_MEMORY_MIB='' SPILLWAY_GPUS='' SPILLWAY_ARCH='' SPILLWAY_USED=host SPILLWAY_HOLD=1 SPILLWAY_CA_FILE='' SPILLWAY_ALLOW_HTTP=0
-SPILLWAY_PROBE='' SPILLWAY_IMDS='' SPILLWAY_CHECKPOINT_S=80 SPILLWAY_DEADMAN_S=0 SPILLWAY_DEADMAN_TASKS=0
+SPILLWAY_CLIENT='' SPILLWAY_PROBE='' SPILLWAY_IMDS='' SPILLWAY_CHECKPOINT_S=80 SPILLWAY_DEADMAN_S=0 SPILLWAY_DEADMAN_TASKS=0
 SPILLWAY_SHUTDOWN='shutdown -h now || sudo -n shutdown -h now'
 # Parsed, not sourced: a value can never become a command.
 while IFS= read -r line || [ -n "$line" ]; do
@@ -86,6 +87,7 @@ while IFS= read -r line || [ -n "$line" ]; do
     SPILLWAY_HOLD=*) SPILLWAY_HOLD=$value ;;
     SPILLWAY_CA_FILE=*) SPILLWAY_CA_FILE=$value ;;
     SPILLWAY_ALLOW_HTTP=*) SPILLWAY_ALLOW_HTTP=$value ;;
+    SPILLWAY_CLIENT=*) SPILLWAY_CLIENT=$value ;;
     SPILLWAY_PROBE=*) SPILLWAY_PROBE=$value ;;
     SPILLWAY_IMDS=*) SPILLWAY_IMDS=${value%/} ;;
     SPILLWAY_CHECKPOINT_S=*) SPILLWAY_CHECKPOINT_S=$value ;;
@@ -116,6 +118,7 @@ case $SPILLWAY_GPUS in
   *) die 2 'SPILLWAY_GPUS must be a whole number from 0 to 999' ;;
 esac
 case $SPILLWAY_ARCH in '' | x86_64 | arm64) ;; *) die 2 'SPILLWAY_ARCH must be x86_64 or arm64' ;; esac
+case $SPILLWAY_CLIENT in '' | curl | wget) ;; *) die 2 'SPILLWAY_CLIENT must be curl or wget' ;; esac
 case $SPILLWAY_IMDS in
   '' | http://169.254.169.254 | 'http://[fd00:ec2::254]') ;;
   http://127.*[!A-Za-z0-9.:/_-]*) die 2 'SPILLWAY_IMDS has a character that no address has' ;;
@@ -132,10 +135,11 @@ unset SPILLWAY_ENROL_TOKEN
 for tool in base64 head mkdir rm setsid sleep tail; do
   command -v "$tool" >/dev/null || die 2 "needs the command $tool"
 done
-if command -v curl >/dev/null; then
+if [ "$SPILLWAY_CLIENT" != wget ] && command -v curl >/dev/null; then
   client=curl
 else
   # busybox wget takes a credential only on its command line, where every user of the machine can read it.
+  [ "$SPILLWAY_CLIENT" != curl ] || die 2 'SPILLWAY_CLIENT is curl, and there is none'
   case $(wget --version 2>/dev/null) in 'GNU Wget 1'*) client=wget ;; *) die 2 'needs curl or GNU wget' ;; esac
 fi
 limiter=

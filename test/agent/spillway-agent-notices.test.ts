@@ -134,12 +134,23 @@ describe.concurrent.each([...SHELL_BOXES])('on $shell', (toolbox) => {
     ['SPILLWAY_IMDS', 'http://example.com'],
     ['SPILLWAY_IMDS', 'http://127.0.0.1:1/$(id)'],
     ['SPILLWAY_DEADMAN_S', '1h'],
+    ['SPILLWAY_CLIENT', 'telnet'],
     ['SPILLWAY_DEADMAN_TASKS', 'yes'],
     ['SPILLWAY_CHECKPOINT_S', '-1'],
   ] as const)('%s=%s is refused at the start', async ([name, value], { world, expect }) => {
     const machine = world.machine(toolbox);
     machine.start({ [name]: value });
     expect(await machine.exited()).toEqual({ code: 2, signal: null });
-    expect(machine.output).toContain(name);
+    await until('it has said why', () => machine.output.includes(name));
   });
+});
+
+test('the client may be chosen, and is never another', async ({ world, expect }) => {
+  const [toolbox] = SHELL_BOXES;
+  const machine = world.machine(toolbox!);
+  machine.start({ SPILLWAY_CLIENT: 'wget' });
+  expect(await machine.exited()).toEqual({ code: 2, signal: null });
+  await until('it has said why', () => machine.output.includes('needs curl or GNU wget'));
+  const { agent } = await world.startMachine(toolbox!, { SPILLWAY_CLIENT: 'curl' });
+  expect(agent.reports.length).toBeGreaterThan(0);
 });

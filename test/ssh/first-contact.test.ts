@@ -64,6 +64,7 @@ async function startStage(kind: 'ssh2' | 'openssh'): Promise<Stage> {
     arch: 'x86_64',
     authorizedKeys: [login.public],
     path: process.env['PATH'] ?? '',
+    imdsUrl: 'http://127.0.0.1:1/no-metadata',
     onError: (error) => {
       throw error;
     },

@@ -55,7 +55,8 @@ function blockerOf({ agent, tasks, leftAt, removedAt }: AgentExplanation): strin
   if (agent.freshness !== 'fresh') return 'silent, so that nothing is known of its work';
   if (!agent.cordonAcknowledged) return 'has not yet said that it takes no new tasks';
   const count = Math.max(tasks.total, agent.runningTasks);
-  return count === 0 ? null : `${count === 1 ? '1 task runs' : `${count} tasks run`}`;
+  if (count === 0) return null;
+  return count === 1 ? '1 task runs' : `${count} tasks run`;
 }
 
 function lateError(agent: string, blocker: string): AppError {

@@ -100,8 +100,9 @@ async function waitForReport(on: Installation, name: string, startedMs: number):
   const path = `/v1/agents/${encodeURIComponent(name)}/explanation`;
   for (;;) {
     const agent = await findAgent(on.service, path);
-    const heardMs = agent?.lastSeenAgeS == null ? null : agent.lastSeenAgeS * 1000;
-    if (agent !== null && heardMs !== null && heardMs <= on.nowMs() - startedMs) return agent.id;
+    // Not heard of yet is as old as can be.
+    const heardMs = (agent?.lastSeenAgeS ?? Number.POSITIVE_INFINITY) * 1000;
+    if (agent !== null && heardMs <= on.nowMs() - startedMs) return agent.id;
     if (on.nowMs() - startedMs >= on.reportMs) {
       throw new AppError('TIMEOUT', `the agent on ${name} was started, and has not reported`, {
         remedy: 'see ~/.spillway-agent/agent.log (or journalctl) there: most often it cannot reach SPILLWAY_AGENT_URL',

@@ -91,8 +91,7 @@ export const agentInstall: CommandSpec = {
       name: ({ agentId, host }) => agentId ?? host,
       empty: 'nothing was installed',
     });
-    const failed = outcomes.find(({ error }) => error !== null)?.error;
-    if (failed != null) throw failed;
+    for (const { error } of outcomes) if (error !== null) throw error;
     return 0;
   },
 };
