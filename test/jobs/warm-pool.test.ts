@@ -74,6 +74,8 @@ describe('a machine that is let go', () => {
       'requested>launching ec2-call',
       'launching>booting instance-launched',
       'booting>joining ssh-open',
+      'joining>joining host-key-pinned',
+      'joining>joining host-key-confirmed',
       'joining>ready agent-reported',
       'ready>draining unneeded',
       'draining>leaving work-gone',
@@ -241,7 +243,9 @@ describe('a database that lost commits', () => {
     expect(world.truth.instances().map(({ state }) => state)).toEqual(['running']);
   });
 
-  test('finds what it stopped, and starts it when it is wanted', async ({ pool }) => {
+  test('finds what it stopped, and replaces it when it is wanted: its host key is forgotten with the rest', async ({
+    pool,
+  }) => {
     const world = await aWorld(pool);
     await world.process.loops.planning.recordPolicies(world.process.loops.policies.current());
     await world.turn('plan');
@@ -253,7 +257,9 @@ describe('a database that lost commits', () => {
     expect((await world.history()).map(([birth]) => birth)).toEqual(['>stopped rebuilt']);
     await world.submit(1, 30);
     await untilDone(world, 1);
-    expect(world.truth.instances()).toHaveLength(1);
+    const [found] = await world.history();
+    expect(found).toEqual(expect.arrayContaining(['stopped>booting machine-started', 'joining>terminating join-failed']));
+    expect(world.truth.instances()).toHaveLength(2);
   });
 });
 
