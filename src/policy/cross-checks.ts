@@ -209,22 +209,31 @@ function checkTrust(check: Check): void {
   const ssh = rawAt(check.tree.root, at);
   if (!isMapValue(ssh)) return;
   const { hostKey: mode = 'injected', transport = 'ssh2' } = ssh;
-  for (const { key, of } of [
-    { key: 'knownHosts', of: 'known' },
-    { key: 'hostCa', of: 'ca' },
-  ]) {
-    const named = Object.hasOwn(ssh, key) && ssh[key] !== null;
-    if (mode === of && !named) {
-      const message = `hostKey: ${of} needs the file ${key}`;
-      report(check, [...at, 'hostKey'], { code: 'POLICY_CONFLICT', message, fix: `add ${key} beside it` });
-    } else if (mode !== of && named) {
-      const message = `${key} is read with hostKey: ${of} only`;
-      report(check, [...at, key], { code: 'POLICY_CONFLICT', message, fix: `write hostKey: ${of}, or delete it` });
-    }
-  }
+  checkTrustFile(check, { ssh, key: 'knownHosts', of: 'known' });
+  checkTrustFile(check, { ssh, key: 'hostCa', of: 'ca' });
   if (mode === 'ca' && transport === 'ssh2') {
     const message = 'the built-in transport cannot check host certificates';
     report(check, [...at, 'hostKey'], { code: 'POLICY_CONFLICT', message, fix: 'add `transport: openssh` beside it' });
+  }
+}
+
+interface TrustFile {
+  readonly ssh: Readonly<Record<string, unknown>>;
+  readonly key: string;
+  /** The mode that reads it. */
+  readonly of: string;
+}
+
+function checkTrustFile(check: Check, { ssh, key, of }: TrustFile): void {
+  const at = ['spec', 'join', 'ssh'];
+  const isWanted = ssh['hostKey'] === of;
+  const isNamed = Object.hasOwn(ssh, key) && ssh[key] !== null;
+  if (isWanted && !isNamed) {
+    const message = `hostKey: ${of} needs the file ${key}`;
+    report(check, [...at, 'hostKey'], { code: 'POLICY_CONFLICT', message, fix: `add ${key} beside it` });
+  } else if (!isWanted && isNamed) {
+    const message = `${key} is read with hostKey: ${of} only`;
+    report(check, [...at, key], { code: 'POLICY_CONFLICT', message, fix: `write hostKey: ${of}, or delete it` });
   }
 }
 

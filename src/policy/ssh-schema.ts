@@ -1,7 +1,7 @@
 /** `join.ssh` of a policy: where to log in, with what, and what the host must prove. */
 import { z } from 'zod';
 import { HOST_KEY_MODES } from '../model/policy.ts';
-import { quoteValue } from '../model/units.ts';
+import { parseCount, quoteValue } from '../model/units.ts';
 import type { UnitResult } from '../model/units.ts';
 import { EMPTY_SECTION, choice, count, field, parseText, text } from './fields.ts';
 import { BASTION_HOST, FILE_PATH, PUBLIC_KEY_OR_FILE, USER } from './rules.ts';
@@ -71,20 +71,29 @@ function parseBastion(value: unknown): UnitResult<BastionDocument> {
     };
   const missing = ['host', 'user', 'hostKey'].find((key) => hop[key] === undefined);
   if (missing !== undefined) return { ok: false, problem: `${missing} of a bastion is required`, fix: BASTION_FIX };
+  return parseFields(hop);
+}
+
+function parseFields(hop: Readonly<Record<string, unknown>>): UnitResult<BastionDocument> {
   const host = parseText(hop['host'], BASTION_HOST);
-  const user = parseText(hop['user'], USER);
-  const hostKey = parseText(hop['hostKey'], PUBLIC_KEY_OR_FILE);
-  const identity = parseBastionIdentity(hop['identity']);
-  const { port = 22 } = hop;
   if (!host.ok) return host;
+  const user = parseText(hop['user'], USER);
   if (!user.ok) return user;
+  const hostKey = parseText(hop['hostKey'], PUBLIC_KEY_OR_FILE);
   if (!hostKey.ok) return hostKey;
+  const identity = parseBastionIdentity(hop['identity']);
   if (!identity.ok) return identity;
-  if (typeof port !== 'number' || !Number.isInteger(port) || port < 1 || port > 65_535)
-    return { ok: false, problem: `${quoteValue(port)} is not a port`, fix: 'write a number from 1 to 65535' };
+  const port = parseCount(hop['port'] ?? 22, 1, 65_535);
+  if (!port.ok) return port;
   return {
     ok: true,
-    value: { host: host.value, port, user: user.value, identityFile: identity.value, hostKey: hostKey.value },
+    value: {
+      host: host.value,
+      port: port.value,
+      user: user.value,
+      identityFile: identity.value,
+      hostKey: hostKey.value,
+    },
   };
 }
 

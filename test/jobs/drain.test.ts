@@ -219,6 +219,8 @@ describe('every step twice at the same time', () => {
         'requested>launching ec2-call',
         'launching>booting instance-launched',
         'booting>joining ssh-open',
+        'joining>joining host-key-pinned',
+        'joining>joining host-key-confirmed',
         'joining>ready agent-reported',
         'ready>draining unneeded',
         'draining>leaving work-gone',
