@@ -208,6 +208,16 @@ export interface MachineEventsTable {
   trace_id: Generated<string>;
 }
 
+export interface MachineOutputTable {
+  machine_id: string;
+  id: Identity<number>;
+  at: Generated<Timestamp>;
+  phase: string;
+  exit_code: number | null;
+  times: Generated<number>;
+  content: string;
+}
+
 export interface MachineTransitionsTable {
   from_state: string;
   to_state: string;
@@ -257,6 +267,17 @@ export interface MachinesTable {
   arch: string | null;
   started_at: Timestamp | null;
   first_ready_at: Timestamp | null;
+  protected_at: Timestamp | null;
+  protected_until: Timestamp | null;
+  protected_by: string | null;
+  protected_reason: string | null;
+  tag_protected: Generated<boolean>;
+  drain_extensions: Generated<number>;
+  hook: string | null;
+  hook_since: Timestamp | null;
+  hook_error: string | null;
+  drain_done: Generated<string[]>;
+  interrupted_at: Timestamp | null;
 }
 
 export interface PlansTable {
@@ -365,6 +386,7 @@ export interface Database {
   launches: LaunchesTable;
   leases: LeasesTable;
   machine_events: MachineEventsTable;
+  machine_output: MachineOutputTable;
   machine_transitions: MachineTransitionsTable;
   machines: MachinesTable;
   plans: PlansTable;
