@@ -3,9 +3,11 @@ import type { MachineIn } from '../model/machine.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import { SECOND_MS } from '../model/time.ts';
 import { waitMs } from '../model/waits.ts';
+import { scrubText } from '../observability/redaction.ts';
 import type { MachineRecord } from '../ports/machines.ts';
 import type { CommandResult, UploadFile } from '../ports/shell.ts';
 import { runHook, shellTarget } from './hooks.ts';
+import { keepConsole, keepResult } from './output.ts';
 import { again, type StepOutcome, type StepPorts } from './ports.ts';
 import { isPastDeadline, startTerminating } from './terminate.ts';
 
@@ -16,6 +18,9 @@ const SESSION_MS = waitMs('ssh.join');
 
 /** EX_TEMPFAIL of sysexits.h: another join is at work on the machine. */
 const JOIN_BUSY_EXIT_CODE = 75;
+
+/** Of a recipe's output, its end; with the last words of the agent it fits into what a session gives back. */
+const RECIPE_OUTPUT_BYTES = 48 * 1024;
 
 /**
  * Starts recipe and agent on a machine, safe to repeat: an agent that runs already is replaced, never doubled.
@@ -33,7 +38,11 @@ echo "$$" >join.lock/pid
 trap 'rm -rf join.lock' EXIT
 if [ -f recipe.sh ]; then
   set -a; . ./recipe.env; set +a
-  sh ./recipe.sh >recipe.log 2>&1 || { code=$?; tail -n 40 recipe.log; exit "$code"; }
+  code=0
+  sh ./recipe.sh >recipe.log 2>&1 || code=$?
+  # What it said is kept with the machine; the end of it is what tells why it failed.
+  tail -c ${RECIPE_OUTPUT_BYTES} recipe.log
+  [ "$code" -eq 0 ] || exit "$code"
 fi
 if [ -f agent.pid ]; then
   old=$(cat agent.pid)
@@ -69,7 +78,7 @@ export async function stepJoining(
   record: MachineRecord,
   machine: MachineIn<'joining'>,
 ): Promise<StepOutcome> {
-  if (isPastDeadline(record)) return await startTerminating(ports, machine, 'join-deadline');
+  if (isPastDeadline(record)) return await giveUpJoin(ports, record, machine, { reason: 'join-deadline', detail: {} });
   const policy = await ports.readPolicy(machine.workload);
   if (policy === null || machine.privateIp === null) return again(ports.timings.joinPollMs);
   if (record.agent !== null && record.agent.lastSeenAtMs !== null) {
@@ -101,6 +110,7 @@ async function becomeReady(
     deadlineMs: null,
   });
   if (moved) {
+    await ports.launches.noteJoin(machine.id, 'joined');
     ports.meter.joined(record.nowMs - machine.createdAtMs);
     ports.log.info({ machineId: machine.id, agentId: record.agent.agentId }, 'machine is ready');
     ports.wakePlanner();
@@ -125,7 +135,8 @@ async function install(
       },
     );
     if (result.exitCode === JOIN_BUSY_EXIT_CODE) return again(ports.timings.joinPollMs * 4);
-    if (result.exitCode !== 0) return await failInstall(ports, machine, result);
+    await keepResult(ports, machine.id, 'join', result);
+    if (result.exitCode !== 0) return await failInstall(ports, record, machine, result);
     await ports.machines.markInstalled(machine.id);
     return again(ports.timings.joinPollMs);
   } catch (error) {
@@ -133,7 +144,10 @@ async function install(
     ports.log.warn({ machineId: machine.id, code: error.code, error: error.message }, 'join did not succeed');
     // A wrong host key is never tried again: either the machine is not ours, or someone stands between.
     if (error.code === 'SSH_HOST_KEY') {
-      return await startTerminating(ports, machine, 'join-failed', { code: error.code, error: error.message });
+      return await giveUpJoin(ports, record, machine, {
+        reason: 'join-failed',
+        detail: { code: error.code, error: error.message },
+      });
     }
     return again(ports.timings.joinPollMs * 4);
   }
@@ -141,12 +155,31 @@ async function install(
 
 async function failInstall(
   ports: StepPorts,
+  record: MachineRecord,
   machine: MachineIn<'joining'>,
   result: CommandResult,
 ): Promise<StepOutcome> {
-  const detail = { exitCode: result.exitCode, signal: result.signal, output: result.output.slice(-2000) };
+  const detail = { exitCode: result.exitCode, signal: result.signal, output: scrubText(result.output).slice(-2000) };
   ports.log.warn({ machineId: machine.id, ...detail }, 'recipe failed');
-  return await startTerminating(ports, machine, 'join-failed', detail);
+  return await giveUpJoin(ports, record, machine, { reason: 'join-failed', detail });
+}
+
+interface GivenUp {
+  readonly reason: 'join-failed' | 'join-deadline';
+  readonly detail: Readonly<Record<string, unknown>>;
+}
+
+/** The machine ends; when it was not the first of its kind, no further ones are bought for a while. */
+async function giveUpJoin(
+  ports: StepPorts,
+  record: MachineRecord,
+  machine: MachineIn<'joining'>,
+  { reason, detail }: GivenUp,
+): Promise<StepOutcome> {
+  const outcome = await startTerminating(ports, machine, reason, detail);
+  await ports.launches.noteJoin(machine.id, 'failed');
+  await keepConsole(ports, machine, record.launch.body.region);
+  return outcome;
 }
 
 async function joinFiles(

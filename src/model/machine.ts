@@ -105,6 +105,7 @@ export type EndReason =
   | 'scale-down'
   | 'policy-removed'
   | 'operator'
+  | 'spot-interrupted'
   | 'launch-refused'
   | 'launch-expired'
   | 'boot-deadline'

@@ -100,7 +100,16 @@ async function commitPlan(tx: Tx, commit: PlanCommit): Promise<CommitOutcome> {
   }));
   const drained = await moveMachines(tx, commit.drains, ({ reason, endReason, deadlineMs }) => ({
     from: 'ready',
-    transition: { to: 'draining', actor: ACTOR, reason, planId, endReason, deadlineMs, cordon: true },
+    transition: {
+      to: 'draining',
+      actor: ACTOR,
+      reason,
+      planId,
+      endReason,
+      deadlineMs,
+      cordon: true,
+      unlessProtected: true,
+    },
   }));
   for (const launch of commit.launches) await insertLaunch(tx, commit, launch);
   return { kind: 'committed', stored: true, drained, undrained };

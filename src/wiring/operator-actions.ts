@@ -8,6 +8,9 @@ import { holdKeyText } from '../model/holds.ts';
 import { planAll } from '../planner/plan.ts';
 import type { HealthCheck, OperatorActions } from '../ports/operator.ts';
 import type { AgentStore } from '../ports/tasks.ts';
+import type { MachineOrders } from '../ports/machine-orders.ts';
+import type { Reports } from '../ports/reports.ts';
+import { orderMachine } from './machine-orders.ts';
 import type { PlanProver } from './plan-prover.ts';
 import type { Loops } from './loops.ts';
 
@@ -20,6 +23,8 @@ interface ActionParts {
   readonly pingQueue: () => Promise<void>;
   readonly isLeader: () => boolean;
   readonly prover: PlanProver;
+  readonly orders: MachineOrders;
+  readonly reports: Pick<Reports, 'showMachine'>;
 }
 
 /** What operators may ask the running service to do. */
@@ -47,6 +52,8 @@ export function createOperatorActions(parts: ActionParts): OperatorActions {
       const { expiresAtMs } = await agents.createEnrolment(loops.credentials.sha256(token), labels, ttlMs);
       return { token, expiresAtMs };
     },
+
+    orderMachine: async (id, order) => await orderMachine(parts, id, order),
 
     async health() {
       const checks = [

@@ -43,6 +43,10 @@ function record(agent: Partial<MachineAgentFacts> | null, changes: Partial<Machi
     observed: { state: 'running', atMs: NOW, endCode: null, missingListings: 0 },
     installedAtMs: NOW - 50 * MINUTE,
     drainIrrevocable: false,
+    isProtected: false,
+    drainExtensions: 0,
+    drainDone: [],
+    interruptedAtMs: null,
     terminateAgainAtMs: null,
     agent:
       agent === null

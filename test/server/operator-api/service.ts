@@ -37,6 +37,7 @@ export function recordingActions(overrides: Partial<OperatorActions> = {}) {
       enrolments.push(request);
       return { token: 'en-secret', expiresAtMs: NOW_MS + request.ttlMs };
     },
+    orderMachine: async (id, { kind }) => ({ id, order: kind, changed: true, state: 'ready', tagProtected: false }),
     health: async () => HEALTHY,
     ...overrides,
   };
