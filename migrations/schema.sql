@@ -388,7 +388,7 @@ create table spillway.launch_holds (
   policy_hash text,
   probe_launch_id text,
   constraint launch_holds_pkey PRIMARY KEY (scope, name),
-  constraint launch_holds_scope_check CHECK ((scope = ANY (ARRAY['offering'::text, 'subnet'::text, 'quota'::text, 'region'::text, 'workload'::text]))),
+  constraint launch_holds_scope_check CHECK ((scope = ANY (ARRAY['offering'::text, 'subnet'::text, 'quota'::text, 'region'::text, 'workload'::text, 'join'::text]))),
   constraint launch_holds_strikes_check CHECK ((strikes >= 1))
 );
 
@@ -479,6 +479,20 @@ create table spillway.machine_events (
   constraint machine_events_trace_id CHECK ((trace_id ~ '^[0-9a-f]{32}$'::text))
 );
 
+create table spillway.machine_output (
+  machine_id text not null,
+  id bigint generated always as identity not null,
+  at timestamp with time zone default spillway.now() not null,
+  phase text not null,
+  exit_code integer,
+  times integer default 1 not null,
+  content text not null,
+  constraint machine_output_pkey PRIMARY KEY (machine_id, id),
+  constraint machine_output_content_check CHECK ((octet_length(content) <= 65536)),
+  constraint machine_output_phase_check CHECK ((length(phase) <= 40)),
+  constraint machine_output_times_check CHECK ((times >= 1))
+);
+
 create table spillway.machine_runs (
   machine_id text not null,
   run integer not null,
@@ -541,6 +555,17 @@ create table spillway.machines (
   started_at timestamp with time zone,
   first_ready_at timestamp with time zone,
   host_key_confirmed_at timestamp with time zone,
+  protected_at timestamp with time zone,
+  protected_until timestamp with time zone,
+  protected_by text,
+  protected_reason text,
+  tag_protected boolean default false not null,
+  drain_extensions integer default 0 not null,
+  hook text,
+  hook_since timestamp with time zone,
+  hook_error text,
+  drain_done text[] default '{}'::text[] not null,
+  interrupted_at timestamp with time zone,
   run integer default 1 not null,
   run_launch_time timestamp with time zone,
   stopped_at timestamp with time zone,
@@ -549,10 +574,16 @@ create table spillway.machines (
   constraint machines_instance_id_key UNIQUE (instance_id),
   constraint machines_arch_check CHECK ((arch = ANY (ARRAY['x86_64'::text, 'arm64'::text]))),
   constraint machines_check CHECK (((host_key_confirmed_at IS NULL) OR (host_key IS NOT NULL))),
+  constraint machines_drain_extensions_check CHECK ((drain_extensions >= 0)),
   constraint machines_gpus_check CHECK ((gpus >= 0)),
+  constraint machines_hook CHECK (((hook IS NULL) = (hook_since IS NULL))),
+  constraint machines_hook_error_check CHECK ((length(hook_error) <= 500)),
   constraint machines_host_key_check CHECK ((host_key ~ '^ssh-ed25519 [A-Za-z0-9+/]{68}$'::text)),
   constraint machines_id_check CHECK ((id ~ '^mc-[0-9a-z]{12}$'::text)),
   constraint machines_market_check CHECK ((market = ANY (ARRAY['on-demand'::text, 'spot'::text]))),
+  constraint machines_protected_by_check CHECK ((length(protected_by) <= 100)),
+  constraint machines_protected_reason_check CHECK ((length(protected_reason) <= 500)),
+  constraint machines_protection CHECK (((protected_at IS NOT NULL) OR ((protected_until IS NULL) AND (protected_by IS NULL) AND (protected_reason IS NULL)))),
   constraint machines_run_check CHECK ((run >= 1)),
   constraint machines_state_check CHECK ((state = ANY (ARRAY['requested'::text, 'launching'::text, 'booting'::text, 'joining'::text, 'ready'::text, 'draining'::text, 'leaving'::text, 'stopping'::text, 'stopped'::text, 'terminating'::text, 'terminated'::text]))),
   constraint machines_step_error_check CHECK ((length(step_error) <= 1000)),
@@ -715,6 +746,7 @@ alter table spillway.launch_calls add constraint launch_calls_launch_id_fkey FOR
 alter table spillway.launch_holds add constraint launch_holds_probe_launch_id_fkey FOREIGN KEY (probe_launch_id) REFERENCES launches(id);
 alter table spillway.launches add constraint launches_plan_id_fkey FOREIGN KEY (plan_id) REFERENCES plans(id);
 alter table spillway.machine_events add constraint machine_events_machine_id_fkey FOREIGN KEY (machine_id) REFERENCES machines(id);
+alter table spillway.machine_output add constraint machine_output_machine_id_fkey FOREIGN KEY (machine_id) REFERENCES machines(id);
 alter table spillway.machine_runs add constraint machine_runs_machine_id_fkey FOREIGN KEY (machine_id) REFERENCES machines(id);
 alter table spillway.machines add constraint machines_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES agents(id);
 alter table spillway.machines add constraint machines_launch_id_fkey FOREIGN KEY (launch_id) REFERENCES launches(id);

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { userInfo } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { runCli } from './commands/run.ts';
 import type { CliWiring, MigrationReport } from './commands/types.ts';
@@ -14,6 +15,24 @@ const wiring: CliWiring = {
   readConfig: async () => (await import('./config/read-config.ts')).readConfig(process.env),
   sleep: async (ms, signal) => {
     await sleep(ms, undefined, { signal });
+  },
+  userName() {
+    try {
+      return userInfo().username;
+    } catch {
+      // A container may run under a number that has no name.
+      return `uid ${process.getuid?.() ?? 'unknown'}`;
+    }
+  },
+  confirm: async (question, signal) => {
+    if (!process.stdin.isTTY || !process.stderr.isTTY) return null;
+    const { createInterface } = await import('node:readline/promises');
+    const terminal = createInterface({ input: process.stdin, output: process.stderr });
+    try {
+      return /^y(es)?$/i.test((await terminal.question(question, { signal })).trim());
+    } finally {
+      terminal.close();
+    }
   },
   runService: async (config) => (await import('./main.ts')).runService(config),
   migrate: migrateDatabase,

@@ -101,6 +101,8 @@ async function startService(config: Config, log: ReturnType<typeof createLogger>
     pingQueue: async () => await queues.ping(),
     isLeader: () => loops.view.leading,
     prover: new PlanProver(systemClock),
+    orders: stores.orders,
+    reports: stores.reports,
   });
 
   // Ports first: a second service on the same ports must fail before it decides anything.

@@ -12,8 +12,12 @@ import { costReport } from './cost/report.ts';
 import { explainAgent } from './explain/agent.ts';
 import { explainMachine } from './explain/machine.ts';
 import { explainPlan } from './explain/plan.ts';
+import { machineDrain, machineUndrain } from './machine/drain.ts';
 import { machineList } from './machine/list.ts';
+import { machineLogs } from './machine/logs.ts';
+import { machineProtect, machineUnprotect } from './machine/protect.ts';
 import { machineShow } from './machine/show.ts';
+import { machineTerminate } from './machine/terminate.ts';
 import { migrate } from './migrate.ts';
 import { plan } from './plan.ts';
 import { planReplay } from './plan/replay.ts';
@@ -46,6 +50,12 @@ export const COMMANDS: readonly CommandSpec[] = [
   taskLogs,
   machineList,
   machineShow,
+  machineLogs,
+  machineDrain,
+  machineUndrain,
+  machineProtect,
+  machineUnprotect,
+  machineTerminate,
   agentList,
   agentShow,
   agentInstall,

@@ -16,6 +16,8 @@ export const EXIT_CODES: readonly { readonly code: number; readonly meaning: str
 /** What every command that talks to the service may end with. */
 export const COMMON_EXIT_CODES: readonly number[] = [0, 1, 2, 4, 6, 130];
 
+/** `spillway machine drain --wait`: not gone yet. */
+export const EXIT_PENDING = 8;
 /** `spillway plan --detailed-exitcode`, `spillway migrate --check`: there is something to do. */
 export const EXIT_CHANGES = 10;
 /** 128 + SIGINT. */

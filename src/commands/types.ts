@@ -154,6 +154,10 @@ export interface CliWiring {
   readConfig(): Promise<Config>;
   /** Resolves after `ms`; rejects when the signal aborts. */
   sleep(ms: number, signal: AbortSignal): Promise<void>;
+  /** Who runs the command, as the operating system says. */
+  userName(): string;
+  /** True for a yes on the terminal; null: nobody could be asked. */
+  confirm(question: string, signal: AbortSignal): Promise<boolean | null>;
   runService(config: Config): Promise<number>;
   migrate(config: Config, mode: 'apply' | 'check'): Promise<MigrationReport>;
   /** SSH to machines of the user's. */

@@ -37,7 +37,7 @@ export async function stepBooting(
   } catch (error) {
     // Of a jump host: the machine itself was not spoken to.
     if (!(error instanceof AppError)) throw error;
-    return await afterSshError(ports, machine, error);
+    return await afterSshError(ports, record, machine, error);
   }
   await ports.machines.transition(machine, {
     to: 'joining',

@@ -1,12 +1,13 @@
 import type { MachineIn } from '../model/machine.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
-import { MINUTE_MS } from '../model/time.ts';
 import { waitMs } from '../model/waits.ts';
 import type { MachineRecord } from '../ports/machines.ts';
+import { passDrainDeadline } from './drain-deadline.ts';
+import { passGates } from './drain-gates.ts';
+import { runHook } from './hooks.ts';
 import { again, type StepOutcome, type StepPorts } from './ports.ts';
 import { isAgentLost } from './ready.ts';
 import { isPastDeadline, startTerminating } from './terminate.ts';
-import { runHook } from './hooks.ts';
 
 /**
  * Waits until the work is gone, and only then lets the machine go: the cordon must be acknowledged, and the tasks must be
@@ -18,11 +19,10 @@ export async function stepDraining(
   machine: MachineIn<'draining'>,
 ): Promise<StepOutcome> {
   if (isAgentLost(record)) return await startTerminating(ports, machine, 'agent-lost');
+  if (mayStay(record, machine)) return await keep(ports, machine);
   const policy = await ports.readPolicy(machine.workload);
-  if (policy !== null && policy.drain.hooks.beforeDrain !== null) {
-    const hooked = await runBeforeDrain(ports, record, machine, policy);
-    if (hooked !== null) return hooked;
-  }
+  const first = await prepare(ports, record, machine, policy);
+  if (first !== null) return first;
   if (isWorkGone(record)) {
     const moved = await ports.machines.transition(machine, {
       to: 'leaving',
@@ -32,7 +32,28 @@ export async function stepDraining(
     if (moved) ports.meter.drained(record.nowMs - machine.stateSinceMs);
     return again(0);
   }
-  return isPastDeadline(record) ? await passDeadline(ports, machine, policy) : again(ports.timings.drainPollMs);
+  if (!isPastDeadline(record)) return again(ports.timings.drainPollMs);
+  // EC2 ends it now, whatever runs there: its tasks run elsewhere from the moment it is gone.
+  if (record.interruptedAtMs !== null) return await startTerminating(ports, machine, 'spot-interrupted');
+  return await passDrainDeadline(ports, record, machine, policy);
+}
+
+/** What comes before its work is looked at: gates and hooks. Null = that is done, or there is none. */
+async function prepare(
+  ports: StepPorts,
+  record: MachineRecord,
+  machine: MachineIn<'draining'>,
+  policy: WorkloadPolicy | null,
+): Promise<StepOutcome | null> {
+  if (policy === null) return null;
+  if (record.interruptedAtMs !== null) {
+    return await checkpoint(ports, record, machine, { policy, atMs: record.interruptedAtMs });
+  }
+  const held = await passGates(ports, record, machine, policy);
+  if (held === 'again') return again(0);
+  // What holds it back here is never overruled by a deadline.
+  if (held !== null) return await holdBack(ports, { record, machine, policy, afterMs: held });
+  return await runBeforeDrain(ports, record, machine, policy);
 }
 
 /** Exported for its own table test: this is the condition that protects running work. */
@@ -42,21 +63,28 @@ export function isWorkGone({ agent }: Pick<MachineRecord, 'agent'>): boolean {
   return agent.lastSeenAtMs >= agent.cordonAckedAtMs && agent.runningTasks === 0 && agent.heldTasks === 0;
 }
 
-async function passDeadline(
-  ports: StepPorts,
-  machine: MachineIn<'draining'>,
-  policy: WorkloadPolicy | null,
-): Promise<StepOutcome> {
-  // EC2 ends it at this moment, whatever runs there.
-  if (machine.endReason === 'spot-interrupted') return await startTerminating(ports, machine, 'spot-interrupted');
-  if (policy?.drain.onDeadline === 'terminate') return await startTerminating(ports, machine, 'drain-deadline');
-  // `wait` is the default: running work is worth more than an empty machine. Each extension is an event to be seen.
-  await ports.machines.extendDeadline(machine, policy?.drain.deadlineMs ?? 30 * MINUTE_MS, 'drain-deadline-extended');
-  ports.log.warn(
-    { machineId: machine.id, workload: machine.workload },
-    'drain passed its deadline and goes on waiting',
-  );
-  return again(ports.timings.drainPollMs);
+/** Protected since its drain began, by a tag or an order, when the drain was a choice of ours and touched nothing. */
+function mayStay({ isProtected, drainIrrevocable }: MachineRecord, { endReason }: MachineIn<'draining'>): boolean {
+  return isProtected && !drainIrrevocable && (endReason === 'scale-down' || endReason === 'policy-removed');
+}
+
+async function keep(ports: StepPorts, machine: MachineIn<'draining'>): Promise<StepOutcome> {
+  const order = { to: 'ready', actor: 'machine-step', reason: 'protected', cordon: false } as const;
+  await ports.machines.transition(machine, { ...order, deadlineMs: null });
+  return again(0);
+}
+
+interface HeldBack {
+  readonly record: MachineRecord;
+  readonly machine: MachineIn<'draining'>;
+  readonly policy: WorkloadPolicy;
+  readonly afterMs: number;
+}
+
+async function holdBack(ports: StepPorts, { record, machine, policy, afterMs }: HeldBack): Promise<StepOutcome> {
+  if (!isPastDeadline(record)) return again(afterMs);
+  const patient = { ...policy, drain: { ...policy.drain, onDeadline: 'wait' as const } };
+  return await passDrainDeadline(ports, record, machine, patient);
 }
 
 /** Once per drain: from here on the drain cannot be called off, because the hook may have touched work. */
@@ -66,10 +94,9 @@ async function runBeforeDrain(
   machine: MachineIn<'draining'>,
   policy: WorkloadPolicy,
 ): Promise<StepOutcome | null> {
-  if (record.drainIrrevocable) return null;
-  if (!(await ports.machines.markDrainIrrevocable(machine))) return again(0);
   const { beforeDrain } = policy.drain.hooks;
-  if (beforeDrain === null) return null;
+  if (beforeDrain === null || record.drainIrrevocable) return null;
+  if (!(await ports.machines.markDrainIrrevocable(machine))) return again(0);
   await runHook(ports, record, machine, {
     policy,
     command: beforeDrain,
@@ -77,6 +104,23 @@ async function runBeforeDrain(
     deadlineMs: waitMs('ssh.hook'),
   });
   return null;
+}
+
+/** Once, within what EC2 leaves: the last chance of the work to save what it has. */
+async function checkpoint(
+  ports: StepPorts,
+  record: MachineRecord,
+  machine: MachineIn<'draining'>,
+  { policy, atMs }: { readonly policy: WorkloadPolicy; readonly atMs: number },
+): Promise<StepOutcome | null> {
+  const command = policy.drain.hooks.checkpoint;
+  const leftMs = atMs - record.nowMs;
+  if (command === undefined || leftMs <= 0 || record.drainDone.includes('checkpoint')) return null;
+  if (!(await ports.machines.markDrain(machine, 'checkpoint'))) return again(0);
+  const deadlineMs = Math.min(leftMs, waitMs('ssh.hook'));
+  await runHook(ports, record, machine, { policy, command, name: 'checkpoint', deadlineMs });
+  // The hook took its time: what is next is decided on what is true now.
+  return again(0);
 }
 
 /** The work is gone: the last hook, then the end. A failing hook is told, but does not keep a paid machine for ever. */
@@ -87,12 +131,13 @@ export async function stepLeaving(
 ): Promise<StepOutcome> {
   const policy = await ports.readPolicy(machine.workload);
   const command = policy?.drain.hooks.beforeTerminate ?? null;
-  if (policy !== null && command !== null && !isPastDeadline(record)) {
+  const leftMs = (record.interruptedAtMs ?? Infinity) - record.nowMs;
+  if (policy !== null && command !== null && !isPastDeadline(record) && leftMs > 0) {
     const passed = await runHook(ports, record, machine, {
       policy,
       command,
       name: 'beforeTerminate',
-      deadlineMs: waitMs('ssh.hook'),
+      deadlineMs: Math.min(leftMs, waitMs('ssh.hook')),
     });
     if (!passed) return again(ports.timings.drainPollMs);
   }

@@ -4,10 +4,12 @@ import { DEAD_MAN_DEFAULT } from '../model/policy.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import { SECOND_MS } from '../model/time.ts';
 import { waitMs } from '../model/waits.ts';
+import { scrubText } from '../observability/redaction.ts';
 import type { MachineRecord } from '../ports/machines.ts';
 import type { CommandResult, ShellTarget, UploadFile } from '../ports/shell.ts';
 import { makeContact } from './first-contact.ts';
 import { runHook } from './hooks.ts';
+import { keepConsole, keepResult } from './output.ts';
 import { again, type StepOutcome, type StepPorts } from './ports.ts';
 import { shellTarget } from './ssh-target.ts';
 import { isPastDeadline, startTerminating } from './terminate.ts';
@@ -19,6 +21,9 @@ const SESSION_MS = waitMs('ssh.join');
 
 /** EX_TEMPFAIL of sysexits.h: another join is at work on the machine. */
 const JOIN_BUSY_EXIT_CODE = 75;
+
+/** Of a recipe's output, its end; with the last words of the agent it fits into what a session gives back. */
+const RECIPE_OUTPUT_BYTES = 48 * 1024;
 
 /**
  * Starts recipe and agent on a machine, safe to repeat: an agent that runs already is replaced, never doubled.
@@ -38,7 +43,11 @@ echo "$$ $boot" >join.lock/pid
 trap 'rm -rf join.lock' EXIT
 if [ -f recipe.sh ]; then
   set -a; . ./recipe.env; set +a
-  sh ./recipe.sh >recipe.log 2>&1 || { code=$?; tail -n 40 recipe.log; exit "$code"; }
+  code=0
+  sh ./recipe.sh >recipe.log 2>&1 || code=$?
+  # What it said is kept with the machine; the end of it is what tells why it failed.
+  tail -c ${RECIPE_OUTPUT_BYTES} recipe.log
+  [ "$code" -eq 0 ] || exit "$code"
 fi
 if [ -f agent.pid ]; then
   old= old_boot=
@@ -76,7 +85,7 @@ export async function stepJoining(
   record: MachineRecord,
   machine: MachineIn<'joining'>,
 ): Promise<StepOutcome> {
-  if (isPastDeadline(record)) return await startTerminating(ports, machine, 'join-deadline');
+  if (isPastDeadline(record)) return await giveUpJoin(ports, record, machine, { reason: 'join-deadline', detail: {} });
   const policy = await ports.readPolicy(machine.workload);
   if (policy === null || machine.privateIp === null) return again(ports.timings.joinPollMs);
   if (record.agent !== null && record.agent.lastSeenAtMs !== null) {
@@ -108,6 +117,7 @@ async function becomeReady(
     deadlineMs: null,
   });
   if (moved) {
+    await ports.launches.noteJoin(machine.id, 'joined');
     // How long launches take: a machine that was stopped and started takes another time.
     if (record.run.number === 1) ports.meter.joined(record.nowMs - machine.createdAtMs);
     ports.log.info({ machineId: machine.id, agentId: record.agent.agentId }, 'machine is ready');
@@ -124,16 +134,19 @@ async function install(
 ): Promise<StepOutcome> {
   try {
     const contact = await makeContact(ports, record, machine, place);
-    if (contact.kind === 'failed') return await startTerminating(ports, machine, 'join-failed', contact.detail);
+    if (contact.kind === 'failed') {
+      return await giveUpJoin(ports, record, machine, { reason: 'join-failed', detail: contact.detail });
+    }
     if (contact.kind === 'later') {
       ports.log.info({ machineId: machine.id, waitsFor: contact.waitsFor }, 'join waits');
       return again(contact.afterMs);
     }
-    return await installAgent(ports, machine, place.policy, shellTarget(place.policy, place.address, contact.trust));
+    const target = shellTarget(place.policy, place.address, contact.trust);
+    return await installAgent(ports, record, machine, { policy: place.policy, target });
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
     if (error.code === 'SSH_HOST_KEY' && (await hasNewKey(ports, record))) return again(ports.timings.joinPollMs);
-    return await afterSshError(ports, machine, error);
+    return await afterSshError(ports, record, machine, error);
   }
 }
 
@@ -145,9 +158,9 @@ async function hasNewKey(ports: StepPorts, { machine, hostKey }: MachineRecord):
 
 async function installAgent(
   ports: StepPorts,
+  record: MachineRecord,
   machine: MachineIn<'joining'>,
-  policy: WorkloadPolicy,
-  target: ShellTarget,
+  { policy, target }: { readonly policy: WorkloadPolicy; readonly target: ShellTarget },
 ): Promise<StepOutcome> {
   const result = await ports.shell.withSession(target, SESSION_MS, async (session): Promise<CommandResult> => {
     // It has proved the pinned key: no other is good from here on. Secrets come after.
@@ -158,7 +171,8 @@ async function installAgent(
     return await session.runScript(JOIN_SCRIPT, { deadlineMs: SESSION_MS, outputBytesMax: 64 * 1024 });
   });
   if (result.exitCode === JOIN_BUSY_EXIT_CODE) return again(ports.timings.joinPollMs * 4);
-  if (result.exitCode !== 0) return await failInstall(ports, machine, result);
+  await keepResult(ports, machine.id, 'join', result);
+  if (result.exitCode !== 0) return await failInstall(ports, record, machine, result);
   await ports.machines.markInstalled(machine.id);
   return again(ports.timings.joinPollMs);
 }
@@ -166,6 +180,7 @@ async function installAgent(
 /** What follows when a machine, or a host on the way to it, could not be logged in to. */
 export async function afterSshError(
   ports: StepPorts,
+  record: MachineRecord,
   machine: MachineIn<'booting' | 'joining'>,
   error: AppError,
 ): Promise<StepOutcome> {
@@ -173,10 +188,9 @@ export async function afterSshError(
   // A wrong host key is never tried again: either the machine is not ours, or someone stands between.
   if (error.code === 'SSH_HOST_KEY') {
     ports.log.error({ ...facts, ...error.details, remedy: error.remedy }, 'a host proved another key than it should');
-    return await startTerminating(ports, machine, 'join-failed', {
-      code: error.code,
-      error: error.message,
-      ...error.details,
+    return await giveUpJoin(ports, record, machine, {
+      reason: 'join-failed',
+      detail: { code: error.code, error: error.message, ...error.details },
     });
   }
   ports.log.warn(facts, 'join did not succeed');
@@ -185,12 +199,31 @@ export async function afterSshError(
 
 async function failInstall(
   ports: StepPorts,
+  record: MachineRecord,
   machine: MachineIn<'joining'>,
   result: CommandResult,
 ): Promise<StepOutcome> {
-  const detail = { exitCode: result.exitCode, signal: result.signal, output: result.output.slice(-2000) };
+  const detail = { exitCode: result.exitCode, signal: result.signal, output: scrubText(result.output).slice(-2000) };
   ports.log.warn({ machineId: machine.id, ...detail }, 'recipe failed');
-  return await startTerminating(ports, machine, 'join-failed', detail);
+  return await giveUpJoin(ports, record, machine, { reason: 'join-failed', detail });
+}
+
+interface GivenUp {
+  readonly reason: 'join-failed' | 'join-deadline';
+  readonly detail: Readonly<Record<string, unknown>>;
+}
+
+/** The machine ends; when it was not the first of its kind, no further ones are bought for a while. */
+async function giveUpJoin(
+  ports: StepPorts,
+  record: MachineRecord,
+  machine: MachineIn<'booting' | 'joining'>,
+  { reason, detail }: GivenUp,
+): Promise<StepOutcome> {
+  const outcome = await startTerminating(ports, machine, reason, detail);
+  await ports.launches.noteJoin(machine.id, 'failed');
+  await keepConsole(ports, machine, record.launch.body.region);
+  return outcome;
 }
 
 function deadManSettings({ join }: WorkloadPolicy): readonly string[] {

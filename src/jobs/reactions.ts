@@ -20,7 +20,7 @@ export interface Reaction {
 }
 
 interface HoldTerms {
-  readonly scope: HoldScope;
+  readonly scope: Exclude<HoldScope, 'join'>;
   readonly errorClass: HoldClass;
   /** Null = until the policy changes. */
   readonly minMs: number | null;

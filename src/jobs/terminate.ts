@@ -48,7 +48,10 @@ export async function stepTerminating(
   if (ageMs < GATHER_MS) return again(GATHER_MS - ageMs);
   if (isPastDeadline(record)) {
     // Set anew, so that this is said once an hour and not with every look.
-    await ports.machines.extendDeadline(machine, TERMINATE_DEADLINE_MS, 'terminate-deadline-extended');
+    await ports.machines.extendDeadline(machine, {
+      ms: TERMINATE_DEADLINE_MS,
+      reason: 'terminate-deadline-extended',
+    });
     ports.log.error(
       { machineId: machine.id, instanceId: machine.instanceId },
       'machine will not terminate; look at it in EC2',

@@ -1,4 +1,4 @@
-import { holdKeysOf, holdKeyText, holdNameOf, type Hold } from '../model/holds.ts';
+import { holdKeysOf, holdKeyText, holdNameOf, joinHoldKey, type Hold } from '../model/holds.ts';
 import type { Offering } from '../model/offering.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import { MINUTE_MS } from '../model/time.ts';
@@ -6,7 +6,7 @@ import type { HoldView, MachineView, PlannerInput, SilenceView, WorkloadInput } 
 import { findSilence } from '../planner/doubt.ts';
 import { forecastPeriods, viewForecast } from '../planner/forecast.ts';
 import type { DemandRecord, PlanningFacts } from '../ports/planning.ts';
-import { openWindows } from '../policy/schedule.ts';
+import { openSince, openWindows } from '../policy/schedule.ts';
 import type { LoopPorts } from './ports.ts';
 
 /** A listing of the cloud older than this is no picture to remove machines by: two missed sweeps and some. */
@@ -91,8 +91,18 @@ function workloadInput(
     holds: holds.ofWorkload,
     cloudViewFresh: ports.view.isFresh(policy.burst.region, ports.clock.monotonicMs(), CLOUD_VIEW_MAX_AGE_MS),
     ...(windows.length === 0 ? {} : { windows }),
+    ...openBudgets(policy, facts.nowMs),
     ...(silence === null ? {} : { silence }),
   };
+}
+
+/** Left out when none is open, so that plans of policies without them are stored as before. */
+function openBudgets({ drain }: WorkloadPolicy, nowMs: number): Pick<WorkloadInput, 'budgetWindows'> {
+  const budgetWindows = drain.budgets.flatMap(({ window }, budget) => {
+    const open = window === undefined ? null : openSince(window, nowMs);
+    return open === null ? [] : [{ budget, untilMs: open.untilMs }];
+  });
+  return budgetWindows.length === 0 ? {} : { budgetWindows };
 }
 
 /** Silence is counted from when this process first saw it: while it could see nothing, it heard nobody. */
@@ -113,11 +123,12 @@ interface ReadHolds {
   readonly judge: (offering: Offering) => readonly Offering[];
 }
 
-function readHolds(holds: readonly Hold[], { name, burst: { region } }: WorkloadPolicy): ReadHolds {
+function readHolds(holds: readonly Hold[], { name, burst: { region, image } }: WorkloadPolicy): ReadHolds {
   const byKey = new Map(holds.map((hold) => [holdKeyText(hold), hold]));
   const wide = holds.filter(
     (hold) =>
       (hold.scope === 'workload' && hold.name === name) ||
+      (hold.scope === 'join' && hold.name.startsWith(`${name}/`)) ||
       (hold.scope === 'region' && hold.name === region) ||
       (hold.scope === 'quota' && hold.name.startsWith(`${region}/`)),
   );
@@ -128,7 +139,9 @@ function readHolds(holds: readonly Hold[], { name, burst: { region } }: Workload
         // What is held as a whole is the workload's matter, not each offering's.
         ({ scope }) => scope !== 'region',
       );
-      const met = keys.map(holdKeyText).filter((key) => byKey.has(key));
+      const { name: instanceType, architecture } = offering.instanceType;
+      const join = joinHoldKey({ workload: name, imageId: image[architecture] ?? '', instanceType });
+      const met = [...keys, join].map(holdKeyText).filter((key) => byKey.has(key));
       if (met.length === 0) return [offering];
       return met.every((key) => byKey.get(key)?.state === 'half-open') ? [{ ...offering, probes: met }] : [];
     },
@@ -137,5 +150,12 @@ function readHolds(holds: readonly Hold[], { name, burst: { region } }: Workload
 
 function toView(hold: Hold): HoldView {
   const { errorClass, errorCode, scope, state, untilMs } = hold;
-  return { key: holdKeyText(hold), isWide: scope !== 'quota', errorClass, errorCode, state, untilMs };
+  return {
+    key: holdKeyText(hold),
+    isWide: scope !== 'quota' && scope !== 'join',
+    errorClass,
+    errorCode,
+    state,
+    untilMs,
+  };
 }

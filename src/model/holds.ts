@@ -2,12 +2,13 @@ import type { Offering } from './offering.ts';
 
 /**
  * What a refusal of EC2 holds back, from narrow to wide: one type in one zone on one market, a subnet, all types that share
- * a vCPU quota on one market, a region, a workload under its policy.
+ * a vCPU quota on one market, a region, a workload under its policy. `join`: a type with an image of a workload whose machines
+ * did not join, again and again.
  */
-export type HoldScope = 'offering' | 'subnet' | 'quota' | 'region' | 'workload';
+export type HoldScope = 'offering' | 'subnet' | 'quota' | 'region' | 'workload' | 'join';
 
 /** Why something is held; the class of the refusal. */
-export type HoldClass = 'capacity' | 'quota' | 'auth' | 'config' | 'idempotency';
+export type HoldClass = 'capacity' | 'quota' | 'auth' | 'config' | 'idempotency' | 'join';
 
 export interface HoldKey {
   readonly scope: HoldScope;
@@ -61,8 +62,20 @@ export function holdKeysOf(offering: HeldOffering): readonly HoldKey[] {
   }));
 }
 
+/** What of a machine decides whether it can join, besides the policy. */
+export interface JoinedMachine {
+  readonly workload: string;
+  readonly imageId: string;
+  readonly instanceType: string;
+}
+
+/** The hold of machines like this one that did not join. */
+export function joinHoldKey({ workload, imageId, instanceType }: JoinedMachine): HoldKey {
+  return { scope: 'join', name: `${workload}/${imageId}/${instanceType}` };
+}
+
 /** Name of what an offering belongs to at one scope. */
-export function holdNameOf(offering: HeldOffering, scope: Exclude<HoldScope, 'workload'>): string {
+export function holdNameOf(offering: HeldOffering, scope: Exclude<HoldScope, 'workload' | 'join'>): string {
   const { region, instanceType, zone, subnetId, market } = offering;
   switch (scope) {
     case 'offering':

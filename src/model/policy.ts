@@ -224,6 +224,18 @@ export interface DrainBudget {
     | { readonly kind: 'share'; readonly share: number };
   /** The budget counts for these. */
   readonly reasons: readonly DrainReason[];
+  /** It counts only in these windows; absent = always. */
+  readonly window?: BudgetWindow;
+}
+
+/** From each moment of `cron` on, for `durationMs`. */
+export interface BudgetWindow {
+  /** Five fields, in the wall time of `timezone`. */
+  readonly cron: string;
+  /** IANA name. */
+  readonly timezone: string;
+  /** Time that passes, whatever the clocks on the wall do meanwhile. */
+  readonly durationMs: number;
 }
 
 /** How a machine that is not needed leaves. */
@@ -245,7 +257,24 @@ export interface DrainPolicy {
   readonly cooldown: { readonly scaleUpMs: number; readonly scaleDownMs: number };
   /** How long running work may take to finish; then `onDeadline` decides. */
   readonly deadlineMs: number;
-  readonly onDeadline: 'wait' | 'terminate';
+  readonly onDeadline: 'wait' | 'extend' | 'terminate';
+  /** With `extend`: so often the deadline is moved before somebody is alerted; absent = {@link EXTENSIONS_DEFAULT}. */
+  readonly extensions?: number;
+  /** True: its machines belong together, and one at a time goes; absent = false. */
+  readonly oneAtATime?: boolean;
   /** Commands run on the machine over SSH; null = none. */
-  readonly hooks: { readonly beforeDrain: string | null; readonly beforeTerminate: string | null };
+  readonly hooks: DrainHooks;
+}
+
+/** Moves of a drain's deadline before somebody is alerted, where the policy does not say. */
+export const EXTENSIONS_DEFAULT = 3;
+
+/** Commands run on a machine that goes. */
+export interface DrainHooks {
+  readonly beforeDrain: string | null;
+  readonly beforeTerminate: string | null;
+  /** Run as soon as EC2 says that it takes the machine back; absent = none. */
+  readonly checkpoint?: string;
+  /** Must pass before the machine is touched; absent = none. */
+  readonly health?: string;
 }

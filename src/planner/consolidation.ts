@@ -12,7 +12,7 @@ import { EMPTY_DRAFT, nanoPerHour } from './draft.ts';
 import { readAllowance } from './drain-budgets.ts';
 import { dominantShare } from './fair-share.ts';
 import type { Host } from './fleet.ts';
-import { hostSlots, isAtWork } from './fleet.ts';
+import { hostSlots, isAtWork, isProtected } from './fleet.ts';
 import { AUTO_HOLD_MAX_MS, minimumLifeEndsMs } from './idle-hold.ts';
 import { compareText, nanoOf } from './order.ts';
 import { readyCapacity } from './scale-up.ts';
@@ -72,6 +72,7 @@ function listCandidates({ fleet, workload, world }: Planning, working: readonly 
   const worthNano = Math.min(SAVING_NANO_MIN, nanoPerHour(fleet, EMPTY_DRAFT) * SAVING_SHARE_MIN);
   const prices = presentPrices(workload);
   return working
+    .filter((host) => !isProtected(host))
     .filter(({ machine }) => minimumLifeEndsMs(workload.policy.drain, machine) <= world.nowMs)
     .map((host) => ({ host, nano: nanoOf(prices(host)), used: usedShare(host) }))
     .filter(({ nano, used }) => used <= USED_SHARE_MAX && nano > worthNano)

@@ -217,6 +217,11 @@ export function hostSlots(hosts: readonly Host[]): Slot[] {
   }));
 }
 
+/** Somebody said that it stays. */
+export function isProtected({ machine }: Pick<Host, 'machine'>): boolean {
+  return machine.protection !== undefined;
+}
+
 /** Anything promised counts as work: an idle agent may start a task between this look and its drain. */
 export function isAtWork(host: Host): boolean {
   return (

@@ -10,6 +10,7 @@ const CODES: Readonly<Record<HoldClass, ReasonCode>> = {
   auth: 'held-auth',
   config: 'held-config',
   idempotency: 'held-idempotency',
+  join: 'held-join',
 };
 
 /** The hold that keeps every launch of the workload back, if there is one. */

@@ -10,12 +10,12 @@ import { noteBound } from './draft.ts';
 import type { Allowance } from './drain-budgets.ts';
 import { readAllowance } from './drain-budgets.ts';
 import type { Host } from './fleet.ts';
-import { isAtWork } from './fleet.ts';
+import { isAtWork, isProtected } from './fleet.ts';
 import { holdText, idleUntilMs, minimumLifeEndsMs } from './idle-hold.ts';
 import { compareResources, compareText } from './order.ts';
-import { countOf, percent } from './text.ts';
+import { countOf, minuteText, percent } from './text.ts';
 import { readyCapacity } from './scale-up.ts';
-import type { PlanReason } from './types.ts';
+import type { MachineView, PlanReason } from './types.ts';
 
 export interface ScaleDown {
   readonly drained: readonly Host[];
@@ -99,7 +99,10 @@ function listCandidates(
 ): Candidates {
   const { drain } = workload.policy;
   const needed = idle.filter(({ machine }) => coverage.needed.has(machine.id));
-  const unneeded = idle.filter(({ machine }) => !coverage.needed.has(machine.id));
+  const unneeded = withoutProtected(
+    idle.filter(({ machine }) => !coverage.needed.has(machine.id)),
+    bounds,
+  );
   const idleEnough = unneeded.filter(({ machine }) => idleUntilMs(drain, machine) <= world.nowMs);
   const old = idleEnough.filter(({ machine }) => minimumLifeEndsMs(drain, machine) <= world.nowMs);
   if (needed.length > 0)
@@ -120,6 +123,25 @@ function listCandidates(
       compareText(a.machine.id, b.machine.id),
   );
   return { unneeded, old: sorted };
+}
+
+/** More names make no sentence. */
+const NAMES_MAX = 5;
+
+/** Machines that may go, as far as nobody protects them; those that are protected are named. */
+function withoutProtected(hosts: readonly Host[], bounds: Bounds): readonly Host[] {
+  const [kept, free] = [hosts.filter(isProtected), hosts.filter((host) => !isProtected(host))];
+  if (kept.length > 0) {
+    const names = kept.slice(0, NAMES_MAX).map(({ machine }) => protectionText(machine));
+    const more = kept.length > names.length ? ` and ${kept.length - names.length} more` : '';
+    noteBound(bounds, 'protected', `${countOf(kept.length, 'machine')} without work: ${names.join(', ')}${more}`);
+  }
+  return free;
+}
+
+function protectionText({ id, protection }: MachineView): string {
+  if (protection === undefined || protection.by === 'tag') return `${id} by its tag`;
+  return protection.untilMs === null ? id : `${id} until ${minuteText(protection.untilMs)}`;
 }
 
 function cooldownLeftMs({ world, workload }: Planning): number {

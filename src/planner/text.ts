@@ -12,6 +12,11 @@ export function needText({ cpuMilli, memoryMib, gpus }: Resources, arch: Archite
   return `${cpuMilli / 1000} vCPU with ${memoryMib} MiB${devices}${arch === null ? '' : ` on ${arch}`}`;
 }
 
+/** A moment to the minute, which is what cron can say: `2026-11-23T07:00Z`. */
+export function minuteText(ms: number): string {
+  return `${new Date(ms).toISOString().slice(0, 16)}Z`;
+}
+
 /** `1 machine`, `3 machines`. */
 export function countOf(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? '' : 's'}`;

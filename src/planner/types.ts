@@ -55,10 +55,19 @@ export interface WorkloadInput {
   readonly heldLocally?: Resources;
   /** Windows of the policy's schedule that are open at `nowMs` or about to be. Absent = none. */
   readonly windows?: readonly OpenWindow[];
+  /** Of `drain.budgets` that have a window, those that count now, by their place in the policy. Absent = none. */
+  readonly budgetWindows?: readonly BudgetWindowView[];
   /** So many local agents are silent that the way to them is the likelier fault. Absent: they are not. */
   readonly silence?: SilenceView;
   /** Absent: no forecast was asked for. */
   readonly forecast?: ForecastView;
+}
+
+/** A window of a budget that is open. */
+export interface BudgetWindowView {
+  /** In `drain.budgets`, from 0. */
+  readonly budget: number;
+  readonly untilMs: EpochMs;
 }
 
 /** Local agents that are silent together. */
@@ -208,6 +217,8 @@ export interface MachineView {
   readonly idleSinceMs: EpochMs | null;
   /** True once a drain hook or a kill touched work: such a drain cannot be called off. */
   readonly drainIrrevocable: boolean;
+  /** No decision of ours lets it go. Absent: nothing protects it. */
+  readonly protection?: ProtectionView;
   /** Why it is leaving. Present and not `scale-down`: its drain is not called off. */
   readonly endReason?: EndReason | null;
   readonly agentId: AgentId | null;
@@ -217,6 +228,12 @@ export interface MachineView {
   readonly imageId?: string | null;
   /** Of a stopped one: EC2 refused its like a while ago. Absent = it may be started. */
   readonly startHeld?: true;
+}
+
+/** Who protects a machine, and for how long; null = for good. */
+export interface ProtectionView {
+  readonly by: 'operator' | 'tag';
+  readonly untilMs: EpochMs | null;
 }
 
 /** What a pass decided, and why; also for doing nothing. Plain JSON. */

@@ -72,6 +72,11 @@ const RULES: Readonly<Record<ReasonCode, Rule>> = {
   },
   'held-config': { up: 'hold', remedy: 'correct the policy as the log says; a changed policy is tried at once' },
   'held-idempotency': { up: 'hold', remedy: 'report it with the log; it is tried again by itself' },
+  'held-join': {
+    up: 'capacity',
+    remedy:
+      '`spillway machine list --all` names those that ended as join-failed or join-deadline, `spillway machine show ID` has the end of the output; a changed policy is tried at once',
+  },
   'held-quota': {
     up: 'hold',
     remedy: 'ask AWS for more of the quota, or allow families of another one in burst.instances',
@@ -105,6 +110,10 @@ const RULES: Readonly<Record<ReasonCode, Rule>> = {
   'at-max-scale-up': { up: 'limit', remedy: 'wait for the next plan, or raise limits.maxScaleUp' },
   'at-on-demand-base': { down: 'limit', remedy: 'lower market.onDemandBase in the policy' },
   'at-drain-budget': { down: 'limit', remedy: 'wait until machines that drain have gone, or raise drain.budgets' },
+  protected: {
+    down: 'limit',
+    remedy: '`spillway machine show ID` says who protects it and why; `spillway machine unprotect ID` ends that',
+  },
   'minimum-life': { down: 'wait', remedy: 'wait, or shorten drain.minimumLife' },
   'churn-breaker': {
     down: 'hold',

@@ -1,6 +1,6 @@
 /** Open windows of a workload's schedule: the bounds they put on the number of machines, and how a plan says so. */
 import type { OpenWindow, PlanReason, WorkloadInput } from './types.ts';
-import { countOf } from './text.ts';
+import { countOf, minuteText } from './text.ts';
 
 /**
  * The workload as its open windows want it: with the largest of all `min` and the smallest of all `max` in `burst.limits`.
@@ -28,9 +28,4 @@ function windowText({ schedule, min, max, fromMs, untilMs }: OpenWindow, nowMs: 
   ];
   const when = fromMs > nowMs ? `from ${minuteText(fromMs)}, being prepared` : `until ${minuteText(untilMs)}`;
   return `${bounds.join(', ')} ${when} by ${schedule}`;
-}
-
-/** UTC to the minute, which is what cron can say. */
-function minuteText(ms: number): string {
-  return `${new Date(ms).toISOString().slice(0, 16)}Z`;
 }

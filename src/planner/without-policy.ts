@@ -1,3 +1,4 @@
+import { isProtected } from './fleet.ts';
 import type { MachineView, PlannerInput } from './types.ts';
 
 /** What becomes of machines whose workload has no policy any more. */
@@ -9,7 +10,7 @@ export interface WithoutPolicy {
 }
 
 /**
- * Machines whose workload has no policy any more: they go, whatever their policy said.
+ * Machines whose workload has no policy any more: they go, whatever their policy said, but for working ones that somebody protects.
  * Decided beside the plans of the workloads, because a workload without a policy has none.
  */
 export function machinesWithoutPolicy({ amnesia, workloads, machines }: PlannerInput): WithoutPolicy {
@@ -17,5 +18,5 @@ export function machinesWithoutPolicy({ amnesia, workloads, machines }: PlannerI
   const inForce = new Set(workloads.map(({ policy }) => policy.name));
   const left = machines.filter(({ workload }) => !inForce.has(workload));
   const inState = (wanted: MachineView['state']): MachineView[] => left.filter(({ state }) => state === wanted);
-  return { ready: inState('ready'), stopped: inState('stopped') };
+  return { ready: inState('ready').filter((machine) => !isProtected({ machine })), stopped: inState('stopped') };
 }

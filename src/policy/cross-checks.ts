@@ -32,6 +32,8 @@ export function crossCheck(source: Source, tree: PolicyTree, options: CrossCheck
   checkConsolidation(check);
   checkIdentity(check);
   checkTrust(check);
+  checkBudgetWindows(check);
+  checkDeadlines(check);
   if (options.checkFiles) {
     checkFile(check, ['spec', 'join', 'recipe', 'script'], 'the script');
     checkFile(check, ['spec', 'join', 'ssh', 'identity', 'file'], 'the private key');
@@ -235,6 +237,49 @@ function checkTrustFile(check: Check, { ssh, key, of }: TrustFile): void {
     const message = `${key} is read with hostKey: ${of} only`;
     report(check, [...at, key], { code: 'POLICY_CONFLICT', message, fix: `write hostKey: ${of}, or delete it` });
   }
+}
+
+/** A budget that counts only at times needs to know for how long. */
+function checkBudgetWindows(check: Check): void {
+  const at = ['spec', 'drain', 'budgets'];
+  const budgets = rawAt(check.tree.root, at);
+  for (const [index, budget] of (Array.isArray(budgets) ? budgets : []).entries()) {
+    if (!isMapValue(budget)) continue;
+    for (const { key, ...what } of budgetProblems(budget))
+      report(check, [...at, index, key], { code: 'POLICY_CONFLICT', ...what });
+  }
+}
+
+function budgetProblems(budget: Record<string, unknown>) {
+  const { schedule = null, duration = null } = budget;
+  if (schedule === null) {
+    const fix = 'add schedule, such as `schedule: "0 8 * * 1-5"`, or delete it';
+    return ['duration', 'timezone']
+      .filter((key) => (budget[key] ?? null) !== null)
+      .map((key) => ({ key, message: `${key} belongs to schedule, and there is none`, fix }));
+  }
+  if (duration !== null) return [];
+  const message = 'schedule says when the budget begins to count, and nothing for how long';
+  return [{ key: 'schedule', message, fix: 'add duration, such as `duration: 10h`' }];
+}
+
+function checkDeadlines(check: Check): void {
+  const at = ['spec', 'drain'];
+  const drain = rawAt(check.tree.root, at);
+  if (!isMapValue(drain)) return;
+  const { onDeadline = 'wait', extensions = null, hooks } = drain;
+  if (extensions !== null && (onDeadline === 'wait' || onDeadline === 'terminate'))
+    report(check, [...at, 'extensions'], {
+      code: 'POLICY_CONFLICT',
+      message: `extensions belongs to onDeadline: extend, and onDeadline is ${onDeadline}`,
+      fix: 'write onDeadline: extend, or delete it',
+    });
+  if (onDeadline === 'terminate' && isMapValue(hooks) && typeof hooks['health'] === 'string')
+    report(check, [...at, 'hooks', 'health'], {
+      code: 'POLICY_CONFLICT',
+      message: 'a machine waits for health for as long as it takes, and onDeadline: terminate would end it',
+      fix: 'write onDeadline: extend, or delete health',
+    });
 }
 
 /** Paths in a policy start at the folder of the policy. */

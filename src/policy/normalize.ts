@@ -1,5 +1,5 @@
 /** From the words of the file to the words of the model. */
-import type { BastionPolicy, ScheduleWindow, WorkloadPolicy } from '../model/policy.ts';
+import type { BastionPolicy, DrainBudget, DrainHooks, ScheduleWindow, WorkloadPolicy } from '../model/policy.ts';
 import type { Architecture } from '../model/offering.ts';
 import { resolveFrom } from './cross-checks.ts';
 import type { PolicyDocument } from './schema.ts';
@@ -145,11 +145,30 @@ function drainOf(drain: DrainDocument): WorkloadPolicy['drain'] {
     minimumLifeMs: drain.minimumLife,
     churnPauseMs: drain.churnPause,
     consolidation: drain.consolidation,
-    budgets: drain.budgets,
+    budgets: drain.budgets.map(budgetOf),
     cooldown: { scaleUpMs: drain.cooldown.scaleUp, scaleDownMs: drain.cooldown.scaleDown },
     deadlineMs: drain.deadline,
     onDeadline: drain.onDeadline,
-    hooks: drain.hooks ?? { beforeDrain: null, beforeTerminate: null },
+    // What few policies have is left out, so that the others keep their hash.
+    ...(drain.extensions === null ? {} : { extensions: drain.extensions }),
+    ...(drain.oneAtATime ? { oneAtATime: true } : {}),
+    hooks: hooksOf(drain.hooks),
+  };
+}
+
+function budgetOf({ machines, reasons, schedule, ...window }: DrainDocument['budgets'][number]): DrainBudget {
+  const { duration, timezone } = window;
+  if (schedule === null || duration === null) return { machines, reasons };
+  return { machines, reasons, window: { cron: schedule, timezone: timezone ?? 'UTC', durationMs: duration } };
+}
+
+function hooksOf(hooks: DrainDocument['hooks']): DrainHooks {
+  const { beforeDrain = null, beforeTerminate = null, checkpoint = null, health = null } = hooks ?? {};
+  return {
+    beforeDrain,
+    beforeTerminate,
+    ...(checkpoint === null ? {} : { checkpoint }),
+    ...(health === null ? {} : { health }),
   };
 }
 

@@ -1,6 +1,6 @@
 /** Cron expressions in time zones: read from a policy, and asked which windows are open at a moment that is handed in. */
 import { Cron } from 'croner';
-import type { ScheduleWindow } from '../model/policy.ts';
+import type { BudgetWindow, ScheduleWindow } from '../model/policy.ts';
 import type { EpochMs } from '../model/time.ts';
 import { nearestWord, quoteValue } from '../model/units.ts';
 import type { UnitResult } from '../model/units.ts';
@@ -65,14 +65,24 @@ export function openWindows(schedule: readonly ScheduleWindow[], nowMs: EpochMs)
       fromMs,
       untilMs: fromMs + window.durationMs,
     });
-    // A moment counts as its own predecessor only a millisecond later; of windows that overlap the newest lasts longest.
-    const [last] = cron.previousRuns(1, new Date(nowMs + 1));
+    const open = openSince(window, nowMs);
     const next = window.leadTimeMs === 0 ? null : cron.nextRun(new Date(nowMs));
     return [
-      ...(last !== undefined && last.getTime() + window.durationMs > nowMs ? [of(last.getTime())] : []),
+      ...(open === null ? [] : [of(open.fromMs)]),
       ...(next !== null && next.getTime() - window.leadTimeMs <= nowMs ? [of(next.getTime())] : []),
     ];
   });
+}
+
+/** When the window that is open now began and ends; null = none is open. As for {@link openWindows}. */
+export function openSince(
+  { cron, timezone, durationMs }: BudgetWindow,
+  nowMs: EpochMs,
+): { readonly fromMs: EpochMs; readonly untilMs: EpochMs } | null {
+  // A moment counts as its own predecessor only a millisecond later; of windows that overlap the newest lasts longest.
+  const [last] = readCron(cron, timezone).previousRuns(1, new Date(nowMs + 1));
+  if (last === undefined || last.getTime() + durationMs <= nowMs) return null;
+  return { fromMs: last.getTime(), untilMs: last.getTime() + durationMs };
 }
 
 function readCron(cron: string, timezone: string): Cron {

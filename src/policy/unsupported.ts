@@ -8,8 +8,6 @@ const UNSUPPORTED_KEYS: readonly string[] = [
   'budget.action',
   'budget.daily',
   'budget.monthly',
-  'budgets.duration',
-  'budgets.schedule',
   'dryRun',
   'expireAfter',
   'gpus',

@@ -22,6 +22,14 @@ export interface MachineRecord {
   /** The host key that is pinned for it. `confirmed`: it has proved it, and no other is good any more. Null = none is. */
   readonly hostKey: { readonly key: string; readonly confirmed: boolean } | null;
   readonly drainIrrevocable: boolean;
+  /** No decision of ours lets it go now. */
+  readonly isProtected: boolean;
+  /** How often the deadline of this drain was moved. */
+  readonly drainExtensions: number;
+  /** What of this drain is done for good. */
+  readonly drainDone: readonly DrainMark[];
+  /** When EC2 takes the instance back; null = it has not said so. */
+  readonly interruptedAtMs: EpochMs | null;
   /** EC2 was asked to end it, or will be, by whoever wrote this; null = nobody has. */
   readonly terminateAgainAtMs: EpochMs | null;
   /** From its last start to the stop or end that follows; the launch is the first start. Null = not known, or not yet. */
@@ -70,6 +78,39 @@ export interface Transition {
   readonly agentId?: AgentId;
   /** Cordon (true) or uncordon (false) the machine's agent in the same transaction. */
   readonly cordon?: boolean;
+  /** True: nothing happens to a machine that is protected by now. */
+  readonly unlessProtected?: boolean;
+}
+
+/**
+ * What is done once in a drain. `turn`: of machines that go one at a time, it is the one. `health`: the hook passed.
+ * `checkpoint`: the hook was begun.
+ */
+export type DrainMark = 'turn' | 'health' | 'checkpoint';
+
+/** Something that was said on a machine, without secrets. */
+export interface MachineOutput {
+  /** `join`, the name of a hook, or `console`. */
+  readonly phase: string;
+  /** Null: it died by a signal, or there is no such thing. */
+  readonly exitCode: number | null;
+  readonly content: string;
+}
+
+/** A deadline that is moved. */
+export interface Extension {
+  /** From now. */
+  readonly ms: number;
+  readonly reason: string;
+  readonly detail?: Readonly<Record<string, unknown>>;
+}
+
+/** A hook that begins (`error` undefined), or how it ended. */
+export interface HookNote {
+  /** Null: none runs now. */
+  readonly name: string | null;
+  /** How it failed, in one line; null = it passed. Absent: what was said before stays. */
+  readonly error?: string | null;
 }
 
 /** One failed visit of a step to its row. */
@@ -108,7 +149,16 @@ export interface MachineStore {
   /** Notes that the machine has proved the pinned key. Safe to repeat. */
   confirmHostKey(id: MachineId, key: string): Promise<void>;
   markDrainIrrevocable(machine: Machine): Promise<boolean>;
-  extendDeadline(machine: Machine, ms: number, reason: string): Promise<boolean>;
+  /** False when it is marked already, or moved meanwhile. */
+  markDrain(machine: Machine, mark: Exclude<DrainMark, 'turn'>): Promise<boolean>;
+  /** Marks `turn` when no other machine of the workload has it or is further on its way out. True when it has it. */
+  takeTurn(machine: Machine): Promise<boolean>;
+  extendDeadline(machine: Machine, extension: Extension): Promise<boolean>;
+  /** For whoever asks what a machine waits for; nothing is decided by it. */
+  noteHook(id: MachineId, note: HookNote): Promise<void>;
+  /** Keeps the newest 256 KiB of what was said on a machine; the same said again in a row counts as once. */
+  keepOutput(id: MachineId, output: MachineOutput): Promise<void>;
+
   /**
    * Takes the machines of a region that are `terminating` and due to be asked for, this one and those that wait longest first,
    * so that one call ends all of them; returns their instance ids. Empty when this machine is not due any more.
@@ -199,6 +249,11 @@ export interface LaunchStore {
   recordFailure(id: LaunchId, failure: StepFailureRecord): Promise<number | null>;
   /** Holds something after a refusal of this launch; repeated strikes make it longer. */
   hold(id: LaunchId, hold: NewHold): Promise<void>;
+  /**
+   * What came of the join of a machine. After several failures in a row of machines like it (workload, policy, image, type) launches
+   * of such machines are held; one that joined ends that.
+   */
+  noteJoin(id: MachineId, end: 'joined' | 'failed'): Promise<void>;
   /** Everything that is held now, by scope and name. */
   listHolds(): Promise<readonly Hold[]>;
 }

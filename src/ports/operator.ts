@@ -1,8 +1,10 @@
-import type { AgentId, TaskId } from '../model/ids.ts';
+import type { AgentId, MachineId, TaskId } from '../model/ids.ts';
+import type { MachineState } from '../model/machine.ts';
 import type { Architecture } from '../model/offering.ts';
 import type { MeasuredUse, Resources } from '../model/resources.ts';
 import type { PlanPreview } from '../planner/proof.ts';
 import type { PlanOutcome } from '../planner/types.ts';
+import type { Orderer } from './machine-orders.ts';
 
 /** What an operator may ask the running service to do; the HTTP layer validates, these act. */
 export interface OperatorActions {
@@ -21,6 +23,11 @@ export interface OperatorActions {
   cordonAgent(idOrName: string, cordoned: boolean): Promise<AgentReceipt>;
   /** By id or name, on-prem only; `force` = although it holds work. @throws AppError NOT_FOUND, REFUSED */
   removeAgent(idOrName: string, force: boolean): Promise<AgentReceipt>;
+  /**
+   * Protects, drains or ends one machine, or takes that back; rings whoever has to do with it.
+   * @throws AppError NOT_FOUND, REFUSED, DATABASE_AMNESIA
+   */
+  orderMachine(id: MachineId, order: MachineOrder): Promise<MachineOrderReceipt>;
   /** What `/readyz` and `status` tell of the service itself. */
   health(): Promise<ServiceHealth>;
 }
@@ -30,6 +37,27 @@ export interface AgentReceipt {
   readonly agentId: AgentId;
   /** False: it was so before. */
   readonly changed: boolean;
+}
+
+export const MACHINE_ORDERS = ['protect', 'unprotect', 'drain', 'undrain', 'terminate'] as const;
+export type MachineOrderKind = (typeof MACHINE_ORDERS)[number];
+
+export interface MachineOrder extends Orderer {
+  readonly kind: MachineOrderKind;
+  /** With `protect`: null = until it is taken back. */
+  readonly forMs: number | null;
+  /** With `terminate`: although work may run on it. */
+  readonly force: boolean;
+}
+
+export interface MachineOrderReceipt {
+  readonly id: MachineId;
+  readonly order: MachineOrderKind;
+  /** False: it was so before. */
+  readonly changed: boolean;
+  readonly state: MachineState;
+  /** The tag on its instance protects it, whatever is ordered here. */
+  readonly tagProtected: boolean;
 }
 
 export interface TaskSubmission {

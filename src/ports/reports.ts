@@ -65,6 +65,59 @@ export interface MachineDocument {
   readonly reason: string | null;
   readonly endReason: string | null;
   readonly endDetail: string | null;
+  /** Null: nothing protects it now. */
+  readonly protection: ProtectionDocument | null;
+}
+
+/** No decision of Spillway's own lets the machine go. */
+export interface ProtectionDocument {
+  /** `tag`: the instance bears `spillway:protected` = `true`. */
+  readonly by: 'operator' | 'tag';
+  /** Who said so; null for the tag. */
+  readonly who: string | null;
+  readonly reason: string | null;
+  readonly since: Timestamp | null;
+  /** Null: until it is taken back. */
+  readonly until: Timestamp | null;
+}
+
+/** A drain that is under way. */
+export interface DrainDocument {
+  /** How often its deadline was moved. */
+  readonly extensions: number;
+  /** When EC2 takes the instance back; null = it has not said so. */
+  readonly interruptedAt: Timestamp | null;
+  /** What keeps the machine; at most a hundred tasks are named. */
+  readonly blockers: readonly DrainBlocker[];
+}
+
+export interface DrainBlocker {
+  readonly kind: 'task' | 'cordon-unacknowledged' | 'agent-missing' | 'hook-running' | 'hook-failed' | 'other-machine';
+  /** One clause, e.g. `task tk-7f3ak2p9qx0z of render runs on it`. */
+  readonly says: string;
+  /** Id of the task or machine, or the name of the hook; null where there is none. */
+  readonly id: string | null;
+  readonly workload: string | null;
+  readonly since: Timestamp | null;
+}
+
+/** What recipe, hooks and console of a machine said, the oldest first: the newest 256 KiB, without secrets. */
+export interface MachineLogDocument {
+  readonly items: readonly MachineOutputDocument[];
+  /** True: the machine is gone, and nothing more will come. */
+  readonly ended: boolean;
+}
+
+export interface MachineOutputDocument {
+  /** Grows; what was said later has a larger one. */
+  readonly id: number;
+  readonly at: Timestamp;
+  /** `join`, the name of a hook, or `console`. */
+  readonly phase: string;
+  readonly exitCode: number | null;
+  /** How often the same was said in a row. */
+  readonly times: number;
+  readonly content: string;
 }
 
 export interface MachineEventDocument {
@@ -83,6 +136,8 @@ export interface MachineEventDocument {
 export interface MachineDetails extends MachineDocument {
   /** What it waits for, until when, and what is done then, as a sentence without its subject; null once it has ended. */
   readonly waiting: string | null;
+  /** Null: it does not drain. */
+  readonly drain: DrainDocument | null;
   /** Visits of its step that failed in a row, and what the last one said. */
   readonly stepFailures: number;
   readonly stepError: string | null;
@@ -284,6 +339,8 @@ export interface Reports extends ExplanationReports {
   listMachines(filter: MachineFilter, page: PageRequest): Promise<Page<MachineDocument>>;
   /** Null = no such machine. */
   showMachine(id: MachineId): Promise<MachineDetails | null>;
+  /** What was said on a machine after the piece `after`; 0 = from the beginning. */
+  readMachineLog(id: MachineId, after: number): Promise<MachineLogDocument | null>;
   /** By name. Removed agents are left out. */
   listAgents(page: PageRequest): Promise<Page<AgentDocument>>;
   /** Newest first. */

@@ -268,6 +268,13 @@ export class Region {
     return true;
   }
 
+  /** Somebody changes a tag in the console of AWS; null = takes it away. */
+  tagInstance(instanceId: string, key: string, value: string | null): void {
+    const tags = this.state.instances.get(instanceId)?.tags;
+    if (value === null) tags?.delete(key);
+    else tags?.set(key, value);
+  }
+
   /** Replaces what GetConsoleOutput shows; a host calls it when it has booted. EC2 keeps the last 64 KB. */
   writeConsole(instanceId: string, text: string): void {
     const instance = this.state.instances.get(instanceId);

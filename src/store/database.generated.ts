@@ -219,6 +219,16 @@ export interface MachineEventsTable {
   trace_id: Generated<string>;
 }
 
+export interface MachineOutputTable {
+  machine_id: string;
+  id: Identity<number>;
+  at: Generated<Timestamp>;
+  phase: string;
+  exit_code: number | null;
+  times: Generated<number>;
+  content: string;
+}
+
 export interface MachineRunsTable {
   machine_id: string;
   run: number;
@@ -278,6 +288,17 @@ export interface MachinesTable {
   started_at: Timestamp | null;
   first_ready_at: Timestamp | null;
   host_key_confirmed_at: Timestamp | null;
+  protected_at: Timestamp | null;
+  protected_until: Timestamp | null;
+  protected_by: string | null;
+  protected_reason: string | null;
+  tag_protected: Generated<boolean>;
+  drain_extensions: Generated<number>;
+  hook: string | null;
+  hook_since: Timestamp | null;
+  hook_error: string | null;
+  drain_done: Generated<string[]>;
+  interrupted_at: Timestamp | null;
   run: Generated<number>;
   run_launch_time: Timestamp | null;
   stopped_at: Timestamp | null;
@@ -391,6 +412,7 @@ export interface Database {
   leases: LeasesTable;
   local_order: LocalOrderTable;
   machine_events: MachineEventsTable;
+  machine_output: MachineOutputTable;
   machine_runs: MachineRunsTable;
   machine_transitions: MachineTransitionsTable;
   machines: MachinesTable;

@@ -36,13 +36,26 @@ export async function writeHold(db: Db, launchId: LaunchId, hold: NewHold): Prom
       error_class = excluded.error_class, error_code = excluded.error_code, detail = excluded.detail,
       policy_hash = excluded.policy_hash, probe_launch_id = null
     where h.until <= spillway.now()
-       or (h.scope = 'workload' and h.policy_hash is distinct from excluded.policy_hash)
+       or (h.scope in ('workload', 'join') and h.policy_hash is distinct from excluded.policy_hash)
        or (h.until is not null and excluded.until is null)`.execute(db);
 }
 
 /** Old news, so that the count of strikes begins anew; `h` is the row, `excluded` the hold that comes. */
-const IS_FORGOTTEN = sql`(case when h.scope = 'workload' then h.policy_hash is distinct from excluded.policy_hash
+const IS_FORGOTTEN = sql`(case
+  when h.scope = 'workload' or (h.scope = 'join' and h.policy_hash is distinct from excluded.policy_hash)
+  then h.policy_hash is distinct from excluded.policy_hash
   else h.until < spillway.now() - ${FORGOTTEN_AFTER_MS} * interval '1 millisecond' end)`;
+
+/** A launch tries it: until EC2 has answered, or, where joins failed, until its machine has joined or is given up. */
+const IS_PROBED = sql`(exists (select 1 from spillway.launches l where l.id = h.probe_launch_id and l.state = 'open')
+  or (h.scope = 'join' and exists (select 1 from spillway.machines m where m.launch_id = h.probe_launch_id
+    and m.state in ('requested', 'launching', 'booting', 'joining'))))`;
+
+/** A changed policy may have mended what was refused. */
+function isOfPolicyInForce(workload: 'h.name' | "split_part(h.name, '/', 1)") {
+  return sql`exists (select 1 from spillway.policies p where p.workload = ${sql.raw(workload)} and p.active
+    and p.hash is not distinct from coalesce(h.policy_hash, p.hash))`;
+}
 
 /** A launch succeeded on these: what was held and could be tried again is held no more. */
 export async function forgetHolds(tx: Tx, launchId: LaunchId, keys: readonly HoldKey[]): Promise<void> {
@@ -61,7 +74,7 @@ export async function lockProbes(tx: Tx, keys: readonly string[]): Promise<boole
   const free = await sql`
     select 1 from spillway.launch_holds h
     where h.scope || ':' || h.name = any(${[...keys]}::text[]) and h.until <= spillway.now()
-      and not exists (select 1 from spillway.launches l where l.id = h.probe_launch_id and l.state = 'open')
+      and not ${IS_PROBED}
     order by h.scope, h.name for update`.execute(tx);
   return free.rows.length === keys.length;
 }
@@ -92,13 +105,12 @@ interface HoldRow {
 export async function listHolds(db: Db, probe: LaunchId | null = null): Promise<readonly Hold[]> {
   const { rows } = await sql<HoldRow>`
     select h.scope, h.name, h.error_class, h.error_code, h.detail, h.since, h.until,
-           coalesce(h.until <= spillway.now(), false) as half_open, l.id is not null as probing
+           coalesce(h.until <= spillway.now(), false) as half_open, ${IS_PROBED} as probing
     from spillway.launch_holds h
-    left join spillway.launches l on l.id = h.probe_launch_id and l.state = 'open'
-    where case when h.scope = 'workload'
-      then exists (select 1 from spillway.policies p where p.workload = h.name and p.active and p.hash is not distinct from coalesce(h.policy_hash, p.hash))
-      else h.until is null or l.id is not null
-        or h.until >= spillway.now() - ${FORGOTTEN_AFTER_MS} * interval '1 millisecond' end
+    where case when h.scope = 'workload' then ${isOfPolicyInForce('h.name')}
+      else (h.scope <> 'join' or ${isOfPolicyInForce("split_part(h.name, '/', 1)")})
+        and (h.until is null or ${IS_PROBED}
+          or h.until >= spillway.now() - ${FORGOTTEN_AFTER_MS} * interval '1 millisecond') end
       and h.probe_launch_id is distinct from coalesce(${probe}::text, '')
     order by h.scope, h.name`.execute(db);
   return rows.map((row) => ({

@@ -1,4 +1,4 @@
-import { holdKeysOf, holdKeyText } from '../model/holds.ts';
+import { holdKeysOf, holdKeyText, joinHoldKey } from '../model/holds.ts';
 import type { LaunchId } from '../model/ids.ts';
 import type { LadderRung, LaunchLimits } from '../model/launch.ts';
 import { bodyOfRung } from '../model/launch.ts';
@@ -82,7 +82,8 @@ async function findRung(tx: Tx, { id, launch, count }: Waiting, limits: LaunchLi
   const held = new Set((await listHolds(tx, id)).map(holdKeyText));
   if (held.has(holdKeyText({ scope: 'workload', name: launch.workload }))) return -1;
   return launch.ladder.findIndex((rung) => {
-    const keys = holdKeysOf({ ...rung, region: launch.body.region }).map(holdKeyText);
+    const join = joinHoldKey({ ...rung, workload: launch.workload });
+    const keys = [...holdKeysOf({ ...rung, region: launch.body.region }), join].map(holdKeyText);
     // What is half-open is for a probe that the planner sends, one machine at a time.
     return !keys.some((key) => held.has(key)) && brokenLimit(withRung(others, rung, count), limits) === null;
   });

@@ -6,6 +6,7 @@ import type { LaunchStore } from '../ports/machines.ts';
 import { hasForgotten } from './amnesia.ts';
 import { dbNow, inTransaction, toMs, type Db, type Tx } from './database.ts';
 import { fulfilLaunch } from './launch-fulfil.ts';
+import { forgetJoinHold, holdAfterJoins } from './join-breaker.ts';
 import { listHolds, writeHold } from './launch-holds.ts';
 import { moveOn } from './launch-ladder.ts';
 import {
@@ -50,6 +51,8 @@ export function createLaunchStore(db: Db): LaunchStore {
     wakeAfter: async (id, ms) => await wakeRowAfter(db, 'launches', id, ms),
     recordFailure: async (id, failure) => await recordStepFailure(db, 'launches', id, failure),
 
+    noteJoin: async (id, end) =>
+      await inTransaction(db, async (tx) => await (end === 'joined' ? forgetJoinHold(tx, id) : holdAfterJoins(tx, id))),
     listHolds: async () => await listHolds(db),
     hold: async (id, hold) => await writeHold(db, id, hold),
     moveOn: async (id, attempt, next) => await inTransaction(db, async (tx) => await moveOn(tx, id, { attempt, next })),

@@ -4,7 +4,7 @@ import type { AgentId, LaunchId, MachineId } from '../model/ids.ts';
 import type { Launch, LaunchState } from '../model/launch.ts';
 import { isTransition, STATE_DEADLINE_MS, type MachineRef, type MachineState } from '../model/machine.ts';
 import type { CloudInstanceState } from '../ports/cloud.ts';
-import type { MachineFacts, MachineRecord, MachineStore, Transition } from '../ports/machines.ts';
+import type { DrainMark, MachineFacts, MachineRecord, MachineStore, Transition } from '../ports/machines.ts';
 import type { WakeJob } from '../ports/queue.ts';
 import { hasForgotten } from './amnesia.ts';
 import { lockAgentsOf, setCordon } from './cordon.ts';
@@ -12,7 +12,10 @@ import { dbNow, dbNowPlus, inTransaction, toMs, type Db, type Tx } from './datab
 import { givenBack } from './give-back.ts';
 import { createHostKeys } from './host-keys.ts';
 import { writeMachineEvent } from './machine-events.ts';
+import { markDrain, NO_HOOK, noteHook, takeTurn } from './drain-notes.ts';
+import { keepOutput } from './machine-output.ts';
 import { machineColumns, toMachine } from './machine-rows.ts';
+import { isProtected } from './protection.ts';
 import { recordStepFailure, wakeRowAfter } from './step-rows.ts';
 import { createTerminations } from './terminations.ts';
 import { createWarmPool } from './warm-pool.ts';
@@ -48,11 +51,17 @@ export function createMachineStore(db: Db): MachineStore {
       return row !== undefined;
     },
 
-    extendDeadline: async (machine, ms, reason) =>
+    markDrain: async (machine, mark) => await markDrain(db, machine, mark),
+    takeTurn: async (machine) => await inTransaction(db, async (tx) => await takeTurn(tx, machine)),
+
+    extendDeadline: async (machine, { ms, reason, detail }) =>
       await inTransaction(db, async (tx) => {
         const row = await tx
           .updateTable('machines')
-          .set({ deadline_at: dbNowPlus(ms) })
+          .set((eb) => ({
+            deadline_at: dbNowPlus(ms),
+            drain_extensions: eb('drain_extensions', '+', machine.state === 'draining' ? 1 : 0),
+          }))
           .where('id', '=', machine.id)
           .where('revision', '=', machine.revision)
           .where('state', '=', machine.state)
@@ -65,9 +74,13 @@ export function createMachineStore(db: Db): MachineStore {
           to: machine.state,
           actor: 'machine-step',
           reason,
+          detail,
         });
         return true;
       }),
+
+    noteHook: async (id, note) => await noteHook(db, id, note),
+    keepOutput: async (id, output) => await inTransaction(db, async (tx) => await keepOutput(tx, id, output)),
 
     ...createTerminations(db),
     ...createWarmPool(db, transitionMachine),
@@ -107,6 +120,10 @@ async function readMachine(db: Db, id: MachineId): Promise<MachineRecord | null>
     installedAtMs: toMs(row.installed_at),
     hostKey: row.host_key === null ? null : { key: row.host_key, confirmed: row.host_key_confirmed_at !== null },
     drainIrrevocable: row.drain_irrevocable,
+    isProtected: row.is_protected,
+    drainExtensions: row.drain_extensions,
+    drainDone: row.drain_done as readonly DrainMark[],
+    interruptedAtMs: toMs(row.interrupted_at),
     terminateAgainAtMs: toMs(row.terminate_again_at),
     run: { number: row.run, launchedAtMs: toMs(row.run_launch_time), stoppedAtMs: toMs(row.stopped_at) },
     amnesia: row.forgotten_since !== null,
@@ -145,11 +162,15 @@ async function selectMachine(db: Db, id: MachineId) {
       'm.host_key',
       'm.host_key_confirmed_at',
       'm.drain_irrevocable',
+      'm.drain_extensions',
+      'm.drain_done',
+      'm.interrupted_at',
       'm.terminate_again_at',
       'm.run',
       'm.run_launch_time',
       'm.stopped_at',
     ])
+    .select(isProtected('m').as('is_protected'))
     .select(['l.nonce', 'l.state as launch_state', 'l.body', 'l.created_at as launch_created_at'])
     .select((eb) =>
       eb.selectFrom('amnesia as f').select('f.since').where('f.since', 'is not', null).as('forgotten_since'),
@@ -221,6 +242,7 @@ export async function transitionMachine(tx: Tx, machine: MachineRef, transition:
     .where('state', '=', machine.state)
     .where('revision', '=', machine.revision)
     .$if(to === 'ready', (query) => query.where('drain_irrevocable', '=', false))
+    .$if(transition.unlessProtected === true, (query) => query.where(sql<boolean>`not ${isProtected('machines')}`))
     .returning('agent_id')
     .executeTakeFirst();
   if (row === undefined) return false;
@@ -258,6 +280,8 @@ function columnsOf({ to, deadlineMs, endReason, agentId }: Transition) {
     wake_at: dbNow(),
     step_failures: 0,
     step_error: null,
+    ...NO_HOOK,
+    ...(to === 'draining' ? { drain_extensions: 0, drain_done: [] } : {}),
     power_again_at: null,
     // A drain that is called off leaves no reason to end behind, and neither does a stop that a start follows.
     ...(to === 'ready' || to === 'booting' ? { end_reason: null } : {}),

@@ -4,7 +4,14 @@ import { describeAmnesia } from '../model/amnesia.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import { AGENT_GONE_AFTER_MS } from '../model/state-waits.ts';
 import { DAY_MS, HOUR_MS } from '../model/time.ts';
-import type { AgentView, Freeing, MachineView, PendingShape, UtilizationView } from '../planner/types.ts';
+import type {
+  AgentView,
+  Freeing,
+  MachineView,
+  PendingShape,
+  ProtectionView,
+  UtilizationView,
+} from '../planner/types.ts';
 import type { PlanningFacts, WorkloadFacts } from '../ports/planning.ts';
 import { readAmnesia } from './amnesia.ts';
 import { dbNow, inTransaction, toMs, type Db, type Tx } from './database.ts';
@@ -16,6 +23,7 @@ import { readFreeing, readTimes } from './expected-ends.ts';
 import { readDemandHistory } from './demand-history.ts';
 import { listHolds } from './launch-holds.ts';
 import { readHeldLocally } from './local-shares.ts';
+import { isProtected } from './protection.ts';
 
 /** Everything one decision pass may know, as of one moment (repeatable read: no half-seen transactions). */
 export async function readPlanningFacts(db: Db, policies: readonly WorkloadPolicy[]): Promise<PlanningFacts> {
@@ -152,7 +160,10 @@ async function readMachines(tx: Tx): Promise<readonly MachineView[]> {
       'started_at',
       'first_ready_at',
       'stopped_at',
+      'tag_protected',
+      'protected_until',
     ])
+    .select(isProtected('machines').as('is_protected'))
     .select((eb) =>
       eb
         .selectFrom('launches as l')
@@ -181,11 +192,17 @@ async function readMachines(tx: Tx): Promise<readonly MachineView[]> {
       row.started_at === null || row.first_ready_at === null ? null : toMs(row.first_ready_at) - toMs(row.started_at),
     idleSinceMs: toMs(row.idle_since),
     drainIrrevocable: row.drain_irrevocable,
+    ...(row.is_protected ? { protection: protectionOf(row) } : {}),
     agentId: row.agent_id as AgentId | null,
     readySinceMs: row.state === 'ready' ? toMs(row.state_since) : null,
     endReason: (row.end_reason as MachineView['endReason']) ?? null,
     ...(row.state === 'stopped' ? { stoppedSinceMs: toMs(row.stopped_at), imageId: row.image_id } : {}),
   }));
+}
+
+/** The tag outlasts whatever an operator said. */
+function protectionOf(row: { readonly tag_protected: boolean; readonly protected_until: Date | null }): ProtectionView {
+  return row.tag_protected ? { by: 'tag', untilMs: null } : { by: 'operator', untilMs: toMs(row.protected_until) };
 }
 
 async function readWorkload(tx: Tx, policy: WorkloadPolicy): Promise<WorkloadFacts> {

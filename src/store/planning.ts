@@ -104,7 +104,16 @@ async function commitPlan(tx: Tx, commit: PlanCommit): Promise<CommitOutcome> {
   }));
   const drained = await moveMachines(tx, drains, ({ reason, endReason, deadlineMs }) => ({
     from: 'ready',
-    transition: { to: 'draining', actor: ACTOR, reason, planId, endReason, deadlineMs, cordon: true },
+    transition: {
+      to: 'draining',
+      actor: ACTOR,
+      reason,
+      planId,
+      endReason,
+      deadlineMs,
+      cordon: true,
+      unlessProtected: true,
+    },
   }));
   const ofPool = await moveStopped(tx, commit);
   for (const launch of launches) await insertLaunch(tx, commit, launch);

@@ -13,6 +13,8 @@ import type {
   PageRequest,
 } from '../ports/reports.ts';
 import type { Db } from './database.ts';
+import { isProtected } from './protection.ts';
+import { readDrain } from './reports-drain.ts';
 import { afterCursor, toPage, toTimestamp } from './reports-shared.ts';
 
 /** A machine that was cordoned and uncordoned all day has fewer; the newest are what explains it. */
@@ -43,6 +45,12 @@ interface MachineRow {
   reason: string | null;
   end_reason: string | null;
   end_detail: string | null;
+  tag_protected: boolean;
+  protected_at: Date | null;
+  protected_until: Date | null;
+  protected_by: string | null;
+  protected_reason: string | null;
+  is_protected: boolean;
 }
 
 interface MachineDetailRow extends MachineRow {
@@ -68,6 +76,7 @@ const COLUMNS = sql`
   case when r.agent_id is null then null else coalesce(held.cpu_milli, 0) end as held_cpu_milli,
   case when r.agent_id is null then null else coalesce(held.memory_mib, 0) end as held_memory_mib,
   case when r.agent_id is null then null else coalesce(held.gpus, 0) end as held_gpus,
+  r.tag_protected, r.protected_at, r.protected_until, r.protected_by, r.protected_reason, ${isProtected('r')} as is_protected,
   coalesce(paid.amount_usd, 0)::numeric(18, 9) as cost_usd, newest.reason`;
 
 const JOINS = sql`
@@ -112,6 +121,7 @@ export async function showMachine(db: Db, id: MachineId): Promise<MachineDetails
       row.state === 'terminated'
         ? null
         : describeMachineWait(row.state as LiveMachineState, toTimestamp(row.deadline_at)),
+    drain: row.state === 'draining' ? await readDrain(db, id) : null,
     stepFailures: row.step_failures,
     stepError: row.step_error,
     launchId: row.launch_id,
@@ -190,5 +200,18 @@ function toMachineDocument(row: MachineRow): MachineDocument {
     reason: row.reason,
     endReason: row.end_reason,
     endDetail: row.end_detail,
+    protection: row.is_protected ? protectionOf(row) : null,
+  };
+}
+
+/** The tag outlasts whatever an operator said. */
+function protectionOf(row: MachineRow): MachineDocument['protection'] {
+  if (row.tag_protected) return { by: 'tag', who: null, reason: null, since: null, until: null };
+  return {
+    by: 'operator',
+    who: row.protected_by,
+    reason: row.protected_reason,
+    since: toTimestamp(row.protected_at),
+    until: toTimestamp(row.protected_until),
   };
 }

@@ -1,5 +1,6 @@
 import type { Reports } from '../ports/reports.ts';
 import type { Db } from './database.ts';
+import { readMachineLog } from './machine-output.ts';
 import { listAgents } from './reports-agents.ts';
 import { readCharges } from './reports-charges.ts';
 import { readAgentFacts, readMachineFacts } from './reports-explain.ts';
@@ -20,6 +21,7 @@ export function createReports(db: Db, options: ReportsOptions = {}): Reports {
   return {
     listMachines: async (filter, page) => answered(async () => listMachines(db, filter, page)),
     showMachine: async (id) => answered(async () => showMachine(db, id)),
+    readMachineLog: async (id, after) => answered(async () => readMachineLog(db, id, after)),
     listAgents: async (page) => answered(async () => listAgents(db, page, freshnessMs)),
     listTasks: async (filter, page) => answered(async () => listTasks(db, filter, page)),
     showTask: async (id) => answered(async () => showTask(db, id)),

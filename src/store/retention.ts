@@ -17,6 +17,9 @@ export function createRetentionStore(db: Db): RetentionStore {
         delete from spillway.task_logs where ctid = any(array(
           select l.ctid from spillway.task_logs l join spillway.tasks t on t.id = l.task_id
           where t.finished_at < ${old} limit ${limit}))`.execute(db);
+      const output = await sql`
+        delete from spillway.machine_output where ctid = any(array(
+          select ctid from spillway.machine_output where at < ${old} limit ${limit}))`.execute(db);
       // A plan that launched something is part of a machine's history and stays with it.
       const plans = await sql`
         delete from spillway.plans where id = any(array(
@@ -32,7 +35,7 @@ export function createRetentionStore(db: Db): RetentionStore {
         delete from spillway.demand_history where ctid = any(array(
           select ctid from spillway.demand_history
           where bucket < spillway.now() - ${DEMAND_KEPT_MS} * interval '1 millisecond' limit ${limit}))`.execute(db);
-      return [samples, logs, plans, holds, demand].reduce(
+      return [samples, logs, output, plans, holds, demand].reduce(
         (sum, result) => sum + Number(result.numAffectedRows ?? 0n),
         0,
       );

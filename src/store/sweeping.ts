@@ -8,6 +8,7 @@ import type { CondemnOutcome, OwnedInstance, SweepStore, UnboundInstance } from 
 import { hasForgotten } from './amnesia.ts';
 import { dbNow, inTransaction, toMs, type Db, type Tx } from './database.ts';
 import { holdsLease } from './leadership.ts';
+import { bearsProtection, PROTECTION_TAG } from './protection.ts';
 
 /**
  * A row younger than this may rightly be missing from a listing: EC2 shows new instances late (eventual consistency),
@@ -125,9 +126,27 @@ async function observe(
         and (before.observed_state is distinct from m.observed_state or before.private_ip is distinct from m.private_ip) as changed`.execute(
       tx,
     );
+    await noteTags(tx, shown);
     if (listing.complete) await countMissing(tx, region, listing);
     return { changed: seen.rows.flatMap((row) => (row.changed ? [row.id as MachineId] : [])) };
   });
+}
+
+/** Takes over what people say by the instances' tags; the machine hears of it at once. */
+async function noteTags(tx: Tx, shown: readonly CloudInstance[]): Promise<void> {
+  await sql`
+    with seen as (
+      select * from unnest(${shown.map((i) => i.instanceId)}::text[], ${shown.map(bearsProtection)}::bool[]) as t(instance_id, is_protected)
+    ), changed as (
+      update spillway.machines m set tag_protected = seen.is_protected, wake_at = spillway.now()
+      from seen
+      where m.instance_id = seen.instance_id and m.tag_protected <> seen.is_protected and m.state <> 'terminated'
+      returning m.id, m.state, m.tag_protected
+    )
+    insert into spillway.machine_events (machine_id, at, from_state, to_state, actor, reason, detail)
+    select id, spillway.now(), state, state, 'sweeper', case when tag_protected then 'protected' else 'unprotected' end,
+      jsonb_build_object('tag', ${PROTECTION_TAG}::text)
+    from changed order by id`.execute(tx);
 }
 
 /**

@@ -11,6 +11,9 @@ import type { PlannerInput, PlanOutcome } from '../planner/types.ts';
 import type { AgentReceipt, HealthCheck, OperatorActions } from '../ports/operator.ts';
 import type { AgentOrdering } from '../ports/agent-orders.ts';
 import type { AgentStore } from '../ports/tasks.ts';
+import type { MachineOrders } from '../ports/machine-orders.ts';
+import type { Reports } from '../ports/reports.ts';
+import { orderMachine } from './machine-orders.ts';
 import type { PlanProver } from './plan-prover.ts';
 import type { Loops } from './loops.ts';
 
@@ -24,6 +27,8 @@ interface ActionParts {
   readonly pingQueue: () => Promise<void>;
   readonly isLeader: () => boolean;
   readonly prover: PlanProver;
+  readonly orders: MachineOrders;
+  readonly reports: Pick<Reports, 'showMachine'>;
 }
 
 /** What operators may ask the running service to do. */
@@ -59,6 +64,7 @@ export function createOperatorActions(parts: ActionParts): OperatorActions {
       noteAgentOrder(parts, receipt, force ? 'an operator removed an agent by force' : 'an operator removed an agent');
       return receipt;
     },
+    orderMachine: async (id, order) => await orderMachine(parts, id, order),
 
     async health() {
       const checks = [

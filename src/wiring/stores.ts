@@ -14,6 +14,7 @@ import { createLaunchStore } from '../store/launches.ts';
 import { createLeadership } from '../store/leadership.ts';
 import { createLedgerStore } from '../store/ledger.ts';
 import { createMemoryStore } from '../store/memory.ts';
+import { createMachineOrders } from '../store/machine-orders.ts';
 import { createMachineStore } from '../store/machines.ts';
 import { migrate, pendingMigrations } from '../store/migrate.ts';
 import { createPlanningStore } from '../store/planning.ts';
@@ -102,6 +103,7 @@ export function buildStores(
     apiBudget: translatingErrors(createApiBuckets(decider)),
     planning: translatingErrors(createPlanningStore(decider)),
     machines: translatingErrors(createMachineStore(decider)),
+    orders: translatingErrors(createMachineOrders(decider)),
     launches: translatingErrors(createLaunchStore(decider)),
     sweeping: translatingErrors(createSweepStore(decider)),
     memory: translatingErrors(createMemoryStore(decider)),

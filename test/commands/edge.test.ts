@@ -27,6 +27,8 @@ async function cli(
     wiring: {
       readConfig: refuse,
       sleep: refuse,
+      userName: () => 'ada',
+      confirm: refuse,
       runService: refuse,
       migrate: refuse,
       readHistory: refuse,

@@ -67,6 +67,8 @@ const MACHINE: MachineExplanation = {
     reason: 'unneeded',
     endReason: 'scale-down',
     endDetail: null,
+    protection: null,
+    drain: null,
     waiting: 'waits for its tasks, until 2026-11-22T12:28:00.000Z; then it is waited for once more',
     stepFailures: 0,
     stepError: null,

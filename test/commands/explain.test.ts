@@ -29,6 +29,8 @@ const test = base.extend<{ world: World; actions: Partial<OperatorActions>; poli
       pingQueue: async () => undefined,
       isLeader: () => true,
       prover: new PlanProver(realClock),
+      orders: world.stores.orders,
+      reports: world.stores.reports,
     });
     await use({ previewPlan });
   },

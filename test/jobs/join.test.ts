@@ -60,6 +60,19 @@ describe('joining', () => {
     expect(settings.filter((line) => line.startsWith('SPILLWAY_IMDS'))).toEqual([]);
   });
 
+  test('is tried again on the same machine when the recipe says not now', async ({ pool }) => {
+    const world = await World.create(pool, { policies: [worldPolicy(ONE)] });
+    // EX_TEMPFAIL of sysexits.h
+    world.hosts.manners.joinExit = 75;
+    await world.submit(1, 10);
+    await world.run(120_000);
+    const { id, state } = await onlyMachine(world);
+    expect(state).toBe('joining');
+    world.hosts.manners.joinExit = 0;
+    await readyInstance(world);
+    expect((await onlyMachine(world)).id).toBe(id);
+  });
+
   test('ends at once, and is never tried again, with a host that proves another key', async ({ pool }) => {
     const world = await World.create(pool, { policies: [worldPolicy(ONE)] });
     world.hosts.manners.foreignKey = true;

@@ -45,6 +45,10 @@ function record(agent: Partial<MachineAgentFacts> | null, changes: Partial<Machi
     installedAtMs: NOW - 50 * MINUTE,
     drainIrrevocable: false,
     run: { number: 1, launchedAtMs: null, stoppedAtMs: null },
+    isProtected: false,
+    drainExtensions: 0,
+    drainDone: [],
+    interruptedAtMs: null,
     terminateAgainAtMs: null,
     agent:
       agent === null

@@ -330,7 +330,7 @@ export const MUTANTS: readonly Mutant[] = [
       'join-has-no-deadline',
       8,
       'jobs/join.ts',
-      "  if (isPastDeadline(record)) return await startTerminating(ports, machine, 'join-deadline');\n",
+      "  if (isPastDeadline(record)) return await giveUpJoin(ports, record, machine, { reason: 'join-deadline', detail: {} });\n",
       '',
     ),
   ),

@@ -201,7 +201,7 @@ describe('one mistake gives one issue, at its place', () => {
     [
       '{ deadline: 20m }',
       '{ onDeadline: wiat }',
-      '16:24 POLICY_VALUE spec.drain.onDeadline | "wiat" is not known here | write one of wait, terminate; did you mean wait?',
+      '16:24 POLICY_VALUE spec.drain.onDeadline | "wiat" is not known here | write one of wait, extend, terminate; did you mean wait?',
     ],
     [
       'hourly: 40',
@@ -242,12 +242,27 @@ describe('one mistake gives one issue, at its place', () => {
     [
       '{ deadline: 20m }',
       '{ budgets: [{ machines: 1, schedule: "0 8 * * *" }] }',
-      '16:37 POLICY_UNSUPPORTED spec.drain.budgets[0].schedule | schedule is not supported yet | delete it',
+      '16:47 POLICY_CONFLICT spec.drain.budgets[0].schedule | schedule says when the budget begins to count, and nothing for how long | add duration, such as `duration: 10h`',
     ],
     [
       '{ deadline: 20m }',
       '{ budgets: [{ machines: 1, duration: 8h }] }',
-      '16:37 POLICY_UNSUPPORTED spec.drain.budgets[0].duration | duration is not supported yet | delete it',
+      '16:47 POLICY_CONFLICT spec.drain.budgets[0].duration | duration belongs to schedule, and there is none | add schedule, such as `schedule: "0 8 * * 1-5"`, or delete it',
+    ],
+    [
+      '{ deadline: 20m }',
+      '{ budgets: [{ machines: 1, timezone: UTC }] }',
+      '16:47 POLICY_CONFLICT spec.drain.budgets[0].timezone | timezone belongs to schedule, and there is none | add schedule, such as `schedule: "0 8 * * 1-5"`, or delete it',
+    ],
+    [
+      '{ deadline: 20m }',
+      '{ extensions: 2 }',
+      '16:24 POLICY_CONFLICT spec.drain.extensions | extensions belongs to onDeadline: extend, and onDeadline is wait | write onDeadline: extend, or delete it',
+    ],
+    [
+      '{ deadline: 20m }',
+      '{ onDeadline: terminate, hooks: { health: nodetool status } }',
+      '16:52 POLICY_CONFLICT spec.drain.hooks.health | a machine waits for health for as long as it takes, and onDeadline: terminate would end it | write onDeadline: extend, or delete health',
     ],
     [
       '{ deadline: 20m }',

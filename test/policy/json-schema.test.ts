@@ -28,7 +28,7 @@ describe('the JSON Schema of policies', () => {
   test('knows defaults, words and required keys for completion', () => {
     const at = (...path: string[]) => schemaNodeAt(policySchema(), path);
     expect(at('spec', 'drain', 'deadline')).toMatchObject({ type: 'string', default: '30m' });
-    expect(at('spec', 'drain', 'onDeadline')).toMatchObject({ enum: ['wait', 'terminate'], default: 'wait' });
+    expect(at('spec', 'drain', 'onDeadline')).toMatchObject({ enum: ['wait', 'extend', 'terminate'], default: 'wait' });
     expect(at('spec', 'burst', 'limits', 'max')).toMatchObject({ type: 'integer', minimum: 0, default: 10 });
     expect(policySchema().required).toEqual(['apiVersion', 'kind', 'metadata', 'spec']);
     expect(at('spec')?.required).toEqual(['burst', 'join']);

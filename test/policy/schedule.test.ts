@@ -121,6 +121,37 @@ describe('a window of a schedule', () => {
   });
 });
 
+describe('a budget with a schedule', () => {
+  const read = (drain: string) => {
+    const result = parsePolicy(edited('{ deadline: 20m }', drain), { file: 'p.yaml', checkFiles: false });
+    return result.ok ? result.policy.drain : result.issues;
+  };
+
+  test('is read with its window, UTC where nothing is said, and none where it always counts', () => {
+    const machines = { kind: 'count', count: 0 };
+    const reasons = ['empty', 'underutilized'];
+    const cron = '0 8 * * 1-5';
+    const durationMs = 10 * HOUR_MS;
+    const window = `schedule: "${cron}", duration: 10h`;
+    expect(read(`{ budgets: [{ machines: 0, ${window} }, { machines: 0 }] }`)).toMatchObject({
+      budgets: [
+        { machines, reasons, window: { cron, timezone: 'UTC', durationMs } },
+        { machines, reasons },
+      ],
+    });
+    expect(read(`{ budgets: [{ machines: 0, ${window}, timezone: Europe/Berlin }] }`)).toMatchObject({
+      budgets: [{ machines, reasons, window: { cron, timezone: 'Europe/Berlin', durationMs } }],
+    });
+  });
+
+  test('leaves the policies that have none of it as they were', () => {
+    const drain = read('{ budgets: [{ machines: 0 }], hooks: { beforeDrain: save } }');
+    expect(drain).toMatchObject({ hooks: { beforeDrain: 'save', beforeTerminate: null } });
+    const text = JSON.stringify(drain);
+    for (const key of ['window', 'extensions', 'oneAtATime', 'checkpoint', 'health']) expect(text).not.toContain(key);
+  });
+});
+
 describe('a schedule in a policy', () => {
   const withSchedule = (window: string): string => edited('  demand:', `  demand:\n    schedule: [{ ${window} }]`);
 

@@ -202,7 +202,7 @@ describe('what else is written to a machine', () => {
     const { id } = await aMachine(db, 'draining');
     const { machine } = await read(db, id);
 
-    expect(await createMachineStore(db).extendDeadline(machine, 9_000, 'still-working')).toBe(true);
+    expect(await createMachineStore(db).extendDeadline(machine, { ms: 9_000, reason: 'still-working' })).toBe(true);
 
     expect((await read(db, id)).machine).toMatchObject({ deadlineAtMs: NOW_MS + 9_000, revision: 1 });
     expect(await eventsSince(db, id)).toMatchObject([
@@ -214,7 +214,7 @@ describe('what else is written to a machine', () => {
     const machines = createMachineStore(db);
     const machine = await stale(db);
 
-    expect(await machines.extendDeadline(machine, 9_000, 'late')).toBe(false);
+    expect(await machines.extendDeadline(machine, { ms: 9_000, reason: 'late' })).toBe(false);
     expect(await machines.markDrainIrrevocable(machine)).toBe(false);
 
     expect(await read(db, machine.id)).toMatchObject({ drainIrrevocable: false, machine: { deadlineAtMs: null } });

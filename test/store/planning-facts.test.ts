@@ -197,7 +197,9 @@ describe('machines', () => {
     });
     await passTime(db, 60_000);
     const record = await machines.read(machine.id);
-    expect(await machines.extendDeadline(record!.machine, 60_000, 'drain-deadline-extended')).toBe(true);
+    expect(await machines.extendDeadline(record!.machine, { ms: 60_000, reason: 'drain-deadline-extended' })).toBe(
+      true,
+    );
 
     expect((await factsOf(db)).workloads.get(WORKLOAD)).toMatchObject({ lastDrainAtMs: NOW_MS });
   });

@@ -41,6 +41,7 @@ describe('machines', () => {
       reason: 'agent reports',
       endReason: null,
       endDetail: null,
+      protection: null,
     });
   });
 

@@ -31,6 +31,8 @@ describe('the health of launches', () => {
       pingQueue: async () => undefined,
       isLeader: () => true,
       prover: new PlanProver(realClock),
+      orders: world.stores.orders,
+      reports: world.stores.reports,
     });
     const { ready, checks } = await actions.health();
     return { ready, launches: checks.find(({ name }) => name === 'launches') };

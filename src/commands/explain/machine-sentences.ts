@@ -3,6 +3,7 @@ import { candidatesText, demandText, gapText } from '../../planner/explain.ts';
 import type { WorkloadPlan } from '../../planner/types.ts';
 import type { HeldTasks, MachineExplanation, PlanPart } from '../../ports/explanations.ts';
 import type { MachineEventDocument } from '../../ports/reports.ts';
+import { protectionText } from '../machine/protection-text.ts';
 import { humanAge, humanSeconds, humanUsd } from '../output/format.ts';
 
 /** More names than this are a list; `-o json` has a hundred. */
@@ -106,6 +107,7 @@ function nowSentences({ machine, blockers, tasks, at }: MachineExplanation): str
     ...(stepFailures === 0
       ? []
       : [`its step failed ${stepFailures} times in a row: ${stepError ?? 'nothing was said'}`]),
+    ...(machine.protection === null ? [] : [`it is protected ${protectionText(machine.protection)}`]),
     ...blockers.map((blocker) => `it cannot leave yet: ${blocker}`),
     ...(tasks.total === 0 ? [] : [`it runs ${tasksText(tasks, at)}`]),
   ];

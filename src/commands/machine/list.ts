@@ -3,6 +3,7 @@ import type { MachineDocument } from '../../ports/reports.ts';
 import { cores, humanAge, humanUsd } from '../output/format.ts';
 import type { Column } from '../output/table.ts';
 import type { CommandSpec } from '../types.ts';
+import { protectionText } from './protection-text.ts';
 
 function busyOf({ allocated, resources }: MachineDocument): string {
   return allocated === null ? '' : `${cores(allocated.cpuMilli)}/${cores(resources.cpuMilli)}`;
@@ -37,6 +38,11 @@ function columns(nowMs: number): readonly Column<MachineDocument>[] {
     },
     { header: 'REASON', raw: (machine) => machine.endReason ?? machine.reason },
     { header: 'INSTANCE', wide: true, raw: (machine) => machine.instanceId },
+    {
+      header: 'PROTECTED',
+      wide: true,
+      raw: ({ protection }) => (protection === null ? null : protectionText(protection)),
+    },
     { header: 'ADDRESS', wide: true, raw: (machine) => machine.privateIp },
     { header: 'AGENT', wide: true, raw: (machine) => machine.agentId },
     {

@@ -4,6 +4,7 @@ import { keyValues } from '../output/key-values.ts';
 import type { Output } from '../output/output.ts';
 import type { Column } from '../output/table.ts';
 import type { CommandSpec } from '../types.ts';
+import { protectionText } from './protection-text.ts';
 
 interface TimelineRow extends MachineEventDocument {
   /** Since the event before; null for the first. */
@@ -46,6 +47,8 @@ function describeMachine(machine: MachineDetails, output: Output): void {
     ['State', machine.state],
     ['Since', machine.stateSince],
     ['Waiting', machine.waiting],
+    ...blockerLines(machine),
+    ['Protected', machine.protection === null ? null : protectionText(machine.protection)],
     ['Failing', failureSentence(machine)],
     ['Deadline', machine.deadlineAt],
     ['End reason', machine.endReason],
@@ -74,6 +77,28 @@ function describeMachine(machine: MachineDetails, output: Output): void {
 function hostKeySentence({ hostKey }: MachineDetails): string | null {
   if (hostKey === null) return null;
   return hostKey.confirmed ? hostKey.fingerprint : `${hostKey.fingerprint} (pinned, not proved yet)`;
+}
+
+/** More names than this are a list; `-o json` has a hundred. */
+const BLOCKERS_SHOWN = 10;
+
+/** What keeps a machine that drains, a line each. */
+function blockerLines({ drain }: MachineDetails): (readonly [string, string | null])[] {
+  if (drain === null) return [];
+  const { blockers, extensions, interruptedAt } = drain;
+  const shown = blockers
+    .slice(0, BLOCKERS_SHOWN)
+    .map(({ says, since }) => `${says}${since === null ? '' : `, since ${since}`}`);
+  const more = blockers.length - shown.length;
+  return [
+    ...shown.map((says) => ['Blocked', says] as const),
+    ...(more > 0 ? [['Blocked', `and ${more} more; see -o json`] as const] : []),
+    ['Interrupted', interruptedAt === null ? null : `EC2 takes it back at ${interruptedAt}`],
+    [
+      'Extensions',
+      extensions === 0 ? null : `its deadline was moved ${extensions === 1 ? 'once' : `${extensions} times`}`,
+    ],
+  ];
 }
 
 function failureSentence({ stepFailures, stepError }: MachineDetails): string | null {

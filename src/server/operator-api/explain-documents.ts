@@ -41,7 +41,10 @@ function accruedOf({ launchAtMs, priceUsdPerHour, ...machine }: OpenMachineRow, 
 /** What a drain waits for, as `isWorkGone` of the steps looks at it. */
 function listBlockers({ machine, agent, tasks }: Omit<MachineFacts, 'open'>): string[] {
   if (machine.state !== 'draining') return [];
-  if (agent === null) return ['it has no agent that could say that its work is gone'];
+  // The tasks and the agent are told here in sums.
+  const others = (machine.drain?.blockers ?? []).filter(({ kind }) => SINGLE_BLOCKERS.has(kind));
+  const said = others.map(({ says }) => says);
+  if (agent === null) return [...said, 'it has no agent that could say that its work is gone'];
   const silent = `its agent is silent since ${agent.lastSeenAt ?? 'ever'}: nothing is known of its work`;
   const blockers: readonly (readonly [boolean, string])[] = [
     [agent.freshness !== 'fresh', silent],
@@ -54,8 +57,10 @@ function listBlockers({ machine, agent, tasks }: Omit<MachineFacts, 'open'>): st
       `its agent still reports ${agent.runningTasks - (agent.otherTasks ?? 1)} running`,
     ],
   ];
-  return blockers.flatMap(([blocks, sentence]) => (blocks ? [sentence] : []));
+  return [...said, ...blockers.flatMap(([blocks, sentence]) => (blocks ? [sentence] : []))];
 }
+
+const SINGLE_BLOCKERS: ReadonlySet<string> = new Set(['hook-running', 'hook-failed', 'other-machine']);
 
 export function agentExplanation({ policies, ...facts }: AgentFacts): AgentExplanation {
   const { agent, at, leftAt, removedAt, machine } = facts;

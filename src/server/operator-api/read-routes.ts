@@ -8,6 +8,7 @@ import {
   logQuery,
   machineId,
   machineListQuery,
+  machineLogQuery,
   planQuery,
   taskId,
   taskListQuery,
@@ -40,6 +41,12 @@ export function addReadRoutes(app: FastifyInstance, { reports, actions }: Operat
       'Machine',
       required(await reports.showMachine(id), `machine ${id}`, 'list machines with `spillway machine list --all`'),
     );
+  });
+  app.get<{ Params: { id: string } }>('/v1/machines/:id/logs', async (request) => {
+    const id = machineIdOf(request.params.id);
+    const { after } = parseInput(machineLogQuery, request.query);
+    const log = await reports.readMachineLog(id, after);
+    return document('MachineLog', required(log, `machine ${id}`, 'list machines with `spillway machine list --all`'));
   });
   app.get('/v1/agents', async (request) =>
     listDocument('AgentList', await reports.listAgents(parseInput(agentListQuery, request.query))),

@@ -45,6 +45,8 @@ export const logQuery = z.strictObject({
   offset: wholeNumber(0, Number.MAX_SAFE_INTEGER).default(0),
 });
 
+export const machineLogQuery = z.strictObject({ after: wholeNumber(0, Number.MAX_SAFE_INTEGER).default(0) });
+
 export const costQuery = z
   .strictObject({
     from: z.iso.datetime({ offset: true }),
@@ -98,6 +100,16 @@ export const taskSubmission = z.strictObject({
   spotOk: z.boolean().default(true),
   runTimeS: z.int().min(1).max(RUN_TIME_MAX_S).nullable().default(null),
   count: z.int().min(1).max(10_000).default(1),
+});
+
+/** A hundred years: whoever means for good leaves it out. */
+export const PROTECTION_MAX_MS = 36_500 * DAY_MS;
+
+export const machineOrder = z.strictObject({
+  by: z.string().min(1).max(100).default('operator'),
+  reason: z.string().min(1).max(500).nullable().default(null),
+  forMs: z.int().min(1).max(PROTECTION_MAX_MS).nullable().default(null),
+  force: z.boolean().default(false),
 });
 
 export const enrolmentRequest = z.strictObject({

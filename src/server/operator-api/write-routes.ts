@@ -1,7 +1,17 @@
 import type { FastifyInstance } from 'fastify';
 import type { OperatorApiOptions } from './options.ts';
 import { document, parseInput } from './document.ts';
-import { agentCordon, agentName, agentRemoval, enrolmentRequest, taskSubmission } from './schemas.ts';
+import { isId } from '../../model/ids.ts';
+import { MACHINE_ORDERS } from '../../ports/operator.ts';
+import {
+  agentCordon,
+  agentName,
+  agentRemoval,
+  enrolmentRequest,
+  machineId,
+  machineOrder,
+  taskSubmission,
+} from './schemas.ts';
 
 /** Everything that changes something. */
 export function addWriteRoutes(app: FastifyInstance, { actions, agentUrl }: OperatorApiOptions): void {
@@ -9,6 +19,14 @@ export function addWriteRoutes(app: FastifyInstance, { actions, agentUrl }: Oper
     const taskIds = await actions.submitTasks(parseInput(taskSubmission, request.body));
     return reply.code(201).send(document('TaskReceipt', { taskIds }));
   });
+  for (const kind of MACHINE_ORDERS) {
+    app.post<{ Params: { id: string } }>(`/v1/machines/:id/${kind}`, async (request) => {
+      const { id } = request.params;
+      const order = parseInput(machineOrder, request.body ?? {});
+      const receipt = await actions.orderMachine(isId('mc', id) ? id : parseInput(machineId, id), { kind, ...order });
+      return document('MachineOrder', receipt);
+    });
+  }
   app.post('/v1/enrolments', async (request, reply) => {
     const { token, expiresAtMs } = await actions.createEnrolment(parseInput(enrolmentRequest, request.body));
     return reply

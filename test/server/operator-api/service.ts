@@ -49,6 +49,7 @@ export function recordingActions(overrides: Partial<OperatorActions> = {}) {
       agentOrders.push({ agent: idOrName, force });
       return { agentId: AGENT_ID, changed: true };
     },
+    orderMachine: async (id, { kind }) => ({ id, order: kind, changed: true, state: 'ready', tagProtected: false }),
     health: async () => HEALTHY,
     ...overrides,
   };
