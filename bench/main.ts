@@ -9,6 +9,7 @@ import { backtest } from './backtest.ts';
 import { ec2Calls } from './ec2-calls.ts';
 import { heartbeatsHttp } from './heartbeats-http.ts';
 import { heartbeats } from './heartbeats.ts';
+import { joins } from './joins.ts';
 import { packing } from './packing.ts';
 import { planBlock } from './plan-block.ts';
 import { planner } from './planner.ts';
@@ -26,6 +27,7 @@ const BENCHES: readonly Bench[] = [
   heartbeatsHttp,
   agent,
   timeToReady,
+  joins,
   reaction,
   restart,
   survive,

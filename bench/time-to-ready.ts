@@ -40,13 +40,14 @@ export const timeToReady: Bench = {
   },
 };
 
-interface Region {
+export interface Region {
   readonly process: BenchProcess;
   readonly endpoint: string;
   readonly sshPort: number;
 }
 
-async function openRegion(database: BenchDatabase, signal: AbortSignal): Promise<Region> {
+/** The simulated region as a process of its own, with real SSH hosts. The caller stops it. */
+export async function openRegion(database: BenchDatabase, signal: AbortSignal): Promise<Region> {
   const sshPort = await freePort();
   const region = new BenchProcess({
     name: 'the region',
@@ -145,7 +146,7 @@ async function launch({ context, database, service }: World, count: number): Pro
 async function readSteps(database: BenchDatabase, machineId: string): Promise<Record<string, number>> {
   const { rows } = await database.pool.query<{ state: string; ms: number }>(
     `select to_state as state, (extract(epoch from lead(at) over (order by id) - at) * 1000)::float8 as ms
-     from spillway.machine_events where machine_id = $1`,
+     from spillway.machine_events where machine_id = $1 and from_state is distinct from to_state`,
     [machineId],
   );
   return Object.fromEntries(rows.filter(({ ms }) => ms !== null).map(({ state, ms }) => [state, ms]));

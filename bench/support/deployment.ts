@@ -22,6 +22,8 @@ export interface DeploymentOptions {
   /** As a policy says it: `4..4`. */
   readonly instanceCpu: string;
   readonly machines: { readonly min: number; readonly max: number };
+  /** Machines that one plan adds; 50 unless told. */
+  readonly maxScaleUp?: number;
 }
 
 /** Writes what an operator keeps beside a service, its policy above all. @returns the variables that name all of it */
@@ -43,7 +45,7 @@ export async function layOut(database: BenchDatabase, options: DeploymentOptions
 }
 
 function renderPolicy(identityFile: string, options: DeploymentOptions): string {
-  const { sshPort = 22, taskCpu, instanceCpu, machines } = options;
+  const { sshPort = 22, taskCpu, instanceCpu, machines, maxScaleUp = 50 } = options;
   return `apiVersion: spillway.dev/v1
 kind: WorkloadPolicy
 metadata: { name: ${WORKLOAD} }
@@ -58,7 +60,7 @@ spec:
     image: { x86_64: ${SIMULATED_IMAGES.x86_64} }
     instances: { cpu: ${instanceCpu}, families: [c] }
     market: { spot: 0% }
-    limits: { min: ${machines.min}, max: ${machines.max}, launchesPerHour: 1000, maxScaleUp: 50 }
+    limits: { min: ${machines.min}, max: ${machines.max}, launchesPerHour: 1000, maxScaleUp: ${maxScaleUp} }
     budget: { hourly: 1000 }
   join:
     ssh: { user: ubuntu, port: ${sshPort}, identity: { file: ${identityFile} } }

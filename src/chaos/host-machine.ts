@@ -34,13 +34,18 @@ export class HostKeys {
 
   constructor(instance: Pick<InstanceView, 'instanceId' | 'userData'>) {
     this.instance = instance;
+    // Without one that was given, cloud-init makes one.
+    if (!this.userData().includes('ssh_keys:')) this.active = this.own();
   }
 
   /** Whether the host can prove one of `keys` now. */
   proves(keys: readonly string[]): boolean {
     if (this.active !== null) return keys.includes(this.active);
-    const userData = Buffer.from(this.instance.userData ?? '', 'base64').toString('utf8');
-    return keys.some((key) => userData.includes(key));
+    return keys.some((key) => this.userData().includes(key));
+  }
+
+  private userData(): string {
+    return Buffer.from(this.instance.userData ?? '', 'base64').toString('utf8');
   }
 
   /** What the scripts of the first contact do; null = it is another script. */
@@ -56,7 +61,8 @@ export class HostKeys {
     return commandResult(0);
   }
 
-  private own(): string {
+  /** The key that it makes. */
+  own(): string {
     const key = createHash('sha256').update(`host key of ${this.instance.instanceId}`).digest();
     const head = Buffer.from('0000000b7373682d6564323535313900000020', 'hex');
     return `ssh-ed25519 ${Buffer.concat([head, key]).toString('base64')}`;

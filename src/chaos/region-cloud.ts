@@ -95,7 +95,10 @@ export function createRegionCloud(options: RegionCloudOptions): Cloud {
       return items.map(toSpotPrice).filter((price) => price !== null);
     },
 
-    consoleOutput: async () => null,
+    async consoleOutput(region, instanceId) {
+      const answer = asking('read the console', () => call(region, 'GetConsoleOutput', { InstanceId: instanceId }));
+      return answer.Output === undefined ? null : Buffer.from(answer.Output, 'base64').toString('utf8');
+    },
   };
 }
 

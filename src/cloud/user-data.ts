@@ -8,8 +8,8 @@ const PUBLIC_KEY_PATTERN = /^[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}(?: [\x20-\x7e]*)?
 export const USER_DATA_BYTES_MAX = 16 * 1024;
 
 export interface UserDataInput {
-  /** As `deriveHostKey` gives it; null = the machine has or makes keys of its own. */
-  readonly hostKey: HostKey | null;
+  /** As `deriveHostKey` gives it; or the machine makes its `own`, or keeps those of its `image`. */
+  readonly hostKey: HostKey | 'own' | 'image';
   /** OpenSSH public key that may log in as `sshUser`. */
   readonly authorizedKey: string;
   /** The image's own user (`ubuntu`, `ec2-user`) or one to be made. */
@@ -30,7 +30,7 @@ export function renderUserData(input: UserDataInput): string {
   assert(PUBLIC_KEY_PATTERN.test(input.authorizedKey), 'the authorized key is one OpenSSH public key line');
   return [
     '#cloud-config',
-    ...(input.hostKey === null ? [] : hostKeyLines(input.hostKey)),
+    ...hostKeyLines(input.hostKey),
     'ssh_pwauth: false',
     'users:',
     '  - default',
@@ -45,7 +45,11 @@ export function renderUserData(input: UserDataInput): string {
   ].join('\n');
 }
 
-function hostKeyLines({ privateOpenSsh, publicOpenSsh }: HostKey): readonly string[] {
+function hostKeyLines(hostKey: UserDataInput['hostKey']): readonly string[] {
+  // Keys of an image go by default: then each machine has others.
+  if (hostKey === 'own') return ['ssh_deletekeys: true'];
+  if (hostKey === 'image') return ['ssh_deletekeys: false'];
+  const { privateOpenSsh, publicOpenSsh } = hostKey;
   assert(PUBLIC_KEY_PATTERN.test(publicOpenSsh), 'the host key is one OpenSSH public key line');
   const privateLines = privateOpenSsh.trimEnd().split('\n');
   assert(

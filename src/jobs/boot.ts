@@ -18,8 +18,8 @@ export async function stepBooting(
   if (policy === null || machine.privateIp === null) return again(ports.timings.bootPollMs);
   const route = shellRoute(policy, machine.privateIp);
   try {
-    const deadlineMs = waitMs(route.jumps.length === 0 ? 'ssh.probe' : 'ssh.probe-through');
-    if (!(await ports.shell.isOpen(route, deadlineMs))) return again(ports.timings.bootPollMs);
+    const wait = route.jumps.length === 0 ? waitMs('ssh.probe') : waitMs('ssh.probe-through');
+    if (!(await ports.shell.isOpen(route, wait))) return again(ports.timings.bootPollMs);
   } catch (error) {
     // Of a jump host: the machine itself was not spoken to.
     if (!(error instanceof AppError)) throw error;

@@ -62,8 +62,8 @@ ssh-keygen -y -f "$1" >"$1.pub.spillway"
 chmod 644 "$1.pub.spillway"
 mv -f "$1.pub.spillway" "$1.pub"
 rm -f "$1.spillway" "$1-cert.pub"
-# Debian says ssh, others sshd. An sshd that reads its keys for each connection needs none of it.
-systemctl reload ssh 2>/dev/null || systemctl reload sshd 2>/dev/null || :
+# Debian says ssh, others sshd. While it starts anew it takes no connections; the next one comes at once.
+if systemctl reload ssh 2>/dev/null || systemctl reload sshd 2>/dev/null; then sleep 0.3 2>/dev/null || sleep 1; fi
 ROOT
 `;
 }
@@ -72,7 +72,7 @@ ROOT
 export type FirstContact =
   | { readonly kind: 'trusted'; readonly trust: HostTrust }
   /** Not yet known, or not yet done: look again. */
-  | { readonly kind: 'later'; readonly waitsFor: string }
+  | { readonly kind: 'later'; readonly waitsFor: string; readonly afterMs: number }
   /** It never will be. */
   | { readonly kind: 'failed'; readonly detail: Readonly<Record<string, unknown>> };
 
@@ -122,7 +122,8 @@ function failed(ports: StepPorts, { machine }: MachineRecord, result: CommandRes
   };
   ports.log.warn({ machineId: machine.id, ...detail }, 'the machine did not make a host key of its own');
   // Two joins at once may find each other's key half-way: the next try finds it whole.
-  if (!NEVER_CODES.includes(result.exitCode ?? 0)) return { kind: 'later', waitsFor: 'a host key of its own' };
+  if (!NEVER_CODES.includes(result.exitCode ?? 0))
+    return { kind: 'later', waitsFor: 'a host key of its own', afterMs: ports.timings.joinPollMs * 4 };
   return { kind: 'failed', detail };
 }
 
@@ -136,7 +137,8 @@ async function askConsole(
   const said = hostKeyOfConsole(text);
   switch (said.kind) {
     case 'not-yet':
-      return { kind: 'later', waitsFor: 'the host key on the console' };
+      // Minutes, mostly: EC2 fetches the console when the state of an instance changes. And calls are budgeted.
+      return { kind: 'later', waitsFor: 'the host key on the console', afterMs: ports.timings.joinPollMs * 20 };
     case 'unfit': {
       const error = 'The console shows no Ed25519 host key, or different ones.';
       return { kind: 'failed', detail: { code: 'SSH_HOST_KEY', error } };

@@ -123,7 +123,7 @@ async function install(
     if (contact.kind === 'failed') return await startTerminating(ports, machine, 'join-failed', contact.detail);
     if (contact.kind === 'later') {
       ports.log.info({ machineId: machine.id, waitsFor: contact.waitsFor }, 'join waits');
-      return again(ports.timings.joinPollMs * 4);
+      return again(contact.afterMs);
     }
     return await installAgent(ports, machine, place.policy, shellTarget(place.policy, place.address, contact.trust));
   } catch (error) {

@@ -40,7 +40,7 @@ function hopOf(ssh: SshPolicy, { host, port, user, identityFile, hostKey }: Bast
 
 /** True when the launch gave the machine a host key of ours, whatever the policy says by now. */
 export function hasInjectedKey({ launch }: MachineRecord): boolean {
-  return launch.body.hostKey !== 'none';
+  return launch.body.hostKey === undefined;
 }
 
 /**

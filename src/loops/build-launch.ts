@@ -31,7 +31,9 @@ export async function buildLaunch(
     sshUser: ssh.user,
     authorizedKey: await ports.credentials.loginPublicKey(loginOf(ssh)),
     // Left out where there is one, so that bodies are as they always were.
-    ...(ssh.hostKey === 'injected' ? {} : { hostKey: 'none' as const }),
+    ...(ssh.hostKey === 'injected'
+      ? {}
+      : { hostKey: ssh.hostKey === 'console' ? ('own' as const) : ('image' as const) }),
   };
   const body: LaunchBody = {
     region: policy.burst.region,

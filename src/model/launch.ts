@@ -47,8 +47,8 @@ export interface LaunchBody {
   readonly sshUser: string;
   /** OpenSSH public key that may log in, e.g. `ssh-ed25519 AAAA...`. */
   readonly authorizedKey: string;
-  /** `none`: the user-data has no host key of ours. Absent = it has. */
-  readonly hostKey?: 'none';
+  /** No host key of ours in the user-data: the machine makes its `own`, or keeps those of its `image`. Absent = there is one. */
+  readonly hostKey?: 'own' | 'image';
   readonly userDataSha256: string;
 }
 

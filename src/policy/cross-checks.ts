@@ -171,20 +171,18 @@ function checkConsolidation(check: Check): void {
 /** One way to log in, and one only. */
 function checkIdentity(check: Check): void {
   const at = ['spec', 'join', 'ssh', 'identity'];
-  const identity = rawAt(check.tree.root, at) ?? {};
-  if (!isMapValue(rawAt(check.tree.root, ['spec'])) || !isMapValue(identity)) return;
-  const { file = null, agent = null } = identity;
-  const hasAgent = agent !== null && agent !== false;
-  if (file === null && !hasAgent && !Object.hasOwn(identity, 'file')) {
+  const places = at.map((_, index) => rawAt(check.tree.root, at.slice(0, index + 1)));
+  // What is no map is told as such, and what it should hold is not missed on top.
+  if (places.some((place) => place !== undefined && !isMapValue(place))) return;
+  const identity = places.at(-1) ?? {};
+  const { file, agent = false } = identity as Readonly<Record<string, unknown>>;
+  if (file === undefined && agent === false) {
     report(check, [...at, 'file'], {
       code: 'POLICY_MISSING',
       message: `${formatPath([...at, 'file'])} is required`,
       fix: 'add `file: /etc/spillway/id_ed25519` (Private key; relative paths start at this file), or `agent: true`',
     });
-  } else if (file === null && !hasAgent) {
-    const fix = 'write the path of a private key such as /etc/spillway/id_ed25519, or add `agent: true`';
-    report(check, [...at, 'file'], { code: 'POLICY_VALUE', message: 'the value is missing', fix });
-  } else if (file !== null && hasAgent) {
+  } else if (file !== undefined && agent !== false) {
     const message = 'a key file and an agent are both named';
     report(check, [...at, 'agent'], { code: 'POLICY_CONFLICT', message, fix: 'delete one of file and agent' });
   }

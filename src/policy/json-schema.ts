@@ -62,7 +62,8 @@ function requireSections(node: SchemaNode, properties: Record<string, SchemaNode
   for (const [key, child] of Object.entries(properties)) {
     if (JSON.stringify(child.default) !== '{}') continue;
     delete child.default;
-    if ((child.required ?? []).length > 0) node.required = [...(node.required ?? []), key];
+    if ((child.required ?? []).length > 0 || child['minProperties'] === 1)
+      node.required = [...(node.required ?? []), key];
   }
 }
 

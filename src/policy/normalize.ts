@@ -119,7 +119,7 @@ function sshOf(ssh: JoinDocument['ssh'], file: string): WorkloadPolicy['join']['
   return {
     user: ssh.user,
     port: ssh.port,
-    identityFile: identity.file === null ? null : resolveFrom(file, identity.file),
+    identityFile: identity.file === undefined ? null : resolveFrom(file, identity.file),
     ...(typeof identity.agent === 'string' ? { agentSocket: resolveFrom(file, identity.agent) } : {}),
     hostKey,
     ...(trustFile === null ? {} : { trustFile: resolveFrom(file, trustFile) }),

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { HOST_KEY_MODES } from '../model/policy.ts';
 import { quoteValue } from '../model/units.ts';
 import type { UnitResult } from '../model/units.ts';
-import { choice, count, field, parseText, text } from './fields.ts';
+import { EMPTY_SECTION, choice, count, field, parseText, text } from './fields.ts';
 import { BASTION_HOST, FILE_PATH, PUBLIC_KEY_OR_FILE, USER } from './rules.ts';
 
 /** More hosts in a row than any network needs. */
@@ -40,16 +40,17 @@ function parseBastions(value: unknown): UnitResult<readonly BastionDocument[]> {
 const BASTION_JSON = {
   type: 'object',
   properties: {
-    host: { type: 'string' },
-    port: { type: 'integer', minimum: 1, maximum: 65_535, default: 22 },
-    user: { type: 'string' },
+    host: { type: 'string', description: 'Name or address.' },
+    port: { type: 'integer', minimum: 1, maximum: 65_535, default: 22, description: 'Port of its SSH server.' },
+    user: { type: 'string', description: 'Login user.' },
     identity: {
       type: 'object',
-      properties: { file: { type: 'string' } },
+      description: 'What Spillway logs in with there. Default: as for machines.',
+      properties: { file: { type: 'string', description: 'Private key; relative paths start at this file.' } },
       required: ['file'],
       additionalProperties: false,
     },
-    hostKey: { type: 'string' },
+    hostKey: { type: 'string', description: 'Its ssh-ed25519 public key, or a known_hosts file that has it.' },
   },
   required: ['host', 'user', 'hostKey'],
   additionalProperties: false,
@@ -98,7 +99,7 @@ function parseBastionIdentity(value: unknown): UnitResult<string | null> {
 /** Left out, `false` and `true`; or the path of a socket. */
 function parseAgent(value: unknown): UnitResult<true | string | null> {
   if (value === true) return { ok: true, value: true };
-  if (value === false || value === null) return { ok: true, value: null };
+  if (value === false) return { ok: true, value: null };
   const path = parseText(value, FILE_PATH);
   return path.ok
     ? path
@@ -113,20 +114,18 @@ export const sshSchema = z.strictObject({
       file: text(FILE_PATH, {
         description: 'Private key; relative paths start at this file.',
         examples: ['/etc/spillway/id_ed25519'],
-      })
-        .nullable()
-        .prefault(null),
+      }).optional(),
       agent: field(
         parseAgent,
-        { type: ['boolean', 'string', 'null'] },
+        { type: ['boolean', 'string'] },
         {
           description:
             'Instead of file: true = the keys of the SSH agent that SSH_AUTH_SOCK names, or the path of its socket.',
         },
-      ).prefault(null),
+      ).optional(),
     })
-    .prefault({})
-    .meta({ description: 'What Spillway logs in with: file or agent.' }),
+    .prefault(EMPTY_SECTION)
+    .meta({ minProperties: 1, description: 'What Spillway logs in with: file or agent.' }),
   hostKey: choice(HOST_KEY_MODES, {
     description:
       'What the host must prove. injected: a key of ours that is given at launch and replaced at the first log-in; console: the key that it prints on its console and EC2 tells; known: a key of knownHosts; ca: a certificate of hostCa.',

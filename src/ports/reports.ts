@@ -94,6 +94,8 @@ export interface MachineDetails extends MachineDocument {
   readonly observedAt: Timestamp | null;
   readonly launchTime: Timestamp | null;
   readonly endedAt: Timestamp | null;
+  /** The SSH host key that is pinned for it; `confirmed`: it has proved it. Null = none is. */
+  readonly hostKey: { readonly fingerprint: string; readonly confirmed: boolean } | null;
   readonly costByKind: readonly { readonly kind: string; readonly seconds: number; readonly amountUsd: UsdAmount }[];
   readonly events: readonly MachineEventDocument[];
 }

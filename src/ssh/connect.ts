@@ -1,5 +1,5 @@
 /**
- * The only file that opens SSH connections. ssh2 accepts ANY host when it gets no verifier; here every connection is made
+ * The only file that opens SSH connections in this process. ssh2 accepts ANY host when it gets no verifier; here every connection is made
  * from `HostKeyPin`s, which only a well-formed key can become, so that an unverified one cannot be written down.
  */
 import assert from 'node:assert/strict';
@@ -167,7 +167,7 @@ async function openHop(
   try {
     const config: VerifiedConfig = {
       ...login,
-      sock: socket as NonNullable<ConnectConfig['sock']>,
+      sock: socket,
       username: hop.user,
       hostVerifier: (offered: Buffer) => {
         verification.offered = offered;
@@ -175,7 +175,7 @@ async function openHop(
         return verification.matched;
       },
       algorithms: ALGORITHMS,
-      readyTimeout: 0,
+      readyTimeout: options.handshakeMs + options.loginMs,
       keepaliveInterval: options.keepaliveMs,
       keepaliveCountMax: options.keepalivesMax,
       agentForward: false,

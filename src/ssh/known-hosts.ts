@@ -18,17 +18,26 @@ interface KnownKeys {
  */
 export function findKnownKeys(text: string, host: string, port: number): KnownKeys {
   const name = port === 22 ? host.toLowerCase() : `[${host.toLowerCase()}]:${port}`;
-  const keys: string[] = [];
-  const revoked: string[] = [];
-  for (const line of text.split('\n')) {
-    const fields = line.trim().split(/\s+/);
-    const mark = fields[0]?.startsWith('@') === true ? fields.shift() : undefined;
-    const [names = '', type, base64 = ''] = fields;
-    if (names.startsWith('#') || type !== 'ssh-ed25519' || !matchesNames(names, name)) continue;
-    if (mark === '@revoked') revoked.push(`${type} ${base64}`);
-    else if (mark === undefined) keys.push(`${type} ${base64}`);
-  }
-  return { keys: keys.filter((key) => !revoked.includes(key)), revoked };
+  const lines = text.split('\n').flatMap((line) => parseLine(line) ?? []);
+  const about = lines.filter(({ names }) => matchesNames(names, name));
+  const revoked = about.filter(({ mark }) => mark === '@revoked').map(({ key }) => key);
+  const keys = about.filter(({ mark, key }) => mark === null && !revoked.includes(key)).map(({ key }) => key);
+  return { keys, revoked };
+}
+
+interface KnownLine {
+  readonly mark: string | null;
+  readonly names: string;
+  readonly key: string;
+}
+
+/** Null for comments, empty lines and keys of other kinds. */
+function parseLine(line: string): KnownLine | null {
+  const fields = line.trim().split(/\s+/);
+  const mark = fields[0]?.startsWith('@') === true ? fields[0] : null;
+  const [names = '', type, base64 = ''] = mark === null ? fields : fields.slice(1);
+  if (names.startsWith('#') || type !== 'ssh-ed25519') return null;
+  return { mark, names, key: `${type} ${base64}` };
 }
 
 function matchesNames(names: string, name: string): boolean {

@@ -40,9 +40,9 @@ export async function loginPublicKey(
     const asked = fromCallback<AgentKeys>((done) => new ssh2.OpenSSHAgent(socket).getIdentities(done));
     const [first] = (await raceAbort(AbortSignal.timeout(agentMs), asked)) ?? [];
     if (first === undefined) throw new Error('it has no keys');
-    const key = ssh2.utils.parseKey('pubKey' in first ? String(first.pubKey) : first.getPublicSSH());
-    if (key instanceof Error) throw key;
-    return `${key.type} ${key.getPublicSSH().toString('base64')}`;
+    // Its types know another form, which is what other agents than OpenSSH's give.
+    if ('pubKey' in first) throw new Error('it is no agent as OpenSSH has it');
+    return `${first.type} ${first.getPublicSSH().toString('base64')}`;
   } catch (cause) {
     throw new AppError('CONFIG_KEY_FILE', `The SSH agent at ${socket} gives no key to log in with.`, {
       remedy: 'Start the agent, give the user that runs Spillway access to its socket, and add a key with ssh-add.',

@@ -136,7 +136,7 @@ function resultOf({ child, run, marks, output }: Ended): CommandResult {
   if (code === undefined) {
     const said = new Error(marks.trim() === '' ? 'nothing was said' : marks.trim().slice(-500));
     // The host answered, and what it ran was not our shell.
-    if (child.exitCode !== 255 && !START.test(marks)) throw noShellError(run, said);
+    if (child.exitCode !== null && child.exitCode !== 255 && !START.test(marks)) throw noShellError(run, said);
     throw cutError(run, said);
   }
   const common = { output: output.text(), truncated: output.isTruncated() };

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { sql, type RawBuilder } from 'kysely';
 import type { AgentId, MachineId, PlanId } from '../model/ids.ts';
 import type { LiveMachineState, MachineState } from '../model/machine.ts';
@@ -55,6 +56,8 @@ interface MachineDetailRow extends MachineRow {
   ended_at: Date | null;
   step_failures: number;
   step_error: string | null;
+  host_key: string | null;
+  host_key_confirmed_at: Date | null;
 }
 
 /** Columns and joins that every view of a machine has; the row's alias is `r`. */
@@ -73,7 +76,9 @@ const JOINS = sql`
     select sum(t.cpu_milli)::int as cpu_milli, sum(t.memory_mib)::int as memory_mib, sum(t.gpus)::int as gpus
     from spillway.tasks t where t.agent_id = r.agent_id and t.state in ('leased', 'running')) held on true
   left join lateral (
-    select e.reason from spillway.machine_events e where e.machine_id = r.id order by e.id desc limit 1) newest on true`;
+    select e.reason from spillway.machine_events e
+    where e.machine_id = r.id and e.reason not in ('host-key-pinned', 'host-key-confirmed')
+    order by e.id desc limit 1) newest on true`;
 
 function filterOf(filter: MachineFilter): RawBuilder<unknown> {
   const conditions = [
@@ -97,7 +102,7 @@ export async function listMachines(db: Db, filter: MachineFilter, page: PageRequ
 export async function showMachine(db: Db, id: MachineId): Promise<MachineDetails | null> {
   const { rows } = await sql<MachineDetailRow>`
     select ${COLUMNS}, r.launch_id, r.plan_id, r.trace_id, r.volume_gib, r.observed_state, r.observed_at, r.launch_time, r.ended_at,
-      r.step_failures, r.step_error
+      r.step_failures, r.step_error, r.host_key, r.host_key_confirmed_at
     from spillway.machines r ${JOINS} where r.id = ${id}`.execute(db);
   const [row] = rows;
   if (row === undefined) return null;
@@ -117,9 +122,19 @@ export async function showMachine(db: Db, id: MachineId): Promise<MachineDetails
     observedAt: toTimestamp(row.observed_at),
     launchTime: toTimestamp(row.launch_time),
     endedAt: toTimestamp(row.ended_at),
+    hostKey:
+      row.host_key === null
+        ? null
+        : { fingerprint: fingerprintOf(row.host_key), confirmed: row.host_key_confirmed_at !== null },
     costByKind: await readCostByKind(db, id),
     events: await readEvents(db, id),
   };
+}
+
+/** As `ssh-keygen -l` prints it. */
+function fingerprintOf(publicKey: string): string {
+  const blob = Buffer.from(publicKey.split(' ')[1] ?? '', 'base64');
+  return `SHA256:${createHash('sha256').update(blob).digest('base64').replaceAll('=', '')}`;
 }
 
 async function readCostByKind(db: Db, id: MachineId): Promise<MachineDetails['costByKind']> {

@@ -14,7 +14,7 @@ export function createCredentials(deploymentKey: Buffer, agentSocket: string | n
     hostPublicKey: (nonce) => deriveHostKey(deploymentKey, nonce).publicOpenSsh,
     renderUserData(nonce, body) {
       return renderUserData({
-        hostKey: body.hostKey === 'none' ? null : deriveHostKey(deploymentKey, nonce),
+        hostKey: body.hostKey ?? deriveHostKey(deploymentKey, nonce),
         authorizedKey: body.authorizedKey,
         sshUser: body.sshUser,
       });

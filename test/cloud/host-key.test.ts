@@ -97,9 +97,12 @@ describe('renderUserData', () => {
     });
   });
 
-  test('without a host key of ours the machine keeps or makes its own', () => {
-    const config = parse(renderUserData({ ...input, hostKey: null })) as Record<string, unknown>;
-    expect(Object.keys(config)).toEqual(['ssh_pwauth', 'users']);
+  test('without a host key of ours the machine makes its own, or keeps those of its image', () => {
+    for (const hostKey of ['own', 'image'] as const) {
+      const config = parse(renderUserData({ ...input, hostKey })) as Record<string, unknown>;
+      expect(Object.keys(config)).toEqual(['ssh_deletekeys', 'ssh_pwauth', 'users']);
+      expect(config['ssh_deletekeys']).toBe(hostKey === 'own');
+    }
   });
 
   test('equal input gives equal bytes', () => {

@@ -78,6 +78,7 @@ const MACHINE: MachineExplanation = {
     observedAt: AT,
     launchTime: '2026-11-22T08:00:05.000Z',
     endedAt: null,
+    hostKey: null,
     costByKind: [],
     events: [
       {

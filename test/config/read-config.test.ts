@@ -43,6 +43,7 @@ describe('an empty environment', () => {
       agentUrl: 'http://127.0.0.1:7778',
       agentAllowHttp: false,
       socketPath: '/srv/.spillway/spillway.sock',
+      sshAuthSock: null,
       serviceUrl: null,
       keyFile: '/srv/.spillway/deployment.key',
       witnessFile: '/srv/.spillway/witness.json',

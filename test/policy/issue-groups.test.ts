@@ -25,15 +25,6 @@ describe('keys of a later version', () => {
     ['expiry', '  drain:', '  expireAfter: 720h\n  drain:', '16:3', 'spec.expireAfter'],
     ['dry run', '  drain:', '  dryRun: true\n  drain:', '16:3', 'spec.dryRun'],
     ['paused', '  drain:', '  paused: true\n  drain:', '16:3', 'spec.paused'],
-    ['bastion', 'user: admin', 'user: admin, bastion: jump.example', '15:34', 'spec.join.ssh.bastion'],
-    ['host key', 'user: admin', 'user: admin, hostKey: ca', '15:34', 'spec.join.ssh.hostKey'],
-    [
-      'ssh agent',
-      'file: /etc/spillway/id',
-      'file: /etc/spillway/id, agent: true',
-      '15:61',
-      'spec.join.ssh.identity.agent',
-    ],
     ['source', '{ task', '{ source: slurm, task', '7:22', 'spec.demand.queue.source'],
     ['shared queue', '{ task', '{ name: shared, task', '7:20', 'spec.demand.queue.name'],
   ])('are refused by name: %s', (_, passage, replacement, place, keyPath) => {

@@ -74,7 +74,43 @@ describe('one mistake gives one issue, at its place', () => {
     [
       ', identity: { file: /etc/spillway/id }',
       '',
-      '15:5 POLICY_MISSING spec.join.ssh.identity.file | spec.join.ssh.identity.file is required | add `file: /etc/spillway/id_ed25519` (Private key; relative paths start at this file)',
+      '15:5 POLICY_MISSING spec.join.ssh.identity.file | spec.join.ssh.identity.file is required | add `file: /etc/spillway/id_ed25519` (Private key; relative paths start at this file), or `agent: true`',
+    ],
+    // how a host is reached and believed
+    [
+      'file: /etc/spillway/id',
+      'file: /etc/spillway/id, agent: true',
+      '15:68 POLICY_CONFLICT spec.join.ssh.identity.agent | a key file and an agent are both named | delete one of file and agent',
+    ],
+    [
+      'user: admin',
+      'user: admin, hostKey: known',
+      '15:34 POLICY_CONFLICT spec.join.ssh.hostKey | hostKey: known needs the file knownHosts | add knownHosts beside it',
+    ],
+    [
+      'user: admin',
+      'user: admin, knownHosts: /etc/hosts',
+      '15:37 POLICY_CONFLICT spec.join.ssh.knownHosts | knownHosts is read with hostKey: known only | write hostKey: known, or delete it',
+    ],
+    [
+      'user: admin',
+      'user: admin, hostKey: ca, hostCa: /etc/hosts',
+      '15:34 POLICY_CONFLICT spec.join.ssh.hostKey | the built-in transport cannot check host certificates | add `transport: openssh` beside it',
+    ],
+    [
+      'user: admin',
+      'user: admin, bastion: jump.example',
+      '15:34 POLICY_VALUE spec.join.ssh.bastion | "jump.example" is not a map | write { host: jump.example, user: ops, hostKey: ssh-ed25519 AAAA... }, or a list of such',
+    ],
+    [
+      'user: admin',
+      'user: admin, bastion: { host: jump.example, user: ops }',
+      '15:34 POLICY_VALUE spec.join.ssh.bastion | hostKey of a bastion is required | write { host: jump.example, user: ops, hostKey: ssh-ed25519 AAAA... }, or a list of such',
+    ],
+    [
+      'user: admin',
+      'user: admin, bastion: [{ host: "-oProxyCommand=id", user: ops, hostKey: known_hosts }]',
+      '15:34 POLICY_VALUE spec.join.ssh.bastion | "-oProxyCommand=id" is not a host name or address | write a host name or an address, such as jump.example',
     ],
     [
       'kind: WorkloadPolicy\n',

@@ -103,6 +103,40 @@ describe('a good policy', () => {
     });
   });
 
+  test('says how hosts are believed and reached; paths start at its folder', () => {
+    const ssh = (text: string) =>
+      parse(`{ apiVersion: spillway.dev/v1, kind: WorkloadPolicy, metadata: { name: w }, spec: {
+        demand: { queue: {} },
+        burst: { region: us-east-1, subnets: [subnet-1], image: { arm64: ami-1 }, budget: { hourly: null } },
+        join: { ssh: { ${text} } } } }`).join.ssh;
+    const common = { user: 'ubuntu', port: 22, identityFile: null } as const;
+    expect(ssh('identity: { agent: true }, hostKey: console')).toEqual({ ...common, hostKey: 'console' });
+    expect(ssh('identity: { agent: run/agent }, hostKey: ca, hostCa: ca.pub, transport: openssh')).toEqual({
+      ...common,
+      agentSocket: '/policies/run/agent',
+      hostKey: 'ca',
+      trustFile: '/policies/ca.pub',
+      transport: 'openssh',
+    });
+    const key = `ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI${'A'.repeat(43)}`;
+    const hops = `[{ host: a.example, user: ops, hostKey: ${key} }, { host: b, port: 2222, user: ops, hostKey: known, identity: { file: id } }]`;
+    expect(ssh(`identity: { agent: true }, hostKey: known, knownHosts: known_hosts, bastion: ${hops}`)).toEqual({
+      ...common,
+      hostKey: 'known',
+      trustFile: '/policies/known_hosts',
+      bastions: [
+        { host: 'a.example', port: 22, user: 'ops', hostKey: { key } },
+        {
+          host: 'b',
+          port: 2222,
+          user: 'ops',
+          identityFile: '/policies/id',
+          hostKey: { knownHostsFile: '/policies/known' },
+        },
+      ],
+    });
+  });
+
   test('gets a default for every key that is left out', () => {
     const policy = parse(`{ apiVersion: spillway.dev/v1, kind: WorkloadPolicy, metadata: { name: w }, spec: {
       demand: { queue: {}, utilization: {} },

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as fc from 'fast-check';
@@ -55,6 +55,36 @@ describe('renderEnvFile', () => {
     expect(
       Object.fromEntries(pairs.map((pair) => [pair.slice(0, pair.indexOf('=')), pair.slice(pair.indexOf('=') + 1)])),
     ).toEqual(vars);
+  });
+
+  test.skipIf(dash === null)('whatever a policy gives a recipe arrives unchanged, and nothing of it is run', () => {
+    const trap = join(folder, 'trap');
+    const nasty = fc.constantFrom(
+      "'; touch TRAP; '",
+      '$(touch TRAP)',
+      '`touch TRAP`',
+      '\n touch TRAP\n',
+      "\\'",
+      '&& touch TRAP #',
+    );
+    const value = fc.array(fc.oneof(nasty, fc.string({ unit: 'binary', maxLength: 5 })), { maxLength: 4 });
+    const name = fc.stringMatching(/^[A-Z_][A-Z0-9_]{0,6}$/).filter((text) => whyEnvNameRefused(text) === null);
+    const file = join(folder, 'fuzzed.env');
+    for (const vars of fc.sample(fc.dictionary(name, value, { maxKeys: 6 }), { numRuns: 200, seed: 11 })) {
+      const texts = Object.entries(vars).map(
+        ([key, parts]) => [`V${key}`, parts.join('').replaceAll('TRAP', trap).replaceAll('\0', '')] as const,
+      );
+      writeFileSync(file, renderEnvFile(Object.fromEntries(texts)));
+      const seen = execFileSync(dash!, ['-c', `. ${file}; exec env -0`], { env: { PATH: process.env['PATH'] } });
+      const pairs = new Map(
+        seen
+          .toString()
+          .split('\0')
+          .map((pair) => [pair.slice(0, pair.indexOf('=')), pair.slice(pair.indexOf('=') + 1)]),
+      );
+      for (const [key, text] of texts) expect(pairs.get(key)).toBe(text);
+      expect(existsSync(trap)).toBe(false);
+    }
   });
 
   test('equal variables give equal bytes in any order', () => {

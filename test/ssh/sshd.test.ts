@@ -1,4 +1,4 @@
-/** The same shell against OpenSSH's own sshd: real login shells, real SFTP, real file modes. */
+/** The contract of both transports, against OpenSSH's own sshd: real login shells, real SFTP, real file modes. */
 import {
   chmodSync,
   existsSync,
@@ -15,14 +15,16 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ShellSession } from '../../src/ports/shell.ts';
 import { createShell } from '../../src/ssh/shell.ts';
 import { isUploadPath } from '../../src/ssh/sftp-upload.ts';
-import { sshdProgram, startSshd } from '../support/sshd.ts';
+import { sshdProgram, sshProgram, startSshd } from '../support/sshd.ts';
 import type { TestSshd } from '../support/sshd.ts';
 import { until } from '../support/wait.ts';
 import { makeKeyPair, targetAt } from './ssh-server.ts';
 
 const shell = createShell();
 
-describe.skipIf(sshdProgram === null)('a session with OpenSSH', () => {
+const transports = (['ssh2', 'openssh'] as const).filter((name) => name === 'ssh2' || sshProgram !== null);
+
+describe.skipIf(sshdProgram === null).each(transports)('a session with OpenSSH over %s', (transport) => {
   let sshd: TestSshd;
   let folder = '';
 
@@ -37,7 +39,7 @@ describe.skipIf(sshdProgram === null)('a session with OpenSSH', () => {
   });
 
   function use<T>(work: (session: ShellSession) => Promise<T>): Promise<T> {
-    return shell.withSession(targetAt(sshd), 10_000, work);
+    return shell.withSession({ ...targetAt(sshd), transport }, 10_000, work);
   }
 
   test('a script runs with its output, errors and exit code', async () => {
@@ -131,7 +133,9 @@ describe.skipIf(sshdProgram === null)('a session with OpenSSH', () => {
 
   test('a wrong pin is refused by a real handshake, too', async () => {
     const foreign = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA';
-    const attempt = shell.withSession(targetAt({ ...sshd, hostKey: foreign }), 5000, () => Promise.resolve());
+    const attempt = shell.withSession({ ...targetAt({ ...sshd, hostKey: foreign }), transport }, 5000, () =>
+      Promise.resolve(),
+    );
     await expect(attempt).rejects.toMatchObject({ code: 'SSH_HOST_KEY' });
   });
 
@@ -139,7 +143,9 @@ describe.skipIf(sshdProgram === null)('a session with OpenSSH', () => {
     const other = join(folder, 'other_key');
     writeFileSync(other, makeKeyPair().private);
     chmodSync(other, 0o600);
-    const attempt = shell.withSession(targetAt({ ...sshd, identityFile: other }), 5000, () => Promise.resolve());
+    const attempt = shell.withSession({ ...targetAt({ ...sshd, identityFile: other }), transport }, 5000, () =>
+      Promise.resolve(),
+    );
     await expect(attempt).rejects.toMatchObject({ code: 'SSH_AUTH' });
   });
 });

@@ -31,8 +31,14 @@ test('outside the simulator one file alone makes SSH clients', () => {
 });
 
 test('agent forwarding, passwords and questions appear nowhere in the options', () => {
-  const source = readFileSync(join(SOURCE, 'ssh/connect.ts'), 'utf8');
-  expect(source).toContain('agentForward: false');
-  expect(source).toContain("authHandler: ['publickey']");
-  expect(source).not.toMatch(/\b(?:password|tryKeyboard|agent):/);
+  const read = (file: string): string => readFileSync(join(SOURCE, file), 'utf8');
+  expect(read('ssh/connect.ts')).toContain('agentForward: false');
+  const ways = [...read('ssh/login.ts').matchAll(/authHandler: (\[[^\]]*\])/g)].map(([, way]) => way);
+  expect(new Set(ways)).toEqual(new Set(["['publickey']", "['agent']"]));
+  for (const file of ['ssh/connect.ts', 'ssh/login.ts']) expect(read(file)).not.toMatch(/\b(?:password|tryKeyboard):/);
+});
+
+test('one file alone starts the installed ssh', () => {
+  const starters = sourceFiles().filter((file) => readFileSync(join(SOURCE, file), 'utf8').includes("/bin/ssh'"));
+  expect(starters).toEqual(['ssh/openssh-process.ts']);
 });

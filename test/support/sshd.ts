@@ -9,6 +9,8 @@ import { until } from './wait.ts';
 
 /** Null when this machine has none: `describe.skipIf(sshdProgram === null)`. Looked for when a test file imports this. */
 export const sshdProgram = findServerProgram({ name: 'sshd', debianPackage: 'openssh-server' });
+/** The client, for the transport that runs it. Null as above. */
+export const sshProgram = findServerProgram({ name: 'ssh', debianPackage: 'openssh-client' });
 
 export interface TestSshd {
   readonly host: '127.0.0.1';
@@ -23,24 +25,45 @@ export interface TestSshd {
   stop(): Promise<void>;
 }
 
+export interface SshdOptions {
+  /** Whose key may log in; default: one that is made for it. */
+  readonly identityFile?: string;
+  /** Signs a certificate for its host key: the authority's key file, and the names in the certificate. */
+  readonly certificate?: { readonly caFile: string; readonly names: readonly string[] };
+  /** More lines of its configuration; of two about one thing the first counts. */
+  readonly settings?: readonly string[];
+  /** Where it writes its log; default: nowhere. */
+  readonly logFile?: string;
+}
+
+/** `ssh-keygen`, for a key without a passphrase. */
+export function makeKeyFile(file: string): void {
+  execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'spillway-test', '-f', file], { timeout: 10_000 });
+}
+
 /** OpenSSH's sshd on 127.0.0.1 with a host key and a user key made for it. Key log-in only. */
-export async function startSshd(): Promise<TestSshd> {
+export async function startSshd(options: SshdOptions = {}): Promise<TestSshd> {
   if (sshdProgram === null) throw new Error('there is no sshd here: guard the suite with sshdProgram');
   // sshd wants this folder when it is root; the package makes it only when its service starts.
   if (process.getuid?.() === 0) await mkdir('/run/sshd', { recursive: true, mode: 0o755 });
   const folder = await mkdtemp(join(tmpdir(), 'spillway-sshd-'));
   const hostKeyFile = join(folder, 'host_key');
-  const identityFile = join(folder, 'user_key');
-  for (const file of [hostKeyFile, identityFile]) {
-    execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'spillway-test', '-f', file], {
-      timeout: 10_000,
-    });
-  }
+  const identityFile = options.identityFile ?? join(folder, 'user_key');
+  makeKeyFile(hostKeyFile);
+  if (options.identityFile === undefined) makeKeyFile(identityFile);
   await copyFile(`${identityFile}.pub`, join(folder, 'authorized_keys'));
   const port = await freePort();
   const configFile = join(folder, 'sshd_config');
-  await writeFile(configFile, configText(folder, port));
-  const child = spawn(sshdProgram, ['-D', '-e', '-f', configFile], { stdio: 'ignore' });
+  const settings = [...(options.settings ?? [])];
+  if (options.certificate !== undefined) {
+    const { caFile, names } = options.certificate;
+    const args = ['-q', '-s', caFile, '-I', 'test', '-h', '-n', names.join(','), '-V', '+1h', `${hostKeyFile}.pub`];
+    execFileSync('ssh-keygen', args, { timeout: 10_000 });
+    settings.push(`HostCertificate ${hostKeyFile}-cert.pub`);
+  }
+  await writeFile(configFile, `${settings.join('\n')}\n${configText(folder, port)}`);
+  const logArgs = options.logFile === undefined ? ['-e'] : ['-E', options.logFile];
+  const child = spawn(sshdProgram, ['-D', ...logArgs, '-f', configFile], { stdio: 'ignore' });
   const kill = (): void => void child.kill('SIGKILL');
   process.once('exit', kill);
   await until('sshd answers', async () => child.exitCode === null && (await greets(port)));

@@ -103,6 +103,14 @@ export class WorldHosts implements Shell {
     return this.hosts.get(instanceId)?.keys.proves([key]) ?? false;
   }
 
+  /** The key that an instance has of its own: one that it makes, or made when it was given none. */
+  ownKey(instanceId: string): string {
+    const instance = [...this.regions.values()]
+      .map((region) => region.findInstance(instanceId))
+      .find((found) => found !== null);
+    return new HostKeys(instance ?? { instanceId, userData: null }).own();
+  }
+
   listAgents(): readonly WorldAgent[] {
     return [...this.hosts.values()].flatMap(({ agent }) => (agent === null ? [] : [agent]));
   }

@@ -9,6 +9,7 @@ export interface PolicyChanges {
   readonly demand?: Partial<DemandPolicy>;
   readonly burst?: Partial<BurstPolicy>;
   readonly limits?: Partial<BurstPolicy['limits']>;
+  readonly ssh?: Partial<JoinPolicy['ssh']>;
   readonly recipe?: Partial<JoinPolicy['recipe']>;
   readonly ready?: Partial<JoinPolicy['ready']>;
   readonly drain?: Partial<DrainPolicy>;
@@ -48,7 +49,7 @@ export function worldPolicy(changes: PolicyChanges = {}): WorkloadPolicy {
       ...changes.burst,
     },
     join: {
-      ssh: { user: 'ubuntu', port: 22, identityFile: '/nowhere/id_ed25519', hostKey: 'injected' },
+      ssh: { user: 'ubuntu', port: 22, identityFile: '/nowhere/id_ed25519', hostKey: 'injected', ...changes.ssh },
       recipe: { script: null, env: {}, ...changes.recipe },
       ready: { command: null, deadlineMs: 300_000, ...changes.ready },
     },

@@ -53,6 +53,7 @@ function describeMachine(machine: MachineDetails, output: Output): void {
     ['Instance', machine.instanceId],
     ['Observed', observed],
     ['Address', machine.privateIp],
+    ['Host key', hostKeySentence(machine)],
     ['Type', `${machine.instanceType}, ${shape(machine.resources, 'vCPU')}, ${machine.volumeGib} GiB volume`],
     ['Offering', `${machine.market} in ${machine.zone}`],
     ['Agent', machine.agentId],
@@ -68,6 +69,11 @@ function describeMachine(machine: MachineDetails, output: Output): void {
   if (machine.events.length === 0) return;
   output.line('');
   output.block(TIMELINE, timelineOf(machine.events));
+}
+
+function hostKeySentence({ hostKey }: MachineDetails): string | null {
+  if (hostKey === null) return null;
+  return hostKey.confirmed ? hostKey.fingerprint : `${hostKey.fingerprint} (pinned, not proved yet)`;
 }
 
 function failureSentence({ stepFailures, stepError }: MachineDetails): string | null {

@@ -87,7 +87,7 @@ export function pidFile(directory: string): string {
 /** `systemctl reload ssh` as an image has it. Nothing on a host may ever reach the services of the machine it runs on. */
 function systemctl(directory: string): string {
   const pid = quote(pidFile(directory));
-  return `#!/bin/sh\n[ "$1" = reload ] || exit 1\n[ ! -f ${pid} ] || kill -HUP "$(cat ${pid})"\n`;
+  return `#!/bin/sh\n[ "$1" = reload ] && [ -f ${pid} ] && kill -HUP "$(cat ${pid})"\n`;
 }
 
 /** Wherever there is an SSH server there is ssh-keygen; a machine that only simulates one may lack it. */
