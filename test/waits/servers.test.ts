@@ -155,7 +155,6 @@ describe('a simulated host', () => {
       gpus: 0,
       arch: 'x86_64',
       authorizedKeys: [],
-      imdsUrl: 'http://127.0.0.1:9',
       path: process.env['PATH'] ?? '',
       onError: () => undefined,
     };

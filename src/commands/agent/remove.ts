@@ -9,10 +9,7 @@ export const agentRemove: CommandSpec = {
   arguments: [AGENTS_ARGUMENT],
   options: [{ name: 'force', summary: 'also one that holds tasks; they run elsewhere when their lease is over' }],
   examples: [
-    {
-      command: 'spillway agent drain --wait rack-1 && spillway agent remove rack-1',
-      summary: 'for good, without loss',
-    },
+    { command: 'spillway agent remove rack-1', summary: 'after `spillway agent drain --wait rack-1`, without loss' },
   ],
   output: 'list',
   exitCodes: [3, 5],

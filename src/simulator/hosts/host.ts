@@ -24,8 +24,8 @@ export interface HostSpec {
   readonly authorizedKeys: readonly string[];
   /** PATH of commands, behind the instance's own `bin`. */
   readonly path: string;
-  /** Base URL of its instance metadata. */
-  readonly imdsUrl: string;
+  /** Base URL of its instance metadata; absent = it has none. */
+  readonly imdsUrl?: string;
   /** Where errors of the host itself go. */
   readonly onError: (error: unknown) => void;
 }
@@ -58,7 +58,7 @@ export function loginEnvironment(spec: HostSpec, user: string): Record<string, s
     SPILLWAY_MEMORY_MIB: String(spec.memoryMib),
     SPILLWAY_GPUS: String(spec.gpus),
     SPILLWAY_ARCH: spec.arch,
-    SPILLWAY_SIMULATED_IMDS: spec.imdsUrl,
+    SPILLWAY_SIMULATED_IMDS: spec.imdsUrl ?? '',
     SPILLWAY_HOST_KEY_FILE: hostKeyFile(spec.directory),
     [INSTANCE_VARIABLE]: spec.instanceId,
   };
