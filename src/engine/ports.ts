@@ -2,7 +2,7 @@ import type { WorkloadPolicy } from '../model/policy.ts';
 import type { AgentTiming } from '../ports/agent-gateway.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Ids } from '../ports/ids.ts';
-import type { Interruptions } from '../ports/interruptions.ts';
+import type { MachineOrders } from '../ports/machine-orders.ts';
 import type { Log } from '../ports/log.ts';
 import type { TaskQueues, WakeQueue } from '../ports/queue.ts';
 import type { AgentStore, TaskStore } from '../ports/tasks.ts';
@@ -15,7 +15,7 @@ export interface EnginePorts {
   readonly log: Log;
   readonly tasks: TaskStore;
   readonly agents: AgentStore;
-  readonly interruptions: Interruptions;
+  readonly interruptions: Pick<MachineOrders, 'noteInterruption'>;
   readonly queues: TaskQueues;
   readonly wake: WakeQueue;
   readonly bell: AgentBell;

@@ -180,10 +180,7 @@ function settleReport(
     cordoned: agent.cordoned,
     cordonGeneration: agent.cordon_generation,
     leave: ['leaving', 'stopping', 'terminating'].includes(agent.machine_state ?? ''),
-    waitingMachineId:
-      agent.machine_state === 'joining' || agent.machine_state === 'draining'
-        ? (agent.machine_id as MachineId | null)
-        : null,
+    waitingMachineId: waitingMachineOf(agent),
     held: stillHeld,
     // An exit that no row waits for was recorded before, or belongs to an attempt that is over: it may be forgotten.
     ended: [
@@ -193,6 +190,11 @@ function settleReport(
     foreign: rest.filter(isRunning).map(({ taskId, attempt }) => ({ taskId, attempt })),
     lost,
   };
+}
+
+/** The machine whose next step waits for this report. */
+function waitingMachineOf({ machine_id, machine_state }: AcceptedAgent): MachineId | null {
+  return machine_state === 'joining' || machine_state === 'draining' ? (machine_id as MachineId | null) : null;
 }
 
 /**

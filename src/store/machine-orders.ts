@@ -116,7 +116,8 @@ function isChosen({ endReason }: OrderedRow): boolean {
 }
 
 const COMING: ReadonlySet<MachineState> = new Set(['requested', 'launching', 'booting', 'joining']);
-const GOING: ReadonlySet<MachineState> = new Set(['leaving', 'terminating', 'terminated']);
+/** Or gone, or stopped: it has left, and the planner alone brings it back. */
+const GOING: ReadonlySet<MachineState> = new Set(['leaving', 'stopping', 'stopped', 'terminating', 'terminated']);
 
 async function protect(
   tx: Tx,

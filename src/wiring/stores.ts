@@ -9,7 +9,6 @@ import { createAgentStore } from '../store/agents.ts';
 import { createApiBuckets } from '../store/api-buckets.ts';
 import { createDatabase, type Db } from '../store/database.ts';
 import { startEmbeddedPostgres } from '../store/embedded-postgres.ts';
-import { createInterruptions } from '../store/interruptions.ts';
 import { createLaunchStore } from '../store/launches.ts';
 import { createLeadership } from '../store/leadership.ts';
 import { createLedgerStore } from '../store/ledger.ts';
@@ -112,7 +111,7 @@ export function buildStores(
     retention: translatingErrors(createRetentionStore(reports)),
     agents: translatingErrors(createAgentStore(ingest)),
     agentOrdering: translatingErrors(createAgentOrdering(decider)),
-    interruptions: translatingErrors(createInterruptions(ingest)),
+    interruptions: translatingErrors(createMachineOrders(ingest)),
     tasks: translatingErrors(createTaskStore(ingest)),
     reports: translatingErrors(createReports(reports)),
   };

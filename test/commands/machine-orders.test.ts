@@ -21,6 +21,7 @@ const test = base.extend<{ world: World; actions: Partial<OperatorActions>; read
       isLeader: () => true,
       prover: new PlanProver(realClock),
       orders: world.stores.orders,
+      agentOrdering: world.stores.agentOrdering,
       reports: world.stores.reports,
     });
     await use({ orderMachine });

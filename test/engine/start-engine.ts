@@ -9,7 +9,7 @@ import type { Resources } from '../../src/model/resources.ts';
 import type { AgentGateway, AgentOrders, AgentReport, ReportedTask } from '../../src/ports/agent-gateway.ts';
 import { createQueues } from '../../src/queue/queues.ts';
 import { createAgentStore } from '../../src/store/agents.ts';
-import { createInterruptions } from '../../src/store/interruptions.ts';
+import { createMachineOrders } from '../../src/store/machine-orders.ts';
 import type { Db } from '../../src/store/database.ts';
 import { createTaskStore } from '../../src/store/tasks.ts';
 import { aPolicy, aReport, WORKLOAD } from '../support/builders.ts';
@@ -50,7 +50,7 @@ export async function startEngine(
     log,
     tasks: createTaskStore(db),
     agents: createAgentStore(db),
-    interruptions: createInterruptions(db),
+    interruptions: createMachineOrders(db),
     queues: queues.tasks,
     wake: queues.wake,
     bell: new AgentBell(),

@@ -258,7 +258,9 @@ describe('a database that lost commits', () => {
     await world.submit(1, 30);
     await untilDone(world, 1);
     const [found] = await world.history();
-    expect(found).toEqual(expect.arrayContaining(['stopped>booting machine-started', 'joining>terminating join-failed']));
+    expect(found).toEqual(
+      expect.arrayContaining(['stopped>booting machine-started', 'joining>terminating join-failed']),
+    );
     expect(world.truth.instances()).toHaveLength(2);
   });
 });

@@ -95,7 +95,7 @@ describe('letting go of machines that somebody wants to keep', () => {
 
   it('leaves protected machines alone when their policy is removed', () => {
     const world = input({ pairs: [readyMachine(1, FOR_GOOD), readyMachine(2)] });
-    expect(machinesWithoutPolicy({ ...world, workloads: [] }).map(({ id }) => id)).toEqual([machineId(2)]);
+    expect(machinesWithoutPolicy({ ...world, workloads: [] }).ready.map(({ id }) => id)).toEqual([machineId(2)]);
   });
 
   it('never drains a protected machine, and drains as if closed budgets were not there', () => {

@@ -4,7 +4,7 @@ import type { AgentReport } from '../../src/ports/agent-gateway.ts';
 import { isWorkGone } from '../../src/jobs/drain.ts';
 import { createAgentStore } from '../../src/store/agents.ts';
 import type { Db } from '../../src/store/database.ts';
-import { createInterruptions } from '../../src/store/interruptions.ts';
+import { createMachineOrders } from '../../src/store/machine-orders.ts';
 import { createMachineStore } from '../../src/store/machines.ts';
 import { createReports } from '../../src/store/reports.ts';
 import { aMachine, anAgent, aReport, eventsSince, NOW_MS, passTime, stopClock } from '../support/builders.ts';
@@ -64,7 +64,7 @@ describe('a machine that EC2 takes back', () => {
   test('drains from the first word on, cordoned, until the notice is over', async ({ db }) => {
     await stopClock(db);
     const { id, agentId } = await aMachine(db, 'ready');
-    const interruptions = createInterruptions(db);
+    const interruptions = createMachineOrders(db);
 
     expect(await interruptions.noteInterruption(agentId!, END_MS)).toBe(true);
     expect(await interruptions.noteInterruption(agentId!, END_MS)).toBe(false);
@@ -84,7 +84,7 @@ describe('a machine that EC2 takes back', () => {
     await stopClock(db);
     const { id, agentId } = await aMachine(db, 'draining');
 
-    expect(await createInterruptions(db).noteInterruption(agentId!, END_MS)).toBe(true);
+    expect(await createMachineOrders(db).noteInterruption(agentId!, END_MS)).toBe(true);
 
     const machine = await machineOf(db, id);
     expect(machine).toMatchObject({ state: 'draining', end_reason: 'spot-interrupted' });
@@ -94,7 +94,7 @@ describe('a machine that EC2 takes back', () => {
   test('and is on its way out already, or is no machine, stays as it is', async ({ db }) => {
     const { id, agentId } = await aMachine(db, 'leaving');
     const local = await anAgent(db);
-    const interruptions = createInterruptions(db);
+    const interruptions = createMachineOrders(db);
     expect(await interruptions.noteInterruption(agentId!, END_MS)).toBe(false);
     expect(await interruptions.noteInterruption(local, END_MS)).toBe(false);
     expect(await machineOf(db, id)).toMatchObject({ state: 'leaving' });

@@ -45,19 +45,23 @@ function listBlockers({ machine, agent, tasks }: Omit<MachineFacts, 'open'>): st
   const others = (machine.drain?.blockers ?? []).filter(({ kind }) => SINGLE_BLOCKERS.has(kind));
   const said = others.map(({ says }) => says);
   if (agent === null) return [...said, 'it has no agent that could say that its work is gone'];
+  return [...said, ...agentBlockers(agent, tasks.total)];
+}
+
+/** A probe that fails counts as one task of another engine. */
+function agentBlockers(agent: NonNullable<MachineFacts['agent']>, tasks: number): string[] {
+  const { otherTasks, runningTasks } = agent;
   const silent = `its agent is silent since ${agent.lastSeenAt ?? 'ever'}: nothing is known of its work`;
+  const unexplained = tasks === 0 ? runningTasks - (otherTasks ?? 1) : 0;
   const blockers: readonly (readonly [boolean, string])[] = [
     [agent.freshness !== 'fresh', silent],
     [!agent.cordonAcknowledged, 'its agent has not said that it takes no new tasks'],
-    [tasks.total > 0, `it holds ${tasks.total === 1 ? '1 task' : `${tasks.total} tasks`}`],
-    [agent.otherTasks === null, 'the probe of its agent fails: nothing is known of tasks of other engines'],
-    [(agent.otherTasks ?? 0) > 0, `the probe of its agent tells of ${agent.otherTasks ?? 0} running, of other engines`],
-    [
-      tasks.total === 0 && agent.runningTasks > (agent.otherTasks ?? 1),
-      `its agent still reports ${agent.runningTasks - (agent.otherTasks ?? 1)} running`,
-    ],
+    [tasks > 0, `it holds ${tasks === 1 ? '1 task' : `${tasks} tasks`}`],
+    [otherTasks === null, 'the probe of its agent fails: nothing is known of tasks of other engines'],
+    [otherTasks !== null && otherTasks > 0, `the probe of its agent tells of ${otherTasks} running, of other engines`],
+    [unexplained > 0, `its agent still reports ${unexplained} running`],
   ];
-  return [...said, ...blockers.flatMap(([blocks, sentence]) => (blocks ? [sentence] : []))];
+  return blockers.flatMap(([blocks, sentence]) => (blocks ? [sentence] : []));
 }
 
 const SINGLE_BLOCKERS: ReadonlySet<string> = new Set(['hook-running', 'hook-failed', 'other-machine']);

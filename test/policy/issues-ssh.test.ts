@@ -1,0 +1,76 @@
+/** Every way to say wrongly how a host is reached and believed: the exact place, the code, what is said and what to write instead. */
+import { describe, expect, test } from 'vitest';
+import { edited } from './documents.ts';
+import { issueLines } from './mistakes.ts';
+
+describe('one mistake about hosts gives one issue, at its place', () => {
+  test.each<[string, string, string]>([
+    [
+      'file: /etc/spillway/id',
+      'file: /etc/spillway/id, agent: true',
+      '15:68 POLICY_CONFLICT spec.join.ssh.identity.agent | a key file and an agent are both named | delete one of file and agent',
+    ],
+    [
+      'user: admin',
+      'user: admin, hostKey: known',
+      '15:34 POLICY_CONFLICT spec.join.ssh.hostKey | hostKey: known needs the file knownHosts | add knownHosts beside it',
+    ],
+    [
+      'user: admin',
+      'user: admin, knownHosts: /etc/hosts',
+      '15:37 POLICY_CONFLICT spec.join.ssh.knownHosts | knownHosts is read with hostKey: known only | write hostKey: known, or delete it',
+    ],
+    [
+      'user: admin',
+      'user: admin, hostKey: ca, hostCa: /etc/hosts',
+      '15:34 POLICY_CONFLICT spec.join.ssh.hostKey | the built-in transport cannot check host certificates | add `transport: openssh` beside it',
+    ],
+    [
+      'user: admin',
+      'user: admin, bastion: jump.example',
+      '15:34 POLICY_VALUE spec.join.ssh.bastion | "jump.example" is not a map | write { host: jump.example, user: ops, hostKey: ssh-ed25519 AAAA... }, or a list of such',
+    ],
+    [
+      'user: admin',
+      'user: admin, bastion: { host: jump.example, user: ops }',
+      '15:34 POLICY_VALUE spec.join.ssh.bastion | hostKey of a bastion is required | write { host: jump.example, user: ops, hostKey: ssh-ed25519 AAAA... }, or a list of such',
+    ],
+    [
+      'user: admin',
+      'user: admin, bastion: [{ host: "-oProxyCommand=id", user: ops, hostKey: known_hosts }]',
+      '15:34 POLICY_VALUE spec.join.ssh.bastion | "-oProxyCommand=id" is not a host name or address | write a host name or an address, such as jump.example',
+    ],
+    [
+      'kind: WorkloadPolicy\n',
+      '',
+      '1:1 POLICY_MISSING kind | kind is required | add `kind: WorkloadPolicy` (What this file is)',
+    ],
+    [
+      'eu-central-1',
+      '',
+      '9:5 POLICY_VALUE spec.burst.region | the value is missing | write a region such as eu-central-1 (without the letter of a zone)',
+    ],
+    [
+      '{ x86_64: ami-0123 }',
+      '',
+      '11:5 POLICY_VALUE spec.burst.image | the value is missing | write `image: { x86_64: ami-0a1b2c3d4e5f60718 }`',
+    ],
+    [
+      '{ x86_64: ami-0123 }',
+      '{}',
+      '11:5 POLICY_MISSING spec.burst.image | there is no image for any architecture | write an AMI for an architecture, such as `image: { x86_64: ami-0a1b2c3d4e5f60718 }`',
+    ],
+    [
+      '[subnet-0a1b]',
+      '[]',
+      '10:14 POLICY_VALUE spec.burst.subnets | the list is empty | write `subnets: [subnet-0a1b2c3d4e5f60718]`',
+    ],
+    [
+      '{ deadline: 20m }',
+      '\n    cooldown:',
+      '17:5 POLICY_VALUE spec.drain.cooldown | the value is missing | write its keys below it, indented (scaleUp, scaleDown), or delete the key',
+    ],
+  ])('%s -> %s', (passage, replacement, expected) => {
+    expect(issueLines(edited(passage, replacement))).toEqual([expected]);
+  });
+});
