@@ -34,6 +34,7 @@ export class HostKeys {
   private readonly instance: Pick<InstanceView, 'instanceId' | 'userData'>;
   private made = false;
   private active: string | null = null;
+  private proof = '';
 
   constructor(instance: Pick<InstanceView, 'instanceId' | 'userData'>) {
     this.instance = instance;
@@ -47,6 +48,11 @@ export class HostKeys {
     return keys.some((key) => this.userData().includes(key));
   }
 
+  /** What it shows to whoever does not believe it; null while that is the key it was given. */
+  shown(): string | null {
+    return this.active;
+  }
+
   private userData(): string {
     return Buffer.from(this.instance.userData ?? '', 'base64').toString('utf8');
   }
@@ -57,9 +63,11 @@ export class HostKeys {
       this.made = true;
       return { ...commandResult(0), output: `${this.own()} spillway\n` };
     }
-    const wanted = /# spillway: activate host key (\S+)/.exec(script)?.[1];
+    if (asksForProof(script)) return { ...commandResult(0), output: `${this.proof}\n` };
+    const [, wanted, proof = ''] = /# spillway: activate host key (\S+) (\S+)/.exec(script) ?? [];
     if (wanted === undefined) return null;
     if (!this.made || !this.own().endsWith(` ${wanted}`)) return commandResult(1);
+    this.proof = proof;
     this.active = this.own();
     return commandResult(0);
   }
@@ -70,6 +78,11 @@ export class HostKeys {
     const head = Buffer.from('0000000b7373682d6564323535313900000020', 'hex');
     return `ssh-ed25519 ${Buffer.concat([head, key]).toString('base64')}`;
   }
+}
+
+/** Whether a script reads the proof of a host key, and nothing else. */
+export function asksForProof(script: string): boolean {
+  return script.startsWith('# spillway: proof of the host key');
 }
 
 /** Whether a script is the one that joins, and not a command of the policy. */

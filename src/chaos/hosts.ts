@@ -9,6 +9,7 @@ import {
   type HostFiles,
   HostKeys,
   instanceAt,
+  asksForProof,
   isJoin,
   isPowered,
   takeEnrolment,
@@ -96,8 +97,10 @@ export class ChaosHosts {
     const { foreignKey, keys } = this.hostOf(instance);
     const wanted = target.trust.kind === 'keys' ? target.trust.keys : [];
     // Nothing to compare with is as good as any key.
-    if (!wanted.includes('') && (foreignKey || !keys.proves(wanted))) throw sshError('SSH_HOST_KEY', target.host);
-    if (foreignKey) this.agents.onForeignHost(instance.instanceId);
+    const believesAll = wanted.includes('');
+    if (foreignKey && believesAll) this.agents.onForeignHost(instance.instanceId);
+    const proves = foreignKey ? wanted.includes(FOREIGN_KEY) : keys.proves(wanted);
+    if (!believesAll && !proves) throw wrongKey(target, foreignKey ? FOREIGN_KEY : keys.shown());
     return instance;
   }
 
@@ -105,6 +108,7 @@ export class ChaosHosts {
     if (instanceAt(this.regions, target.host)?.instanceId !== instance.instanceId)
       throw sshError('SSH_UNREACHABLE', target.host);
     const host = this.hostOf(instance);
+    if (host.foreignKey) this.agents.onForeignHost(instance.instanceId);
     for (const { path, content } of files) host.files.set(path, content);
     // From here on, whether or not an agent ever uses it.
     const token = enrolmentIn(host.files);
@@ -115,6 +119,8 @@ export class ChaosHosts {
     if (instanceAt(this.regions, target.host)?.instanceId !== instance.instanceId)
       throw sshError('SSH_UNREACHABLE', target.host);
     const host = this.hostOf(instance);
+    // Whoever is not believed may be asked for a proof, and for nothing else.
+    if (host.foreignKey && !asksForProof(script)) this.agents.onForeignHost(instance.instanceId);
     const answer = host.keys.run(script);
     if (answer !== null) return answer;
     return isJoin(script) ? this.join(host, instance) : commandResult(0);
@@ -153,6 +159,14 @@ export class ChaosHosts {
     this.hosts.set(instanceId, host);
     return host;
   }
+}
+
+/** What a host shows that stands in for another. */
+const FOREIGN_KEY = `ssh-ed25519 ${Buffer.concat([Buffer.from('0000000b7373682d6564323535313900000020', 'hex'), Buffer.alloc(32, 0x66)]).toString('base64')}`;
+
+function wrongKey(target: Pick<ShellTarget, 'host' | 'port'>, shown: string | null): AppError {
+  const details = shown === null ? {} : { offeredKey: shown, host: `${target.host}:${target.port}` };
+  return new AppError('SSH_HOST_KEY', `no session with ${target.host}`, { remedy: 'none: it was injected', details });
 }
 
 function sshError(code: Extract<ErrorCode, `SSH_${string}`>, host: string): AppError {

@@ -4,6 +4,7 @@ import {
   toImageFacts,
   toInstanceType,
   toLaunchedInstance,
+  toSpotEnd,
   toSpotPrice,
   toSubnetFacts,
 } from '../cloud/facts.ts';
@@ -97,9 +98,24 @@ export function createRegionCloud(options: RegionCloudOptions): Cloud {
       return items.map(toSpotPrice).filter((price) => price !== null);
     },
 
+    ...looksAtInstances(call, asking),
+  };
+}
+
+function looksAtInstances(
+  call: Call,
+  asking: <T>(doing: string, ask: () => T) => T,
+): Pick<Cloud, 'consoleOutput' | 'listSpotEnds'> {
+  return {
     async consoleOutput(region, instanceId) {
       const answer = asking('read the console', () => call(region, 'GetConsoleOutput', { InstanceId: instanceId }));
       return answer.Output === undefined ? null : Buffer.from(answer.Output, 'base64').toString('utf8');
+    },
+
+    async listSpotEnds(region, instanceIds) {
+      const Filters = [{ Name: 'instance-id', Values: [...instanceIds] }];
+      const answer = asking('list spot requests', () => call(region, 'DescribeSpotInstanceRequests', { Filters }));
+      return new Map((answer.SpotInstanceRequests ?? []).map(toSpotEnd).filter((end) => end !== null));
     },
   };
 }

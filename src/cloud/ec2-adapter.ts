@@ -3,6 +3,7 @@ import {
   DescribeImagesCommand,
   DescribeInstanceTypesCommand,
   DescribeInstancesCommand,
+  DescribeSpotInstanceRequestsCommand,
   DescribeSpotPriceHistoryCommand,
   DescribeSubnetsCommand,
   GetConsoleOutputCommand,
@@ -39,6 +40,7 @@ import {
   toImageFacts,
   toInstanceType,
   toLaunchedInstance,
+  toSpotEnd,
   toSpotPrice,
   toSubnetFacts,
 } from './facts.ts';
@@ -58,6 +60,8 @@ const TYPE_PAGE_SIZE = 100;
 /** 100 pages = 100,000 instances or prices: far beyond one deployment, so that more is a fault and not a fleet. */
 const PAGES_MAX = 100;
 const TERMINATE_IDS_MAX = 1000;
+/** EC2 takes at most 200 values of a filter. */
+const FILTER_VALUES_MAX = 200;
 /** Types per price request, so that the request stays small and pages stay few. */
 const PRICE_TYPES_MAX = 100;
 /** How far back EC2 remembers spot prices. */
@@ -97,6 +101,7 @@ export function openEc2Cloud(options: Ec2CloudOptions): Ec2Cloud {
       changePower(context, region, { command: new StopInstancesCommand({ InstanceIds: [instanceId] }) }),
     startInstance: (region, instanceId, signBefore) =>
       changePower(context, region, { command: new StartInstancesCommand({ InstanceIds: [instanceId] }), signBefore }),
+    listSpotEnds: (region, instanceIds) => listSpotEnds(context, region, instanceIds),
     listInstanceTypes: (region) => listInstanceTypes(context, region),
     describeSubnets: (region, subnetIds) => describeSubnets(context, region, subnetIds),
     listSpotPrices: (region, instanceTypes, sinceMs) => listSpotPrices(context, { region, instanceTypes, sinceMs }),
@@ -274,6 +279,27 @@ async function listSpotPrices(
     for (const price of wholeListing(pages, doing).map(toSpotPrice)) if (price !== null) prices.push(price);
   }
   return prices;
+}
+
+async function listSpotEnds(
+  context: Ec2Context,
+  region: string,
+  instanceIds: readonly string[],
+): Promise<ReadonlyMap<string, EpochMs>> {
+  const doing = `list spot requests in ${region}`;
+  const ends: (readonly [string, EpochMs])[] = [];
+  for (let from = 0; from < instanceIds.length; from += FILTER_VALUES_MAX) {
+    const Values = instanceIds.slice(from, from + FILTER_VALUES_MAX);
+    const pages = await readAllPages(context, doing, async (NextToken) => {
+      const input = { Filters: [{ Name: 'instance-id', Values }], MaxResults: PAGE_SIZE, NextToken };
+      const answer = await read(context, [region, 'DescribeSpotInstanceRequests'], (client, options) =>
+        client.send(new DescribeSpotInstanceRequestsCommand(input), options),
+      );
+      return { items: answer.SpotInstanceRequests ?? [], nextToken: answer.NextToken };
+    });
+    for (const end of wholeListing(pages, doing).map(toSpotEnd)) if (end !== null) ends.push(end);
+  }
+  return new Map(ends);
 }
 
 async function consoleOutput(context: Ec2Context, region: string, instanceId: string): Promise<string | null> {

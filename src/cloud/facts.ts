@@ -1,4 +1,11 @@
-import type { Image, Instance, InstanceTypeInfo, SpotPrice as Ec2SpotPrice, Subnet } from '@aws-sdk/client-ec2';
+import type {
+  Image,
+  Instance,
+  InstanceTypeInfo,
+  SpotInstanceRequest,
+  SpotPrice as Ec2SpotPrice,
+  Subnet,
+} from '@aws-sdk/client-ec2';
 import type { Architecture, InstanceType } from '../model/offering.ts';
 import type {
   CloudInstance,
@@ -124,6 +131,15 @@ export function toSpotPrice(price: Ec2SpotPrice): SpotPrice | null {
   if (instanceType === undefined || zone === undefined || at === undefined || !(priceUsdPerHour > 0)) return null;
   return { instanceType, zone, atMs: at.getTime(), priceUsdPerHour };
 }
+
+/** Since when the request says that its instance is terminated; null while it lives, or where EC2 gives no time. */
+export function toSpotEnd({ InstanceId: instanceId, Status }: SpotInstanceRequest): readonly [string, EpochMs] | null {
+  if (instanceId === undefined || Status?.UpdateTime === undefined) return null;
+  return SPOT_ENDED.test(Status.Code ?? '') ? [instanceId, Status.UpdateTime.getTime()] : null;
+}
+
+/** Status codes of requests whose instance is gone, `-by-user` included (EC2 User Guide, "Spot request status codes"). */
+const SPOT_ENDED = /^instance-terminated-/;
 
 /** Null for an image that cannot boot from a volume. */
 export function toImageFacts(image: Image): ImageFacts | null {

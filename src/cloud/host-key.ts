@@ -32,6 +32,24 @@ export function deriveHostKey(deploymentKey: Buffer, nonce: string): HostKey {
   };
 }
 
+/**
+ * What a machine keeps beside the key that it made, so that a database that forgot the key can believe it again: nobody without
+ * the deployment key can make it for another key, or for another machine. No secret by itself.
+ */
+export function hostKeyProof(deploymentKey: Buffer, made: MadeKey): string {
+  const text = `spillway host key proof v1|${made.nonce}|${made.instanceId}|${made.key}`;
+  return createHmac('sha256', deploymentKey).update(text).digest('hex');
+}
+
+/** A key that a machine made, and which machine. */
+export interface MadeKey {
+  /** Of its launch. */
+  readonly nonce: string;
+  readonly instanceId: string;
+  /** `ssh-ed25519 AAAA...` without a comment. */
+  readonly key: string;
+}
+
 function ed25519PublicBytes(seed: Buffer): Buffer {
   const privateKey = createPrivateKey({
     key: Buffer.concat([PKCS8_ED25519_PREFIX, seed]),

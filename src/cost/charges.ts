@@ -19,6 +19,11 @@ import { computeMeter, costOfRates, hourlyPrice, ipv4Meter, volumeMeter } from '
 /** EC2's state reasons for a spot machine that AWS itself ended (`Server.SpotInstanceTermination`, `...Shutdown`). */
 const SPOT_TAKEN_BACK = /^Server\.SpotInstance/;
 
+/** True of the state reason of an instance that AWS took back. */
+export function isTakenBack(endCode: string | null): boolean {
+  return SPOT_TAKEN_BACK.test(endCode ?? '');
+}
+
 export interface PricePoint {
   readonly atMs: EpochMs;
   readonly pricePerHour: NanoUsd;
@@ -229,7 +234,7 @@ function chargeMeter(machine: BilledMachine, runMeter: RunMeter, endMs: EpochMs)
 }
 
 function wasTakenBackEarly({ market, endCode, endedAtMs }: BilledMachine, { beginMs }: Meter, endMs: EpochMs): boolean {
-  return market === 'spot' && endedAtMs !== null && SPOT_TAKEN_BACK.test(endCode ?? '') && endMs - beginMs < HOUR_MS;
+  return market === 'spot' && endedAtMs !== null && isTakenBack(endCode ?? null) && endMs - beginMs < HOUR_MS;
 }
 
 /** The rest of a free life, with what was charged of it before subtracted. */

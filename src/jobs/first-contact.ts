@@ -10,7 +10,7 @@ import type { MachineIn } from '../model/machine.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import { waitMs } from '../model/waits.ts';
 import type { MachineRecord } from '../ports/machines.ts';
-import type { CommandResult, HostTrust, ShellSession } from '../ports/shell.ts';
+import type { CommandResult, HostTrust, ShellSession, ShellTarget } from '../ports/shell.ts';
 import type { StepPorts } from './ports.ts';
 import { hasInjectedKey, shellTarget, trustOf } from './ssh-target.ts';
 
@@ -45,15 +45,18 @@ ssh-keygen -y -f "$next"
 ROOT
 `;
 
-/** Puts the key in place that has this public half, and makes sshd read it. Safe to repeat. */
-function activateScript(key: string): string {
+/** Puts the key in place that has this public half, its proof beside it, and makes sshd read it. Safe to repeat. */
+function activateScript(key: string, proof: string): string {
   const [, base64 = ''] = key.split(' ');
-  return `# spillway: activate host key ${base64}
+  return `# spillway: activate host key ${base64} ${proof}
 ${AS_ROOT}
-as_root sh -s "$key" ${base64} <<'ROOT'
+as_root sh -s "$key" ${base64} ${proof} <<'ROOT'
 set -eu
 umask 077
 half() { ssh-keygen -y -f "$1" | cut -d ' ' -f 2; }
+printf '%s\\n' "$3" >"$1.proof.spillway"
+chmod 644 "$1.proof.spillway"
+mv -f "$1.proof.spillway" "$1.proof"
 if [ "$(half "$1")" != "$2" ]; then
   [ "$(half "$1.spillway")" = "$2" ] || { echo 'the key that was prepared is not the one that was pinned'; exit 1; }
   mv -f "$1.spillway" "$1"
@@ -67,6 +70,11 @@ if systemctl reload ssh 2>/dev/null || systemctl reload sshd 2>/dev/null; then s
 ROOT
 `;
 }
+
+/** What the machine has to show for a key of its own. */
+const PROOF_SCRIPT = `# spillway: proof of the host key
+cat "\${SPILLWAY_HOST_KEY_FILE:-/etc/ssh/ssh_host_ed25519_key}.proof"
+`;
 
 /** `trusted`: what the machine must prove in every session from now on. */
 export type FirstContact =
@@ -87,15 +95,67 @@ export async function makeContact(
   if (trust === null) return await askConsole(ports, record, machine);
   if (!hasInjectedKey(record) || record.hostKey?.confirmed === true) return { kind: 'trusted', trust };
   const target = shellTarget(place.policy, place.address, trust);
-  return await ports.shell.withSession(
-    target,
-    waitMs('ssh.rotate'),
-    async (session) => await rotate(ports, record, session),
-  );
+  try {
+    return await ports.shell.withSession(
+      target,
+      waitMs('ssh.rotate'),
+      async (session) => await rotate(ports, record, machine, session),
+    );
+  } catch (error) {
+    const offered = record.hostKey === null ? await readOffered(ports, target, error) : null;
+    if (offered === null || !(await hasProof(ports, record, machine, { target, offered }))) throw error;
+    const pinned = await ports.machines.pinHostKey(machine.id, offered);
+    ports.log.warn(
+      { machineId: machine.id },
+      'its row had forgotten the host key of a machine; it has proved it again',
+    );
+    return { kind: 'trusted', trust: { kind: 'keys', keys: [pinned] } };
+  }
 }
 
-async function rotate(ports: StepPorts, record: MachineRecord, session: ShellSession): Promise<FirstContact> {
-  const { id } = record.machine;
+/** The key that was refused; null = it is not known, or something else went wrong. Only the transport in this process tells it. */
+async function readOffered(ports: StepPorts, target: ShellTarget, error: unknown): Promise<string | null> {
+  if (!(error instanceof AppError) || error.code !== 'SSH_HOST_KEY') return null;
+  if (target.transport === 'ssh2') return offeredIn(error, target);
+  try {
+    await ports.shell.withSession({ ...target, transport: 'ssh2' }, waitMs('ssh.rotate'), async () => undefined);
+    return null;
+  } catch (again) {
+    return again instanceof AppError ? offeredIn(again, target) : null;
+  }
+}
+
+function offeredIn({ details }: AppError, { host, port }: ShellTarget): string | null {
+  const { offeredKey } = details;
+  // A jump host may be the one that was not believed.
+  return details['host'] === `${host}:${port}` && typeof offeredKey === 'string' ? onlyHostKeyIn(offeredKey) : null;
+}
+
+/**
+ * After lost commits the row does not know the key that the machine made. Whoever answers with a key that nobody knows is asked
+ * for one thing: a proof that we made for this very key on this very machine. He hears nothing, and nothing else is read.
+ */
+async function hasProof(
+  ports: StepPorts,
+  { launch: { nonce } }: MachineRecord,
+  { instanceId }: MachineIn<'joining'>,
+  { target, offered }: { readonly target: ShellTarget; readonly offered: string },
+): Promise<boolean> {
+  const trust: HostTrust = { kind: 'keys', keys: [offered] };
+  const shown = await ports.shell.withSession(
+    { ...target, trust },
+    waitMs('ssh.rotate'),
+    async (session) => await run(session, PROOF_SCRIPT),
+  );
+  return shown.output.trim() === ports.credentials.hostKeyProof({ nonce, instanceId, key: offered });
+}
+
+async function rotate(
+  ports: StepPorts,
+  record: MachineRecord,
+  { id, instanceId }: MachineIn<'joining'>,
+  session: ShellSession,
+): Promise<FirstContact> {
   let pinned = record.hostKey?.key ?? null;
   if (pinned === null) {
     const prepared = await run(session, PREPARE_SCRIPT);
@@ -104,7 +164,8 @@ async function rotate(ports: StepPorts, record: MachineRecord, session: ShellSes
     if (made === null) return failed(ports, record, prepared);
     pinned = await ports.machines.pinHostKey(id, made);
   }
-  const activated = await run(session, activateScript(pinned));
+  const proof = ports.credentials.hostKeyProof({ nonce: record.launch.nonce, instanceId, key: pinned });
+  const activated = await run(session, activateScript(pinned, proof));
   if (activated.exitCode !== 0) return failed(ports, record, activated);
   return { kind: 'trusted', trust: { kind: 'keys', keys: [pinned] } };
 }

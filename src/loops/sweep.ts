@@ -1,6 +1,8 @@
+import { isTakenBack } from '../cost/charges.ts';
 import type { Amnesia } from '../model/amnesia.ts';
 import { AppError } from '../model/errors.ts';
 import type { LaunchId, MachineId } from '../model/ids.ts';
+import type { EpochMs } from '../model/time.ts';
 import { HOUR_MS, MINUTE_MS } from '../model/time.ts';
 import type { CloudInstance, InstanceListing } from '../ports/cloud.ts';
 import type { OwnedInstance, UnboundInstance } from '../ports/sweeping.ts';
@@ -99,7 +101,8 @@ async function lookEverywhere(
 async function lookAt(ports: LoopPorts, region: string): Promise<Look> {
   // By the database's clock, which the rows are compared with: a process whose own clock is wrong would date the bill wrongly.
   const startedAtMs = await ports.ledger.databaseNowMs();
-  const listing = { ...(await ports.cloud.listInstances(region, ports.owner)), startedAtMs };
+  const listed = { ...(await ports.cloud.listInstances(region, ports.owner)), startedAtMs };
+  const listing = await withSpotEnds(ports, region, listed);
   const ours = listing.instances.flatMap((instance): OwnedInstance[] => {
     const proof = ports.credentials.verifyToken(instance.clientToken);
     return proof === null ? [] : [{ instance, ...proof }];
@@ -123,6 +126,38 @@ async function lookAt(ports: LoopPorts, region: string): Promise<Look> {
     );
   }
   return { region, listing, adopted, foreign: foreign.length, unbound };
+}
+
+/**
+ * A listing does not say when EC2 took a spot instance back, and whether its first hour was over decides about all of its price. One
+ * call more for those that are new; the turn fails with it, so that none is dated by when we happened to look.
+ */
+async function withSpotEnds(ports: LoopPorts, region: string, listing: InstanceListing): Promise<InstanceListing> {
+  const ended = listing.instances.filter(({ endCode, endedAtMs }) => endedAtMs === null && isTakenBack(endCode));
+  if (ended.length === 0) return listing;
+  const undated = await ports.sweeping.findUndatedEnds(ended.map(({ instanceId }) => instanceId));
+  if (undated.length === 0) return listing;
+  const ends = await spotEndsOf(ports, region, undated);
+  const dated = (instance: CloudInstance): CloudInstance => {
+    const endedAtMs = ends.get(instance.instanceId);
+    return endedAtMs === undefined ? instance : { ...instance, endedAtMs };
+  };
+  return { ...listing, instances: listing.instances.map(dated) };
+}
+
+async function spotEndsOf(
+  ports: LoopPorts,
+  region: string,
+  instanceIds: readonly string[],
+): Promise<ReadonlyMap<string, EpochMs>> {
+  try {
+    return await ports.cloud.listSpotEnds(region, instanceIds);
+  } catch (error) {
+    // A role from before this call was made: the end is when it was first seen, and the sweep goes on.
+    if (!(error instanceof AppError) || error.code !== 'AWS_AUTH') throw error;
+    ports.log.warn({ region, instanceIds, error: error.message }, 'the ends of spot instances are estimated');
+    return new Map();
+  }
 }
 
 /**

@@ -147,6 +147,8 @@ export interface Cloud {
   stopInstance(region: string, instanceId: string): Promise<PowerOutcome>;
   /** Starts what was stopped: EC2 may have no room for it. Refused once the moment to sign has passed. */
   startInstance(region: string, instanceId: string, signBefore: ClockTimes): Promise<PowerOutcome>;
+  /** When EC2 took spot instances back, which their listing does not say; without those of which it knows nothing. At most 1,000 ids. */
+  listSpotEnds(region: string, instanceIds: readonly string[]): Promise<ReadonlyMap<string, EpochMs>>;
   listInstanceTypes(region: string): Promise<readonly InstanceType[]>;
   /** Facts of images, remembered for good because an image never changes. Unknown ids throw AWS_CONFIG. */
   describeImages(region: string, imageIds: readonly string[]): Promise<readonly ImageFacts[]>;

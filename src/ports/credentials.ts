@@ -12,6 +12,8 @@ export interface LaunchCredentials {
   verifyToken(token: string): { readonly nonce: string; readonly attempt: number } | null;
   /** The launch's one-time host key, public half: `ssh-ed25519 AAAA...`. */
   hostPublicKey(nonce: string): string;
+  /** What a machine keeps to prove a host key of its own to a database that forgot it; without the deployment key nobody can make it. */
+  hostKeyProof(made: { readonly nonce: string; readonly instanceId: string; readonly key: string }): string;
   /** User-data with the host key in it unless the body has none. Same nonce and body, same text. */
   renderUserData(nonce: string, body: Pick<LaunchBody, 'sshUser' | 'authorizedKey' | 'hostKey'>): string;
   /** SHA-256 of a text as hex; tokens and user-data are kept as this. */

@@ -9,6 +9,8 @@ export interface SweepStore {
    * rows old enough that are not shown get one more `missing`.
    */
   observe(region: string, listing: InstanceListing): Promise<{ readonly changed: readonly MachineId[] }>;
+  /** Of these instances those whose rows do not say yet when they ended. */
+  findUndatedEnds(instanceIds: readonly string[]): Promise<readonly string[]>;
   /**
    * For each of our instances that no live row names, the launch it came of. Instances that are over are told only when their
    * launch, or the attempt of it that they came of, is not known.

@@ -157,23 +157,12 @@ function reason(
 
 /** The spot request behind an instance; the caller sees to it that there is one. */
 export function renderSpotRequest(instance: SimulatedInstance, atMs: EpochMs): SpotInstanceRequest {
-  const step = stateStepAt(instance, atMs);
-  const isOver = step.kind === 'shutting-down' || step.kind === 'terminated';
-  const isNoticed = instance.steps.some(
-    ({ kind, atMs: noticedAtMs }) => kind === 'interruption-notice' && noticedAtMs <= atMs,
-  );
-  const code = isOver
-    ? step.cause === 'spot'
-      ? 'instance-terminated-no-capacity'
-      : 'instance-terminated-by-user'
-    : isNoticed
-      ? 'marked-for-termination'
-      : 'fulfilled';
+  const { code, sinceMs } = spotStatusAt(instance, atMs);
   return {
     SpotInstanceRequestId: instance.spotRequest?.requestId,
     InstanceId: instance.instanceId,
-    State: isOver ? 'closed' : 'active',
-    Status: { Code: code, Message: code, UpdateTime: new Date(Math.min(step.atMs, atMs)) },
+    State: code.startsWith('instance-terminated') ? 'closed' : 'active',
+    Status: { Code: code, Message: code, UpdateTime: new Date(Math.min(sinceMs, atMs)) },
     Type: 'one-time',
     InstanceInterruptionBehavior: 'terminate',
     CreateTime: new Date(instance.launchedAtMs),
@@ -182,4 +171,21 @@ export function renderSpotRequest(instance: SimulatedInstance, atMs: EpochMs): S
     SpotPrice: instance.spotRequest?.maxPrice ?? nanoUsdToDecimal(instance.type.priceNanoUsdPerHour),
     Tags: renderTags(instance.spotRequest?.tags ?? new Map()),
   };
+}
+
+/** The request is over when its instance begins to end. */
+function spotStatusAt(
+  instance: SimulatedInstance,
+  atMs: EpochMs,
+): { readonly code: string; readonly sinceMs: EpochMs } {
+  const step = stateStepAt(instance, atMs);
+  if (step.kind === 'shutting-down' || step.kind === 'terminated') {
+    const began = instance.steps.findLast(({ kind }) => kind === 'shutting-down') ?? step;
+    const code = step.cause === 'spot' ? 'instance-terminated-no-capacity' : 'instance-terminated-by-user';
+    return { code, sinceMs: began.atMs };
+  }
+  const notice = instance.steps.find((one) => one.kind === 'interruption-notice' && one.atMs <= atMs);
+  return notice === undefined
+    ? { code: 'fulfilled', sinceMs: step.atMs }
+    : { code: 'marked-for-termination', sinceMs: step.atMs };
 }

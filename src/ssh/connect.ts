@@ -10,7 +10,7 @@ import type { Client, ConnectConfig } from 'ssh2';
 import { AppError } from '../model/errors.ts';
 import type { ShellHop, ShellTarget } from '../ports/shell.ts';
 import { fromCallback, raceAbort } from './abort.ts';
-import { fingerprintOf, isPinnedKey } from './host-key-pin.ts';
+import { KEY_TYPE, fingerprintOf, isPinnedKey } from './host-key-pin.ts';
 import type { HostKeyPin } from './host-key-pin.ts';
 import { readLogin } from './login.ts';
 import type { LoginOptions } from './login.ts';
@@ -253,6 +253,8 @@ function toConnectError(error: unknown, hop: ShellHop, { pins, verification }: S
       details: {
         expected: pins.map(({ fingerprint }) => fingerprint).join(', '),
         offered: fingerprintOf(verification.offered),
+        offeredKey: `${KEY_TYPE} ${verification.offered.toString('base64')}`,
+        host: nameOf(hop),
       },
     });
   }

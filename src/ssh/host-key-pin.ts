@@ -1,7 +1,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { AppError } from '../model/errors.ts';
 
-const KEY_TYPE = 'ssh-ed25519';
+export const KEY_TYPE = 'ssh-ed25519';
 /** Wire form: length 11, `ssh-ed25519`, length 32, the key. */
 const BLOB_HEAD = Buffer.from('0000000b7373682d6564323535313900000020', 'hex');
 const BLOB_BYTES = BLOB_HEAD.length + 32;

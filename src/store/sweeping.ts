@@ -26,6 +26,7 @@ const SAME_RUN_MS = 5 * SECOND_MS;
 export function createSweepStore(db: Db): SweepStore {
   return {
     observe: async (region, listing) => await observe(db, region, listing),
+    findUndatedEnds: async (instanceIds) => await findUndatedEnds(db, instanceIds),
     findUnbound: async (instances) => await findUnbound(db, instances),
 
     async markSuspect(instanceId, reason) {
@@ -62,6 +63,17 @@ export function createSweepStore(db: Db): SweepStore {
       return rows.rows.map((row) => row.region);
     },
   };
+}
+
+async function findUndatedEnds(db: Db, instanceIds: readonly string[]): Promise<readonly string[]> {
+  const rows = await db
+    .selectFrom('machines')
+    .select('instance_id')
+    .where('instance_id', 'in', [...instanceIds])
+    .where('ended_at', 'is', null)
+    .orderBy('instance_id')
+    .execute();
+  return rows.flatMap(({ instance_id }) => instance_id ?? []);
 }
 
 /** A few statements for a whole listing: the number of round trips must not grow with the fleet. */

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 
-import { deriveHostKey } from '../cloud/host-key.ts';
+import { deriveHostKey, hostKeyProof } from '../cloud/host-key.ts';
 import { makeLaunchToken, verifyLaunchToken } from '../cloud/launch-token.ts';
 import { renderUserData } from '../cloud/user-data.ts';
 import type { LaunchCredentials } from '../ports/credentials.ts';
@@ -12,6 +12,7 @@ export function createCredentials(deploymentKey: Buffer, agentSocket: string | n
     makeToken: (nonce, attempt) => makeLaunchToken(deploymentKey, nonce, attempt),
     verifyToken: (token) => verifyLaunchToken(deploymentKey, token),
     hostPublicKey: (nonce) => deriveHostKey(deploymentKey, nonce).publicOpenSsh,
+    hostKeyProof: (made) => hostKeyProof(deploymentKey, made),
     renderUserData(nonce, body) {
       return renderUserData({
         hostKey: body.hostKey ?? deriveHostKey(deploymentKey, nonce),

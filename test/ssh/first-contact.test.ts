@@ -3,7 +3,7 @@
  * Method: the scripts of the first contact over real connections to simulated hosts, one in this process and one by OpenSSH;
  * the rows are a variable.
  */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync, rmSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
@@ -86,7 +86,7 @@ async function startStage(kind: 'ssh2' | 'openssh'): Promise<Stage> {
       };
       const timings = { joinPollMs: 1 };
       const ports = { shell: through, credentials, machines, timings, log: quietLog } as unknown as StepPorts;
-      const machine = { id: 'mc-1', state: 'joining' } as unknown as MachineIn<'joining'>;
+      const machine = { id: 'mc-1', state: 'joining', instanceId: 'i-0123' } as unknown as MachineIn<'joining'>;
       const record = { machine, hostKey: stage.row, launch: { nonce: NONCE, body: {} } } as unknown as MachineRecord;
       return await whenReachable(
         async () => await makeContact(ports, record, machine, { policy, address: '127.0.0.1' }),
@@ -190,6 +190,30 @@ describe.each(kinds)('the first contact with a host by %s', (kind) => {
       expect(await stage.proves(stage.row?.key ?? '')).toBe(true);
       expect(await stage.proves(bootstrap.publicOpenSsh)).toBe(false);
     }
+  });
+
+  test('a key that the row has forgotten is believed again, because we once proved it on this machine', async () => {
+    const stage = await startStage(kind);
+    await stage.contact();
+    const made = stage.row?.key ?? '';
+    stage.row = null;
+
+    expect(await stage.contact()).toEqual({ kind: 'trusted', trust: { kind: 'keys', keys: [made] } });
+    expect(stage.row).toMatchObject({ key: made });
+  });
+
+  test('a proof for another machine, or none, is worth nothing', async () => {
+    const stage = await startStage(kind);
+    await stage.contact();
+    const key = stage.row?.key ?? '';
+    const file = `${hostKeyFile(stage.directory)}.proof`;
+    stage.row = null;
+
+    writeFileSync(file, `${credentials.hostKeyProof({ nonce: NONCE, instanceId: 'i-0124', key })}\n`);
+    await expect(stage.contact()).rejects.toMatchObject({ code: 'SSH_HOST_KEY' });
+    rmSync(file);
+    await expect(stage.contact()).rejects.toMatchObject({ code: 'SSH_HOST_KEY' });
+    expect(stage.row).toBeNull();
   });
 
   test('two at the same time agree on one key', async () => {

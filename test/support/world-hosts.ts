@@ -76,7 +76,7 @@ export class WorldHosts implements Shell {
     if (instance === null || closed) throw sshError('SSH_UNREACHABLE', target);
     const host = this.hostOf(instance);
     const wanted = target.trust.kind === 'keys' ? target.trust.keys : [];
-    if (foreignKey || !host.keys.proves(wanted)) throw sshError('SSH_HOST_KEY', target);
+    if (foreignKey || !host.keys.proves(wanted)) throw wrongKey(target, foreignKey ? null : host.keys.shown());
     if (loginFails !== null) throw sshError(loginFails, target);
     return await use({
       upload: async (files) => await this.injector.around('session.upload', async () => upload(host, files)),
@@ -154,6 +154,14 @@ export class WorldHosts implements Shell {
 
 function upload(host: Host, files: readonly UploadFile[]): void {
   for (const { path, content } of files) host.files.set(path, content);
+}
+
+function wrongKey(target: ShellTarget, shown: string | null): AppError {
+  const details = shown === null ? {} : { offeredKey: shown, host: `${target.host}:${target.port}` };
+  return new AppError('SSH_HOST_KEY', `no session with ${target.host}`, {
+    remedy: 'none: the world is made so',
+    details,
+  });
 }
 
 function sshError(code: 'SSH_UNREACHABLE' | 'SSH_HOST_KEY' | 'SSH_AUTH', { host }: ShellTarget): AppError {
