@@ -85,6 +85,25 @@ describe('the ledger', () => {
     },
   );
 
+  test('equals the bill when AWS takes a spot machine back within its hour, and we look after it', async ({ pool }) => {
+    const policies = [worldPolicy({ burst: SPOT.burst, demand: SPOT.demand, limits: { max: 1 } })];
+    const world = await World.create(pool, { policies, everyS: { ...SLOW, sweep: Infinity }, ...LONG_RUN });
+    await world.turn('prices');
+    await world.submit(1, 7 * 3600);
+    await world.runUntil('it is launched', async () => (await world.count('machines', 'booting')) === 1);
+    await watchStart(world);
+    // The notice is two minutes: it ends half a minute before its hour is over.
+    await world.run(HOUR_MS - 3 * 60_000);
+    world.region.interrupt(world.truth.living()[0]?.instanceId ?? '');
+    await world.db.updateTable('tasks').set({ state: 'cancelled' }).execute();
+    await world.run(6 * 60_000);
+    await world.turn('sweep');
+    await untilGone(world);
+    const bill = world.region.bill();
+    expect(bill.lines.map(({ billedSeconds }) => billedSeconds)).toEqual([0]);
+    expect(distance(await ledgerTotal(world), bill.totalNanoUsd)).toBeLessThan(CENT);
+  });
+
   test(
     'equals the bill of the region to the cent, over a day on both markets',
     { timeout: 240_000 },
