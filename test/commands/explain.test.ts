@@ -8,9 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe } from 'vitest';
 import type { OperatorActions } from '../../src/ports/operator.ts';
-import { createOperatorActions } from '../../src/wiring/operator-actions.ts';
-import { PlanProver } from '../../src/wiring/plan-prover.ts';
-import { realClock } from '../support/clock.ts';
+import { operatorActionsOf } from '../support/operator-actions.ts';
 import { worldPolicy } from '../support/world-policy.ts';
 import { World } from '../support/world.ts';
 import { test as base, type Finished } from './spillway.ts';
@@ -20,18 +18,7 @@ const CAPPED = worldPolicy({ limits: { max: 1 } });
 const test = base.extend<{ world: World; actions: Partial<OperatorActions>; policyFile: string }>({
   world: async ({ pool }, use) => use(await World.create(pool, { policies: [CAPPED] })),
   actions: async ({ world }, use) => {
-    const { previewPlan } = createOperatorActions({
-      loops: world.process.loops,
-      engine: world.engine,
-      agents: world.stores.agents,
-      agentOrdering: world.stores.agentOrdering,
-      running: () => null,
-      pingQueue: async () => undefined,
-      isLeader: () => true,
-      prover: new PlanProver(realClock),
-      orders: world.stores.orders,
-      reports: world.stores.reports,
-    });
+    const { previewPlan } = operatorActionsOf(world);
     await use({ previewPlan });
   },
   // eslint-disable-next-line no-empty-pattern -- vitest reads the names of the fixtures from this pattern

@@ -2,28 +2,15 @@
 import { describe } from 'vitest';
 import type { MachineId } from '../../src/model/ids.ts';
 import type { OperatorActions } from '../../src/ports/operator.ts';
-import { createOperatorActions } from '../../src/wiring/operator-actions.ts';
-import { PlanProver } from '../../src/wiring/plan-prover.ts';
 import { aMachine } from '../support/builders.ts';
-import { realClock } from '../support/clock.ts';
+import { operatorActionsOf } from '../support/operator-actions.ts';
 import { World } from '../support/world.ts';
 import { test as base } from './spillway.ts';
 
 const test = base.extend<{ world: World; actions: Partial<OperatorActions>; ready: MachineId }>({
   world: async ({ pool }, use) => use(await World.create(pool)),
   actions: async ({ world }, use) => {
-    const { orderMachine } = createOperatorActions({
-      loops: world.process.loops,
-      engine: world.engine,
-      agents: world.stores.agents,
-      running: () => null,
-      pingQueue: async () => undefined,
-      isLeader: () => true,
-      prover: new PlanProver(realClock),
-      orders: world.stores.orders,
-      agentOrdering: world.stores.agentOrdering,
-      reports: world.stores.reports,
-    });
+    const { orderMachine } = operatorActionsOf(world);
     await use({ orderMachine });
   },
   ready: async ({ world }, use) => use((await aMachine(world.db, 'ready')).id),

@@ -1,9 +1,7 @@
 import { describe, expect } from 'vitest';
 import type { LaunchId } from '../../src/model/ids.ts';
 import type { NewHold } from '../../src/ports/machines.ts';
-import { realClock } from '../support/clock.ts';
-import { PlanProver } from '../../src/wiring/plan-prover.ts';
-import { createOperatorActions } from '../../src/wiring/operator-actions.ts';
+import { operatorActionsOf } from '../support/operator-actions.ts';
 import { aLaunch } from '../support/builders.ts';
 import { test } from '../support/database.ts';
 import { World } from '../support/world.ts';
@@ -22,18 +20,7 @@ describe('the health of launches', () => {
   async function healthWith(world: World, holds: readonly NewHold[]) {
     const launchId: LaunchId = await aLaunch(world.db);
     for (const hold of holds) await world.stores.launches.hold(launchId, hold);
-    const actions = createOperatorActions({
-      loops: world.process.loops,
-      engine: world.engine,
-      agents: world.stores.agents,
-      agentOrdering: world.stores.agentOrdering,
-      running: () => null,
-      pingQueue: async () => undefined,
-      isLeader: () => true,
-      prover: new PlanProver(realClock),
-      orders: world.stores.orders,
-      reports: world.stores.reports,
-    });
+    const actions = operatorActionsOf(world);
     const { ready, checks } = await actions.health();
     return { ready, launches: checks.find(({ name }) => name === 'launches') };
   }
