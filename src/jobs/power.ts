@@ -58,11 +58,12 @@ async function becomeStopped(
   const policy = await ports.readPolicy(machine.workload);
   const maxAgeMs = policy?.burst.warmPool?.maxAgeMs ?? 0;
   const sinceMs = record.run.stoppedAtMs ?? record.nowMs;
+  const keptMs = Math.max(0, sinceMs + maxAgeMs - record.nowMs);
   await ports.machines.transition(machine, {
     to: 'stopped',
     actor: 'machine-step',
     endReason: 'scale-down',
-    deadlineMs: Math.max(0, sinceMs + maxAgeMs - record.nowMs),
+    deadlineMs: keptMs,
     ...why,
   });
   ports.wakePlanner();

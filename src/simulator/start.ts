@@ -105,12 +105,14 @@ async function startOnSlot(options: StartRegionOptions, slot: Slot): Promise<Run
     iamPolicy: policyOf(options),
   });
   const dataDir = await makeDataDir(options.dataDir);
+  // Known before the first instance boots; hosts that end with the server may still ask for it.
+  let endpoint = '';
   const hosts = new HostFleet({
     kind: options.host ?? 'ssh2',
     port: slot.sshPort,
     dataDir,
     path: options.hostPath ?? SYSTEM_PATH,
-    imdsUrlOf: (instanceId) => `http://127.0.0.1:${(server.address() as AddressInfo).port}${IMDS_PREFIX}${instanceId}`,
+    imdsUrlOf: (instanceId) => `${endpoint}${IMDS_PREFIX}${instanceId}`,
     onShutdown: (instanceId) => {
       if (region.shutDownFromInside(instanceId)) pump.turn();
     },
@@ -141,9 +143,9 @@ async function startOnSlot(options: StartRegionOptions, slot: Slot): Promise<Run
     await removeOwnDataDir();
     throw error;
   }
-  const { port } = server.address() as AddressInfo;
+  endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   return {
-    endpoint: `http://127.0.0.1:${port}`,
+    endpoint,
     sshPort: slot.sshPort,
     region,
     accessKey: accessKeys[0] ?? SIMULATED_ACCESS_KEY,

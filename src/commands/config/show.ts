@@ -66,6 +66,7 @@ async function effectiveValues(
     SPILLWAY_ADDR: url(config.serviceUrl),
     SPILLWAY_KEY_FILE: config.keyFile,
     SPILLWAY_WITNESS_FILE: config.witnessFile,
+    SSH_AUTH_SOCK: config.sshAuthSock,
     SPILLWAY_OWNER: config.owner,
     SPILLWAY_LOG_LEVEL: config.logLevel,
     SPILLWAY_PLAN_INTERVAL: formatDuration(config.planIntervalMs),
