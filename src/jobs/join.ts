@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import { AppError } from '../model/errors.ts';
 import type { MachineIn } from '../model/machine.ts';
 import { DEAD_MAN_DEFAULT } from '../model/policy.ts';
@@ -41,8 +42,10 @@ if ! mkdir join.lock 2>/dev/null; then
 fi
 echo "$$ $boot" >join.lock/pid
 trap 'rm -rf join.lock' EXIT
+# What the recipe has the agent know, one KEY=VALUE per line; each run says it anew.
+: >agent.recipe
 if [ -f recipe.sh ]; then
-  set -a; . ./recipe.env; set +a
+  set -a; . ./recipe.env; SPILLWAY_AGENT_SETTINGS=$PWD/agent.recipe; set +a
   code=0
   sh ./recipe.sh >recipe.log 2>&1 || code=$?
   # What it said is kept with the machine; the end of it is what tells why it failed.
@@ -61,7 +64,8 @@ if [ -f agent.pid ]; then
   fi
 fi
 {
-  cat agent.settings
+  # First, because of a setting that comes twice the last one counts: the service's own word.
+  cat agent.recipe; echo; cat agent.settings
   printf 'SPILLWAY_STATE_DIR=%s\n' "$HOME/.spillway/state"
   # A simulated host cannot show its hardware in /proc; it tells it in its environment.
   if [ -n "\${SPILLWAY_SIMULATED_INSTANCE-}" ]; then
@@ -264,6 +268,13 @@ async function joinFiles(
   if (recipe.script !== null) {
     files.push({ path: '.spillway/recipe.sh', content: await ports.agent.readRecipe(recipe.script), mode: 0o700 });
     files.push({ path: '.spillway/recipe.env', content: ports.agent.renderEnv(recipe.env), mode: 0o600 });
+    for (const file of recipe.files ?? []) {
+      files.push({
+        path: `.spillway/recipe/${basename(file)}`,
+        content: await ports.agent.readRecipe(file),
+        mode: 0o700,
+      });
+    }
   }
   return files;
 }

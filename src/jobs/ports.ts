@@ -37,7 +37,7 @@ export interface AgentDelivery {
   readonly allowHttp: boolean;
   /** Variables as lines that `sh` reads back byte for byte. */
   renderEnv(variables: Readonly<Record<string, string>>): string;
-  /** The text of a policy's recipe. @throws AppError POLICY_UNREADABLE */
+  /** The text of a policy's recipe, or of a file of it. @throws AppError POLICY_UNREADABLE */
   readRecipe(file: string): Promise<string>;
 }
 

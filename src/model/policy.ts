@@ -190,6 +190,8 @@ export interface JoinPolicy {
   readonly recipe: {
     /** Absolute path of a shell script run on the machine before the agent starts; null = none. */
     readonly script: string | null;
+    /** Absolute paths of files that lie in `recipe/` beside the script while it runs; absent = none. */
+    readonly files?: readonly string[];
     readonly env: Readonly<Record<string, string>>;
   };
   readonly ready: {

@@ -30,12 +30,15 @@ export function crossCheck(source: Source, tree: PolicyTree, options: CrossCheck
   checkWarmPool(check);
   checkImages(check);
   checkConsolidation(check);
+  checkRecipeFiles(check);
   checkIdentity(check);
   checkTrust(check);
   checkBudgetWindows(check);
   checkDeadlines(check);
   if (options.checkFiles) {
     checkFile(check, ['spec', 'join', 'recipe', 'script'], 'the script');
+    for (const index of recipeFiles(check).keys())
+      checkFile(check, ['spec', 'join', 'recipe', 'files', index], 'the file');
     checkFile(check, ['spec', 'join', 'ssh', 'identity', 'file'], 'the private key');
     checkFile(check, ['spec', 'join', 'ssh', 'knownHosts'], 'the known_hosts file');
     checkFile(check, ['spec', 'join', 'ssh', 'hostCa'], 'the file of the authority');
@@ -183,6 +186,26 @@ function checkConsolidation(check: Check): void {
     message: 'machines with work would be drained to save money, and onDeadline: terminate would end that work',
     fix: 'write onDeadline: wait, or consolidation: whenEmpty',
   });
+}
+
+function recipeFiles(check: Check): readonly unknown[] {
+  const files = rawAt(check.tree.root, ['spec', 'join', 'recipe', 'files']);
+  return Array.isArray(files) ? files : [];
+}
+
+/** Files of a recipe lie in one folder of the machine, by the last part of their paths, for the script that asks for them. */
+function checkRecipeFiles(check: Check): void {
+  const at = ['spec', 'join', 'recipe', 'files'];
+  const names = recipeFiles(check).map((written) => (typeof written === 'string' ? path.basename(written) : null));
+  if (names.length > 0 && (rawAt(check.tree.root, ['spec', 'join', 'recipe', 'script']) ?? null) === null) {
+    const message = 'files are for the script, and there is none';
+    report(check, at, { code: 'POLICY_CONFLICT', message, fix: 'add script beside it, or delete it' });
+  }
+  for (const [index, name] of names.entries()) {
+    if (name === null || names.indexOf(name) === index) continue;
+    const message = `two files are called ${name}, and they lie in one folder of the machine`;
+    report(check, [...at, index], { code: 'POLICY_CONFLICT', message, fix: 'rename one of them' });
+  }
 }
 
 /** One way to log in, and one only. */

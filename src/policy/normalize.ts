@@ -106,12 +106,20 @@ function joinOf(join: JoinDocument, file: string): WorkloadPolicy['join'] {
   const { ssh, recipe, ready, deadMan } = join;
   return {
     ssh: sshOf(ssh, file),
-    recipe: {
-      script: recipe === null || recipe.script === null ? null : resolveFrom(file, recipe.script),
-      env: recipe === null ? {} : { ...recipe.env },
-    },
+    recipe: recipeOf(recipe, file),
     ready: { command: ready.command, deadlineMs: ready.deadline },
     deadMan: deadMan === null ? null : { afterMs: deadMan.after, whileTasksRun: deadMan.whileTasksRun },
+  };
+}
+
+function recipeOf(recipe: JoinDocument['recipe'], file: string): WorkloadPolicy['join']['recipe'] {
+  if (recipe === null) return { script: null, env: {} };
+  const { script, files, env } = recipe;
+  return {
+    script: script === null ? null : resolveFrom(file, script),
+    // Left out where there are none, so that policies without them keep their hash.
+    ...(files.length === 0 ? {} : { files: files.map((written) => resolveFrom(file, written)) }),
+    env: { ...env },
   };
 }
 

@@ -81,6 +81,13 @@ export const FILE_PATH: TextRule = {
   fix: 'write a path that starts at / or at the folder of this file (~ is not expanded)',
   lengthMax: 1024,
 };
+/** It lies on the machine under its own name, which a shell must be able to write as it is. */
+export const RECIPE_FILE: TextRule = {
+  pattern: /^(?!~)(?:[^\0\n]*\/)?(?!\.{1,2}$)[A-Za-z0-9._@+-]{1,100}$/,
+  what: 'a file of a recipe',
+  fix: 'write a path whose last part is made of letters, digits and any of . _ @ + - (~ is not expanded)',
+  lengthMax: 1024,
+};
 export const COMMAND: TextRule = {
   pattern: /^[^\0]*\S[^\0]*$/,
   what: 'a command',

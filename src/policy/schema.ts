@@ -29,6 +29,7 @@ import {
   LABEL_NAME,
   LABEL_VALUE,
   NAME,
+  RECIPE_FILE,
   REGION,
   SECURITY_GROUP,
   SUBNET,
@@ -39,6 +40,9 @@ import {
 
 /** Enough for a first workload, too few for an expensive mistake. */
 export const LIMITS_MAX_DEFAULT = 10;
+
+/** A recipe is some scripts; whoever needs more brings an archive, or an image. */
+const RECIPE_FILES_MAX = 20;
 
 const limitsSchema = z.strictObject({
   min: count({ min: 0, max: MACHINES_MAX }, { description: 'Machines kept although nothing needs them.' }).prefault(0),
@@ -174,6 +178,13 @@ const joinSchema = z.strictObject({
       })
         .nullable()
         .prefault(null),
+      files: z
+        .array(
+          text(RECIPE_FILE, { description: 'A file that lies in `recipe/` of the folder that the script runs in.' }),
+        )
+        .max(RECIPE_FILES_MAX)
+        .prefault([])
+        .meta({ description: 'Text files that the script needs; relative paths start at this file. Default: none.' }),
       env: textMap(VARIABLE_NAME, VARIABLE_VALUE, { description: 'Environment of the script.' }).prefault({}),
     })
     .nullable()

@@ -14,12 +14,15 @@ async function untilFirstEnd(world: World, withinMs = 1_800_000): Promise<string
 
 describe('joining', () => {
   test('brings agent, recipe and a one-time token, and nothing secret stays behind', async ({ pool }) => {
-    const policy = worldPolicy({ ...ONE, recipe: { script: '/etc/recipe.sh', env: { POOL: 'media' } } });
+    const files = ['/etc/common.sh', '/opt/drain.sh'];
+    const policy = worldPolicy({ ...ONE, recipe: { script: '/etc/recipe.sh', files, env: { POOL: 'media' } } });
     const world = await World.create(pool, { policies: [policy] });
     await world.submit(1, 600);
     const instanceId = await readyInstance(world);
     expect(world.hosts.fileOn(instanceId, '.spillway/recipe.sh')).toBe('# /etc/recipe.sh\n');
     expect(world.hosts.fileOn(instanceId, '.spillway/recipe.env')).toBe('{"POOL":"media"}');
+    expect(world.hosts.fileOn(instanceId, '.spillway/recipe/common.sh')).toBe('# /etc/common.sh\n');
+    expect(world.hosts.fileOn(instanceId, '.spillway/recipe/drain.sh')).toBe('# /opt/drain.sh\n');
     const rows = await world.db.selectFrom('enrolments').select(['token_hash', 'used_at']).execute();
     expect(rows).toHaveLength(1);
     expect(rows[0]?.used_at).not.toBeNull();

@@ -114,6 +114,22 @@ describe('files that a policy names', () => {
     ]);
   });
 
+  test('of a recipe are found beside the policy, and reported one by one', () => {
+    const file = path.join(folder, 'p.yaml');
+    const withList = (list: string) =>
+      withFiles('join.sh', './id').replace('script: join.sh', `script: join.sh, files: ${list}`);
+    expect(parsePolicy(withList('[./id]'), { file })).toMatchObject({
+      ok: true,
+      policy: { join: { recipe: { files: [path.join(folder, 'id')] } } },
+    });
+    const result = parsePolicy(withList('[id, gone, join.d]'), { file });
+    const issues = result.ok ? [] : result.issues;
+    expect(issues.map((issue) => `${issue.line}:${issue.column} ${issue.code} ${issue.message}`)).toEqual([
+      `15:44 POLICY_FILE_MISSING the file ${path.join(folder, 'gone')} does not exist`,
+      `15:50 POLICY_FILE_MISSING the file ${path.join(folder, 'join.d')} is not a file`,
+    ]);
+  });
+
   test('are not looked for when files are not to be checked', () => {
     expect(issueLines(withFiles('nowhere.sh', 'nokey'))).toEqual([]);
   });

@@ -11,6 +11,21 @@ describe('one mistake about hosts gives one issue, at its place', () => {
       '15:68 POLICY_CONFLICT spec.join.ssh.identity.agent | a key file and an agent are both named | delete one of file and agent',
     ],
     [
+      '  join:',
+      '  join:\n    recipe: { files: [a.sh] }',
+      '15:22 POLICY_CONFLICT spec.join.recipe.files | files are for the script, and there is none | add script beside it, or delete it',
+    ],
+    [
+      '  join:',
+      '  join:\n    recipe: { script: j.sh, files: [a.sh, b/a.sh] }',
+      '15:43 POLICY_CONFLICT spec.join.recipe.files[1] | two files are called a.sh, and they lie in one folder of the machine | rename one of them',
+    ],
+    [
+      '  join:',
+      '  join:\n    recipe: { script: j.sh, files: ["b/a b.sh"] }',
+      '15:37 POLICY_VALUE spec.join.recipe.files[0] | "b/a b.sh" is not a file of a recipe | write a path whose last part is made of letters, digits and any of . _ @ + - (~ is not expanded)',
+    ],
+    [
       'user: admin',
       'user: admin, hostKey: known',
       '15:34 POLICY_CONFLICT spec.join.ssh.hostKey | hostKey: known needs the file knownHosts | add knownHosts beside it',
