@@ -151,7 +151,8 @@ async function settleQueues(ports: EnginePorts, result: ReportResult, leaseMs: n
 /** A queue that is away must not keep a recorded report from its answer: an agent without answers ends its tasks. */
 async function ringFor(ports: EnginePorts, id: MachineId): Promise<void> {
   try {
-    await ports.wake.ring([{ kind: 'machine', id }]);
+    // In a burst hundreds of rows look again and again; the one whose agent has spoken must not wait behind them.
+    await ports.wake.ring([{ kind: 'machine', id }], 'first');
   } catch (error) {
     ports.log.warn({ error: String(error), machineId: id }, 'the queue could not be rung; the row rings again');
   }

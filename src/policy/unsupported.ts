@@ -11,8 +11,10 @@ const UNSUPPORTED_KEYS: readonly string[] = [
   'dryRun',
   'expireAfter',
   'gpus',
+  'identity.instanceConnect',
   'launchTemplate',
   'paused',
+  'recipe.shell',
 ];
 
 /** Values that a known key will take one day, by the key's path. */

@@ -15,8 +15,11 @@ export type WakeHandler = (job: WakeJob) => Promise<WakeOutcome>;
  * (a loop rings again for each live row whose time has come).
  */
 export interface WakeQueue {
-  /** Rings for a row; rings that wait already are not doubled, a waiting later one is brought forward. */
-  ring(jobs: readonly WakeJob[]): Promise<void>;
+  /**
+   * Rings for a row; rings that wait already are not doubled, a waiting later one is brought forward. `first`: somebody waits
+   * for what this row does next, so it goes ahead of all that only look again.
+   */
+  ring(jobs: readonly WakeJob[], place?: 'first'): Promise<void>;
   /** Starts handling; `stop` waits for running handlers at most `deadlineMs`. */
   consume(
     handler: WakeHandler,

@@ -14,6 +14,9 @@ const QUEUE_NAME = 'spillway-wake';
 const PARALLEL_MAX = 20;
 /** `setTimeout` and BullMQ's delays are good up to here (24 days); no step waits an hour. */
 const DELAY_MS_MAX = 2_147_483_647;
+/** BullMQ takes the lowest number first, jobs of one number in the order of their coming. */
+const FIRST_PRIORITY = 1;
+const PRIORITY = 2;
 
 export interface WakeOptions {
   readonly clock: Clock;
@@ -21,6 +24,9 @@ export interface WakeOptions {
   /** A consumer that died is noticed after one to one and a half times this. Default 30,000 ms. */
   readonly lockMs?: number;
 }
+
+/** A ring that came while its row was in hand. */
+type KeptRing = 'none' | 'ring' | 'first';
 
 type Consumer = Worker<unknown, unknown, string, IQueueBackend, JobProgress, typeof OWN_CONNECTION>;
 type Bells = Queue<unknown, unknown, string, unknown, unknown, string, IQueueBackend, typeof OWN_CONNECTION>;
@@ -37,8 +43,8 @@ export class BullWakeQueue implements WakeQueue {
   readonly #options: WakeOptions;
   readonly #onError: (error: unknown) => void;
   readonly #bells: Bells;
-  /** Jobs in hand here; true when the row was rung for meanwhile. */
-  readonly #inHand = new Map<string, boolean>();
+  /** Jobs in hand here, and how the row was rung for meanwhile. */
+  readonly #inHand = new Map<string, KeptRing>();
   #consumer: Consumer | null = null;
 
   constructor(store: QueueStore, options: WakeOptions) {
@@ -49,9 +55,9 @@ export class BullWakeQueue implements WakeQueue {
     this.#bells.on('error', this.#onError);
   }
 
-  async ring(jobs: readonly WakeJob[]): Promise<void> {
+  async ring(jobs: readonly WakeJob[], place?: 'first'): Promise<void> {
     for (let start = 0; start < jobs.length; start += PARALLEL_MAX) {
-      await Promise.all(jobs.slice(start, start + PARALLEL_MAX).map(async (job) => this.#ringOne(job)));
+      await Promise.all(jobs.slice(start, start + PARALLEL_MAX).map(async (job) => this.#ringOne(job, place)));
     }
   }
 
@@ -91,16 +97,17 @@ export class BullWakeQueue implements WakeQueue {
     await this.#bells.close();
   }
 
-  async #ringOne(job: WakeJob): Promise<void> {
+  async #ringOne(job: WakeJob, place?: 'first'): Promise<void> {
     const jobId = `${job.kind}-${job.id}`;
-    if (this.#inHand.has(jobId)) this.#inHand.set(jobId, true);
-    await reaching(async () => this.#bells.add(job.kind, job, { jobId, ...KEEP_NONE }));
-    try {
-      await reaching(async () => this.#bells.getBackend().promote(jobId));
-    } catch (error) {
-      // Not delayed: it waits (just added, or before), it is in hand, or it ended meanwhile. All are as they should be.
-      if (!isLost(error)) throw error;
-    }
+    const kept = this.#inHand.get(jobId);
+    if (kept !== undefined && kept !== 'first') this.#inHand.set(jobId, place ?? 'ring');
+    const priority = place === 'first' ? FIRST_PRIORITY : PRIORITY;
+    await reaching(async () => this.#bells.add(job.kind, job, { jobId, priority, ...KEEP_NONE }));
+    const backend = this.#bells.getBackend();
+    // Not delayed: it waits (just added, or before), it is in hand, or it ended meanwhile. All are as they should be.
+    await unlessLost(async () => backend.promote(jobId));
+    // One that was there already has the place of its first ring.
+    if (place === 'first') await unlessLost(async () => backend.changePriority(jobId, FIRST_PRIORITY));
   }
 
   /** Returns = the job ends and is removed. A handler that throws is logged; its row rings again by its own `wake_at`. */
@@ -111,7 +118,7 @@ export class BullWakeQueue implements WakeQueue {
       log.warn({ jobId: job.id }, 'dropped a job that names no row');
       return;
     }
-    this.#inHand.set(job.id, false);
+    this.#inHand.set(job.id, 'none');
     let afterMs: number | null = null;
     try {
       const outcome = await handler(wake);
@@ -120,6 +127,9 @@ export class BullWakeQueue implements WakeQueue {
       log.error({ kind: wake.kind, id: wake.id, error: describeError(error) }, 'a step failed');
     }
     if (afterMs === null) return;
+    // It was first for once: when it looks again by itself, it is one of many.
+    const { id } = job;
+    if (job.priority !== PRIORITY) await unlessLost(async () => this.#bells.getBackend().changePriority(id, PRIORITY));
     await this.#delay(job, token, afterMs);
     this.#letGo(job);
     // BullMQ's sign that the job was moved by hand and is not to be ended.
@@ -139,10 +149,10 @@ export class BullWakeQueue implements WakeQueue {
 
   #letGo(job: Job): void {
     const jobId = job.id ?? '';
-    const rung = this.#inHand.get(jobId) ?? false;
+    const kept = this.#inHand.get(jobId) ?? 'none';
     this.#inHand.delete(jobId);
-    const wake = rung ? parseWakeJob(job.data) : null;
-    if (wake !== null) this.#ringOne(wake).catch(this.#onError);
+    const wake = kept === 'none' ? null : parseWakeJob(job.data);
+    if (wake !== null) this.#ringOne(wake, kept === 'first' ? kept : undefined).catch(this.#onError);
   }
 
   async #stop(consumer: Consumer, deadlineMs: number): Promise<void> {
@@ -159,6 +169,15 @@ export class BullWakeQueue implements WakeQueue {
     if (inTime) return;
     log.warn({ deadlineMs, inHand: this.#inHand.size }, 'handlers were still running when the wake queue stopped');
     await consumer.disconnect();
+  }
+}
+
+/** Reaches the store for a job that may be gone, or in another state, by then. */
+async function unlessLost(work: () => Promise<unknown>): Promise<void> {
+  try {
+    await reaching(work);
+  } catch (error) {
+    if (!isLost(error)) throw error;
   }
 }
 

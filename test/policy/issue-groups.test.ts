@@ -25,6 +25,20 @@ describe('keys of a later version', () => {
     ['expiry', '  drain:', '  expireAfter: 720h\n  drain:', '16:3', 'spec.expireAfter'],
     ['dry run', '  drain:', '  dryRun: true\n  drain:', '16:3', 'spec.dryRun'],
     ['paused', '  drain:', '  paused: true\n  drain:', '16:3', 'spec.paused'],
+    [
+      'a key for one log-in',
+      'spillway/id }',
+      'spillway/id, instanceConnect: true }',
+      '15:61',
+      'spec.join.ssh.identity.instanceConnect',
+    ],
+    [
+      'another shell',
+      '  drain:',
+      '    recipe: { script: join.ps1, shell: powershell }\n  drain:',
+      '16:33',
+      'spec.join.recipe.shell',
+    ],
     ['source', '{ task', '{ source: slurm, task', '7:22', 'spec.demand.queue.source'],
     ['shared queue', '{ task', '{ name: shared, task', '7:20', 'spec.demand.queue.name'],
   ])('are refused by name: %s', (_, passage, replacement, place, keyPath) => {

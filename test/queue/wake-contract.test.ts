@@ -89,6 +89,56 @@ describe.each(STORES)('wake queue on $kind', ({ test, missing }) => {
       await consumer.stop(1_000);
     });
 
+    test('takes a row that is rung for as first ahead of all that wait, whether it waits, comes later or is new', async ({
+      queues: { wake },
+    }) => {
+      const [later, held, waiting] = [newMachine(), newMachine(), newMachine()];
+      const others = Array.from({ length: 5 }, newMachine);
+      const { got, handler, release } = recorder(() => ({ kind: 'again', afterMs: AN_HOUR_MS }), { held: true });
+      const consumer = await consume(wake, handler, 1);
+      for (const [times, job] of [later, held].entries()) {
+        await wake.ring([job]);
+        await until('it is in hand', () => got.length === times + 1);
+        if (job === later) release();
+      }
+      await wake.ring([...others, waiting]);
+      const added = newLaunch();
+      const firsts = [waiting, later, added];
+      for (const job of firsts) await wake.ring([job], 'first');
+
+      for (let times = 3; times <= 5; times += 1) {
+        release();
+        await until('the next is in hand', () => got.length === times);
+      }
+      expect(got.slice(2)).toEqual(firsts);
+      const stopped = consumer.stop(1_000);
+      release();
+      await stopped;
+    });
+
+    test('takes a row that was first once among the others when it looks again', async ({ queues: { wake } }) => {
+      const [held, other, first] = [newMachine(), newMachine(), newMachine()];
+      const { got, handler, release } = recorder(
+        (times) => ({ kind: 'again', afterMs: times === 1 ? AN_HOUR_MS : 0 }),
+        {
+          held: true,
+        },
+      );
+      const consumer = await consume(wake, handler, 1);
+      await wake.ring([held]);
+      await until('it is in hand', () => got.length === 1);
+      await wake.ring([other]);
+      await wake.ring([first], 'first');
+      for (const times of [2, 3]) {
+        release();
+        await until('the next is in hand', () => got.length === times);
+      }
+      expect(got).toEqual([held, first, other]);
+      const stopped = consumer.stop(1_000);
+      release();
+      await stopped;
+    });
+
     test.for([{ kind: 'done' }, { kind: 'again', afterMs: AN_HOUR_MS }] as const)(
       'keeps one ring that comes while the handler has the row and then says $kind',
       async (outcome, { queues: { wake } }) => {

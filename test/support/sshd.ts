@@ -1,5 +1,6 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
@@ -13,7 +14,7 @@ export const sshdProgram = findServerProgram({ name: 'sshd', debianPackage: 'ope
 export const sshProgram = findServerProgram({ name: 'ssh', debianPackage: 'openssh-client' });
 
 export interface TestSshd {
-  readonly host: '127.0.0.1';
+  readonly host: string;
   readonly port: number;
   /** The user the tests run as: without root, sshd can log in nobody else. */
   readonly user: string;
@@ -34,6 +35,8 @@ export interface SshdOptions {
   readonly settings?: readonly string[];
   /** Where it writes its log; default: nowhere. */
   readonly logFile?: string;
+  /** The network it is in: what its command begins with there, and its address. Default: this one, on loopback. */
+  readonly network?: { readonly within: readonly string[]; readonly address: string };
 }
 
 /** `ssh-keygen`, for a key without a passphrase. */
@@ -41,7 +44,7 @@ export function makeKeyFile(file: string): void {
   execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'spillway-test', '-f', file], { timeout: 10_000 });
 }
 
-/** OpenSSH's sshd on 127.0.0.1 with a host key and a user key made for it. Key log-in only. */
+/** OpenSSH's sshd, on 127.0.0.1 unless told, with a host key and a user key made for it. Key log-in only. */
 export async function startSshd(options: SshdOptions = {}): Promise<TestSshd> {
   if (sshdProgram === null) throw new Error('there is no sshd here: guard the suite with sshdProgram');
   // sshd wants this folder when it is root; the package makes it only when its service starts.
@@ -61,14 +64,19 @@ export async function startSshd(options: SshdOptions = {}): Promise<TestSshd> {
     execFileSync('ssh-keygen', args, { timeout: 10_000 });
     settings.push(`HostCertificate ${hostKeyFile}-cert.pub`);
   }
-  await writeFile(configFile, `${settings.join('\n')}\n${configText(folder, port)}`);
+  const { within, address: host } = options.network ?? { within: [], address: '127.0.0.1' };
+  await writeFile(configFile, `${settings.join('\n')}\n${configText(folder, { host, port })}`);
   const logArgs = options.logFile === undefined ? ['-e'] : ['-E', options.logFile];
-  const child = spawn(sshdProgram, ['-D', ...logArgs, '-f', configFile], { stdio: 'ignore' });
+  const [program, ...args] = [...within, sshdProgram, '-D', ...logArgs, '-f', configFile];
+  const child = spawn(program, args, { stdio: 'ignore' });
   const kill = (): void => void child.kill('SIGKILL');
   process.once('exit', kill);
-  await until('sshd answers', async () => child.exitCode === null && (await greets(port)));
+  // From another network it cannot be asked; it writes this file once it listens.
+  const isUp = async (): Promise<boolean> =>
+    options.network === undefined ? await greets(port) : existsSync(join(folder, 'sshd.pid'));
+  await until('sshd answers', async () => child.exitCode === null && (await isUp()));
   return {
-    host: '127.0.0.1',
+    host,
     port,
     user: userInfo().username,
     hostKey: (await readFile(`${hostKeyFile}.pub`, 'utf8')).trim(),
@@ -86,10 +94,10 @@ export async function startSshd(options: SshdOptions = {}): Promise<TestSshd> {
   };
 }
 
-function configText(folder: string, port: number): string {
+function configText(folder: string, { host, port }: Pick<TestSshd, 'host' | 'port'>): string {
   const settings = [
     `Port ${port}`,
-    'ListenAddress 127.0.0.1',
+    `ListenAddress ${host}`,
     `HostKey ${join(folder, 'host_key')}`,
     `AuthorizedKeysFile ${join(folder, 'authorized_keys')}`,
     `PidFile ${join(folder, 'sshd.pid')}`,
