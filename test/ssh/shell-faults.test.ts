@@ -67,6 +67,8 @@ describe('the host is verified', () => {
     expect(error.details).toEqual({
       expected: expect.stringMatching(/^SHA256:.{43}$/),
       offered: expect.stringMatching(/^SHA256:.{43}$/),
+      offeredKey: expect.stringMatching(/^ssh-ed25519 [A-Za-z0-9+/]{68}$/),
+      host: `${server.target.host}:${server.target.port}`,
     });
     expect(server.methods).toEqual([]);
   });
