@@ -46,7 +46,11 @@ const seenBy = (file: string, title: string, mutant: Mutant): Mutant => ({
 
 export const MUTANTS: readonly Mutant[] = [
   // 6: one decider
-  one('no-fence', 6, 'store/leadership.ts', 'return row !== undefined;', 'return row !== undefined || true;'),
+  seenBy(
+    'store/planning-fence',
+    'an older epoch of the same holder is fenced',
+    one('no-fence', 6, 'store/leadership.ts', 'return row !== undefined;', 'return row !== undefined || true;'),
+  ),
   // The mandate of both clocks, the renewal at every awakening and the server's end of idle transactions all stand before this one.
   seenBy(
     'store/planning-fence',
