@@ -1,7 +1,8 @@
 import { isUtf8 } from 'node:buffer';
-import { open, readdir, stat } from 'node:fs/promises';
+import { open, readFile, readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { AppError, describeError } from '../model/errors.ts';
+import type { WorkloadPolicy } from '../model/policy.ts';
 import { spanAt } from './explain.ts';
 import { policyHash } from './hash.ts';
 import { readPolicy } from './parse.ts';
@@ -48,10 +49,28 @@ export async function loadPolicies(
     }
     const { policy } = read.result;
     const twin = policies.find((loaded) => loaded.policy.name === policy.name);
-    if (twin === undefined) policies.push({ file, policy, hash: policyHash(policy) });
-    else issues.push(duplicateName(read, twin));
+    if (twin !== undefined) {
+      issues.push(duplicateName(read, twin));
+      continue;
+    }
+    const recipe = options.checkFiles ? await readRecipe(policy) : [];
+    policies.push({ file, policy, hash: policyHash(policy, recipe) });
   }
   return issues.length > 0 ? { ok: false, issues } : { ok: true, policies };
+}
+
+/** Its texts, the script first. What joins is read anew at each join; here it tells one policy from another. */
+async function readRecipe({ join: { recipe } }: WorkloadPolicy): Promise<readonly Uint8Array[]> {
+  if (recipe.script === null) return [];
+  return await Promise.all(
+    [recipe.script, ...(recipe.files ?? [])].map(async (file) => {
+      try {
+        return await readFile(file);
+      } catch (error) {
+        throw unreadable(file, error);
+      }
+    }),
+  );
 }
 
 function duplicateName(read: PolicyRead, twin: LoadedPolicy): PolicyIssue {

@@ -46,7 +46,7 @@ export interface LoadedPolicy {
   /** As given, or the folder's path and the file's name. */
   readonly file: string;
   readonly policy: WorkloadPolicy;
-  /** `policyHash` of the policy. */
+  /** `policyHash` of the policy, and of its recipe's texts where files are checked. */
   readonly hash: string;
 }
 

@@ -38,6 +38,24 @@ describe('loadPolicies', () => {
     expect(policies.map(({ policy, hash }) => hash === policyHash(policy))).toEqual([true, true]);
   });
 
+  test('gives a policy another hash when the text of its recipe is another', async () => {
+    const script = write('join.sh', 'echo one\n');
+    const identity = write('id', 'no key');
+    const file = write(
+      'a.yaml',
+      edited('file: /etc/spillway/id } }', `file: ${identity} } }\n    recipe: { script: join.sh }`),
+    );
+    const hashes: (string | undefined)[] = [];
+    for (const text of ['echo one\n', 'echo two\n', 'echo one\n']) {
+      writeFileSync(script, text);
+      const result = await loadPolicies([file], { checkFiles: true });
+      hashes.push(result.ok ? result.policies[0]?.hash : JSON.stringify(result.issues));
+    }
+    expect(hashes[0]).toMatch(/^[0-9a-f]{64}$/);
+    expect(hashes[1]).not.toBe(hashes[0]);
+    expect(hashes[2]).toBe(hashes[0]);
+  });
+
   test('reads single files, each once', async () => {
     const file = write('any-name.txt', POLICY_TEXT);
     expect(await load(file, file)).toMatchObject({ ok: true, policies: [{ file }] });

@@ -85,6 +85,7 @@ async function startStage(kind: 'ssh2' | 'openssh'): Promise<Stage> {
         },
       };
       const timings = { joinPollMs: 1 };
+      // Of the many things that a step may touch, and a row holds, those that a first contact does.
       const ports = { shell: through, credentials, machines, timings, log: quietLog } as unknown as StepPorts;
       const machine = { id: 'mc-1', state: 'joining', instanceId: 'i-0123' } as unknown as MachineIn<'joining'>;
       const record = { machine, hostKey: stage.row, launch: { nonce: NONCE, body: {} } } as unknown as MachineRecord;
