@@ -38,6 +38,7 @@ function kubernetes(kubectl: string, unit: string): RecipeCase['halves'] {
         '[--delete-emptydir-data] [--pod-selector=!job-name]',
     ],
     leave: [
+      call('[cordon] [node-7] [--request-timeout=60s]'),
       `systemctl [stop] [${unit}]`,
       call('[delete] [node] [node-7] [--ignore-not-found] [--wait=false] [--request-timeout=60s]'),
     ],
@@ -48,6 +49,10 @@ const KUBECTL_ANSWER = `case "$*" in
   *'get node '*) echo True ;;
   *'get pods'*) printf 'pod DaemonSet\\npod Job\\npod \\npod Node\\npod ReplicaSet\\n' ;;
 esac`;
+
+const MESOS_CALL =
+  'curl [-q] [-fsSL] [--max-time] [60] [-K] [ROOT/etc/spillway/mesos.curl] [-H] [Content-Type: application/json] [--data-binary] [@-] ' +
+  '[http://m1:5050/api/v1]';
 
 export const CASES: Readonly<Record<string, RecipeCase>> = {
   agent: {
@@ -132,15 +137,8 @@ esac`;
       found: `MESOS_ATTRIBUTES="${escaped(WILD)}"\n`,
     },
     halves: {
-      drain: [
-        'curl [-q] [-fsSL] [--max-time] [60] [-K] [ROOT/etc/spillway/mesos.curl] [-H] [Content-Type: application/json] [--data-binary] [@-] ' +
-          '[http://m1:5050/api/v1]',
-      ],
-      leave: [
-        'curl [-q] [-fsSL] [--max-time] [60] [-K] [ROOT/etc/spillway/mesos.curl] [-H] [Content-Type: application/json] [--data-binary] [@-] ' +
-          '[http://m1:5050/api/v1]',
-        'systemctl [stop] [mesos-agent.service]',
-      ],
+      drain: [MESOS_CALL],
+      leave: [MESOS_CALL, MESOS_CALL, 'systemctl [stop] [mesos-agent.service]'],
       probe: [
         'curl [-q] [-fsS] [--max-time] [4] [-K] [ROOT/etc/spillway/mesos.curl] [http://127.0.0.1:5051/metrics/snapshot]',
       ],

@@ -17,6 +17,8 @@ const REPEATED = /^apt-get|\[restart\]|\[-o\] \[.*\/root\/|^kubeadm \[join\]|^dp
 const PROBED = { slurm: 3, nomad: 3, mesos: 3, kubeadm: 3, k3s: 3, docker: 2 };
 /** Whom the probes ask. */
 const ASKED = { slurm: 'squeue', nomad: 'nomad', mesos: 'curl', kubeadm: 'kubectl', k3s: 'k3s', docker: 'docker' };
+/** Where a recipe leaves its probe. */
+const PROBE = 'usr/local/lib/spillway/probe';
 const NAMES = Object.keys(CASES);
 
 /** The policy beside the recipe says which files it brings. */
@@ -102,6 +104,7 @@ describe.each(SHELLS)('under %s', (_, shell) => {
     prepare(sandbox);
     expect(joinWith(sandbox, name, settings)).toMatchObject({ exitCode: 0 });
     sandbox.calls();
+    if (half === 'leave') sandbox.put(PROBE, 'echo 0\n');
     expect(sandbox.half(half)).toMatchObject({ exitCode: 0 });
     const calls = sandbox.calls().join('\n').replaceAll(sandbox.root, 'ROOT');
     expect(calls).toBe(expected[half]?.join('\n'));
@@ -116,6 +119,24 @@ describe.each(SHELLS)('under %s', (_, shell) => {
     expect(sandbox.half('probe')).toEqual({ exitCode: 0, output: `${tasks}\n` });
   });
 });
+
+test.each(['nomad', 'mesos', 'kubeadm', 'k3s'])(
+  '%s does not leave while its scheduler still has work there',
+  (name) => {
+    using sandbox = new Sandbox(SHELLS[0]?.[1] ?? []);
+    const { settings, prepare } = caseOf(name);
+    prepare(sandbox);
+    expect(joinWith(sandbox, name, settings)).toMatchObject({ exitCode: 0 });
+    sandbox.calls();
+    expect(sandbox.half('leave')).toEqual({ exitCode: 1, output: expect.stringContaining('work runs here: not yet') });
+    const { leave = [], probe = [] } = caseOf(name).halves;
+    // It closes the node and asks; the rest is left for when the work is gone.
+    const called = sandbox.calls().join('\n').replaceAll(sandbox.root, 'ROOT');
+    expect(called.startsWith([leave[0], ...probe].join('\n'))).toBe(true);
+    expect(called).not.toContain(leave.at(-1));
+    expect(called).not.toContain('[stop]');
+  },
+);
 
 test('every recipe of a scheduler has a probe', () => {
   const probes = NAMES.filter((name) => policyOf(name).join.recipe.files?.some((file) => file.endsWith('/probe.sh')));
@@ -147,9 +168,11 @@ test('Mesos is told of the agent by its id, and the password is on no command li
   const { settings, prepare } = caseOf('mesos');
   prepare(sandbox);
   expect(joinWith(sandbox, 'mesos', settings)).toMatchObject({ exitCode: 0 });
+  sandbox.put(PROBE, 'echo 0\n');
   for (const half of ['drain', 'leave']) expect(sandbox.half(half)).toMatchObject({ exitCode: 0 });
   expect(sandbox.posted()).toBe(
     '{"type":"DEACTIVATE_AGENT","deactivate_agent":{"agent_id":{"value":"a-1"}}}' +
+      '{"type":"DEACTIVATE_AGENT","deactivate_agent":{"agent_id":{"value":"a-1"}}}' +
       '{"type":"MARK_AGENT_GONE","mark_agent_gone":{"agent_id":{"value":"a-1"}}}',
   );
   expect(sandbox.read('etc/spillway/mesos.curl')).toBe(String.raw`user = "ops:p\"w\\d"` + '\n');
