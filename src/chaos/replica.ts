@@ -12,7 +12,7 @@ import type { Log } from '../ports/log.ts';
 import type { Witness } from '../ports/witness.ts';
 import { listPriceUsdPerHour } from '../cost/catalogue.ts';
 import { createOfferingSource } from '../sources/offerings.ts';
-import { createDatabase } from '../store/database.ts';
+import { createDatabase, nothingSeen } from '../store/database.ts';
 import { type Loops, startLoops } from '../wiring/loops.ts';
 import { assembleService, type ServiceOutside, type ServiceParts } from '../wiring/service.ts';
 import { buildStores, type Stores } from '../wiring/stores.ts';
@@ -109,10 +109,11 @@ export class Replica implements Endpoint {
     const pool = (connectionsMax: number): SimPool =>
       new SimPool(sim, sql, { proc: this.proc, connectionsMax, rates: CALL_RATES.sql });
     const { decider, ingest, reports } = scenario.connections;
+    const seen = nothingSeen();
     const stores = buildStores(
-      createDatabase(pool(decider)),
-      createDatabase(pool(ingest)),
-      createDatabase(pool(reports)),
+      createDatabase(pool(decider), seen),
+      createDatabase(pool(ingest), seen),
+      createDatabase(pool(reports), seen),
     );
     const { planning, sweeping, launches } = stores;
     return {

@@ -3,7 +3,7 @@ import { sql } from 'kysely';
 import type { AgentId } from '../model/ids.ts';
 import type { Site } from '../model/agent.ts';
 import type { AgentStore, NewAgent } from '../ports/tasks.ts';
-import { readAmnesia } from './amnesia.ts';
+import { mayHaveForgotten } from './amnesia.ts';
 import { lockAgentsOf } from './cordon.ts';
 import { dbNow, dbNowPlus, inTransaction, toMs, type Db, type Tx } from './database.ts';
 import { writeReports } from './agent-reports.ts';
@@ -24,7 +24,7 @@ export function createAgentStore(db: Db): AgentStore {
       return (row?.id as AgentId | undefined) ?? null;
     },
 
-    mayBeForgotten: async () => (await readAmnesia(db)) !== null,
+    mayBeForgotten: async () => await mayHaveForgotten(db),
 
     writeReports: async (reports, leaseMs) =>
       await inTransaction(db, async (tx) => await writeReports(tx, reports, leaseMs)),

@@ -5,9 +5,34 @@ import type { Database } from './database.generated.ts';
 export type Db = Kysely<Database>;
 export type Tx = Transaction<Database>;
 
-/** Kysely over a pool of ours; every table is looked for in schema `spillway`. */
-export function createDatabase(pool: PostgresPool): Db {
-  return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) }).withSchema('spillway');
+/** The leader's lease as a process has last seen it; a database where it is older has lost commits. */
+export interface SeenLease {
+  epoch: number;
+  turns: number;
+}
+
+export function nothingSeen(): SeenLease {
+  return { epoch: 0, turns: 0 };
+}
+
+/** Beside the handles, because every transaction of a process has to know it, however deep it is asked. */
+const seenThrough = new WeakMap<Db, SeenLease>();
+
+/**
+ * Kysely over a pool of ours; every table is looked for in schema `spillway`.
+ * @param seen one object for all pools of a process
+ */
+export function createDatabase(pool: PostgresPool, seen: SeenLease = nothingSeen()): Db {
+  const db = new Kysely<Database>({ dialect: new PostgresDialect({ pool }) }).withSchema('spillway');
+  seenThrough.set(db, seen);
+  return db;
+}
+
+/** What the process saw whose handle or transaction this is. */
+export function leaseSeenThrough(db: Db): SeenLease {
+  const seen = seenThrough.get(db);
+  if (seen === undefined) throw new Error('bug: this handle comes neither from createDatabase nor from inTransaction');
+  return seen;
 }
 
 /** The only clock a statement may use; the simulation replaces the function's body. */
@@ -39,7 +64,10 @@ export async function inTransaction<T>(
       return await db
         .transaction()
         .setIsolationLevel(isolation)
-        .execute(async (tx) => await work(tx));
+        .execute(async (tx) => {
+          seenThrough.set(tx, leaseSeenThrough(db));
+          return await work(tx);
+        });
     } catch (error) {
       if (tries >= TRIES_MAX || !isRetryable(error)) throw error;
     }

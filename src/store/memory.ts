@@ -5,7 +5,7 @@ import type { LaunchId } from '../model/ids.ts';
 import { DEADLINE_ANEW_MS } from '../model/state-waits.ts';
 import type { MemoryStore } from '../ports/memory.ts';
 import { readAmnesia, toAmnesia, type AmnesiaRow } from './amnesia.ts';
-import { dbNow, inTransaction, type Db, type Tx } from './database.ts';
+import { dbNow, inTransaction, leaseSeenThrough, type Db, type Tx } from './database.ts';
 import { isCallNoted, lockOpenLaunch, LOST_CALL_CODE } from './launch-rows.ts';
 import { holdsLease } from './leadership.ts';
 import { rebuildLaunches } from './rebuilding.ts';
@@ -18,6 +18,7 @@ const EVIDENCE_CHARS_MAX = 4000;
 export function createMemoryStore(db: Db): MemoryStore {
   return {
     look: async (nonces) => await look(db, nonces),
+    expect: ({ epoch, turns }) => void Object.assign(leaseSeenThrough(db), { epoch, turns }),
     declare: async (finding) => await inTransaction(db, async (tx) => await declare(tx, finding)),
 
     rebuild: async (lease, launches) =>

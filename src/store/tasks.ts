@@ -8,6 +8,7 @@ import type { Resources } from '../model/resources.ts';
 import { fits, subtractResources } from '../model/resources.ts';
 import type { LogOutcome, LogPart } from '../ports/agent-gateway.ts';
 import type { TaskStore } from '../ports/tasks.ts';
+import { isLeaseOlder } from './amnesia.ts';
 import { dbNow, dbNowPlus, inTransaction, toMs, type Db, type Tx } from './database.ts';
 import { givenBack } from './give-back.ts';
 import { selectHeld, toHeld } from './held-tasks.ts';
@@ -191,6 +192,7 @@ async function listFreeAgents(
         ),
       ),
     )
+    .where((eb) => eb.not(isLeaseOlder(db)))
     // A cloud agent works only while its machine is ready: not before its readiness command, not on its way out.
     .where((eb) => eb.or([eb('a.machine_id', 'is', null), eb('m.state', '=', 'ready')]))
     .orderBy('a.id')

@@ -7,7 +7,7 @@ import type { Log } from '../ports/log.ts';
 import { createAgentOrdering } from '../store/agent-orders.ts';
 import { createAgentStore } from '../store/agents.ts';
 import { createApiBuckets } from '../store/api-buckets.ts';
-import { createDatabase, type Db } from '../store/database.ts';
+import { createDatabase, nothingSeen, type Db } from '../store/database.ts';
 import { startEmbeddedPostgres } from '../store/embedded-postgres.ts';
 import { createLaunchStore } from '../store/launches.ts';
 import { createLeadership } from '../store/leadership.ts';
@@ -79,9 +79,10 @@ export function openStores(
   const decider = createPool(url, { applicationName: 'spillway-decider', max: DECIDER_CONNECTIONS, log });
   const ingest = createPool(url, { applicationName: 'spillway-ingest', max: INGEST_CONNECTIONS, log });
   const reports = createPool(url, { applicationName: 'spillway-reports', max: REPORT_CONNECTIONS, log });
-  const db = createDatabase(decider);
+  const seen = nothingSeen();
+  const db = createDatabase(decider, seen);
   return {
-    stores: buildStores(db, createDatabase(ingest), createDatabase(reports), isHolderGone),
+    stores: buildStores(db, createDatabase(ingest, seen), createDatabase(reports, seen), isHolderGone),
     pools: [decider, ingest, reports],
     db,
   };

@@ -274,3 +274,61 @@ describe('while it lasts', () => {
     expect(await agents.mayBeForgotten()).toBe(true);
   });
 });
+
+describe('between a loss of commits and the pass that finds it', () => {
+  /** This process saw the lease as it was before the failover. */
+  async function failOver(db: Db): Promise<void> {
+    await lead(db);
+    const { epoch, turns } = await createMemoryStore(db).look([]);
+    createMemoryStore(db).expect({ epoch, turns });
+    await db
+      .updateTable('leases')
+      .set({ turns: turns - 1 })
+      .execute();
+  }
+
+  test('no machine is let go of', async ({ db }) => {
+    const { id } = await aMachine(db, 'joining');
+    const machines = createMachineStore(db);
+    const { machine } = (await machines.read(id))!;
+    const transition = { to: 'terminating', actor: 'test', reason: 'test', endReason: 'join-deadline' } as const;
+    await failOver(db);
+    expect(await machines.transition(machine, transition)).toBe(false);
+    // Once it is found it is declared; what the process expects is then what is there.
+    createMemoryStore(db).expect(await createMemoryStore(db).look([]));
+    expect(await machines.transition(machine, transition)).toBe(true);
+  });
+
+  test('none is claimed for a termination', async ({ db }) => {
+    const { id, launchId } = await aMachine(db, 'terminating');
+    const region = (await createLaunchStore(db).read(launchId))!.launch.body.region;
+    await failOver(db);
+    expect(await createMachineStore(db).claimTerminations(id, { region, againAfterMs: MINUTE_MS, limit: 500 })).toEqual(
+      [],
+    );
+  });
+
+  test('no plan acts, and no first call of a launch begins', async ({ db }) => {
+    const launchId = await aLaunch(db);
+    await failOver(db);
+    const commit = aCommit(await lead(db), { launches: [aNewLaunch(1)] });
+    await db.updateTable('leases').set({ turns: 0 }).execute();
+    expect(await createPlanningStore(db).commit(commit)).toEqual({ kind: 'amnesia' });
+    expect(await createLaunchStore(db).beginCall(launchId, 1)).toBe('held');
+  });
+
+  test('nobody is offered work, and an agent that is not known may have been forgotten', async ({ db }) => {
+    await anAgent(db);
+    const tasks = createTaskStore(db);
+    expect(await tasks.listFreeAgents(MINUTE_MS)).toHaveLength(1);
+    await failOver(db);
+    expect(await tasks.listFreeAgents(MINUTE_MS)).toEqual([]);
+    expect(await createAgentStore(db).mayBeForgotten()).toBe(true);
+  });
+
+  test('a database without any lease has lost the one that was seen', async ({ db }) => {
+    await failOver(db);
+    await db.deleteFrom('leases').execute();
+    expect(await createAgentStore(db).mayBeForgotten()).toBe(true);
+  });
+});
