@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import {
   accessSync,
@@ -59,6 +59,47 @@ export interface Exit {
   readonly signal: NodeJS.Signals | null;
 }
 
+const CERTIFICATES = '/etc/ssl/certs';
+
+/** What a command begins with whose machine believes the certificates in a folder, and no others. */
+function withTrusted(folder: string): readonly string[] {
+  const user = process.getuid?.() === 0 ? [] : ['--user', '--map-root-user'];
+  const script = `mount --bind '${folder}' ${CERTIFICATES} && exec "$@"`;
+  return [
+    which('unshare') ?? 'unshare',
+    ...user,
+    '--mount',
+    which('sh') ?? 'sh',
+    '-c',
+    `PATH=$PATH:/usr/bin:/bin; ${script}`,
+    'sh',
+  ];
+}
+
+/** Null where a process may be given other certificates to believe; else why not. */
+export function trustMissing(): string | null {
+  try {
+    const [program = '', ...args] = [...withTrusted(tmpdir()), which('openssl') ?? 'openssl', 'version'];
+    execFileSync(program, args, { timeout: 10_000, stdio: 'pipe' });
+    return null;
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    process.stderr.write(`SKIPPED: that an agent believes its own CA alone: ${why}\n`);
+    return why;
+  }
+}
+
+/** A folder as /etc/ssl/certs is: one file of all certificates, and each under the hash of its name. */
+export function makeTrusted(folder: string, certificatePem: string): string {
+  const trusted = join(folder, 'trusted');
+  const file = join(trusted, 'ca-certificates.crt');
+  mkdirSync(trusted);
+  writeFileSync(file, certificatePem);
+  const hash = execFileSync('openssl', ['x509', '-hash', '-noout', '-in', file], { encoding: 'utf8' }).trim();
+  symlinkSync('ca-certificates.crt', join(trusted, `${hash}.0`));
+  return trusted;
+}
+
 /** One machine: a folder with the agent's state, and the agent's processes, one after the other. */
 export class AgentMachine {
   readonly folder = mkdtempSync(join(tmpdir(), 'spillway-agent-test-'));
@@ -74,12 +115,15 @@ export class AgentMachine {
     this.settings = settings;
   }
 
-  start(changes: Readonly<Record<string, string>> = {}): void {
+  /** @param trusted a folder of certificates that this machine believes, in the place of its own; needs `mountsMissing` null */
+  start(changes: Readonly<Record<string, string>> = {}, trusted: string | null = null): void {
     this.settings = { ...this.settings, ...changes };
     const lines = Object.entries({ SPILLWAY_STATE_DIR: this.state, ...this.settings });
     const envFile = join(this.folder, 'agent.env');
     writeFileSync(envFile, lines.map(([key, value]) => `${key}=${value}\n`).join(''), { mode: 0o600 });
-    const child = spawn(join(this.#bin, 'sh'), [SCRIPT, envFile], {
+    const own = [join(this.#bin, 'sh'), SCRIPT, envFile];
+    const [program = '', ...args] = trusted === null ? own : [...withTrusted(trusted), ...own];
+    const child = spawn(program, args, {
       env: { PATH: this.#bin },
       stdio: ['ignore', 'pipe', 'pipe'],
     });

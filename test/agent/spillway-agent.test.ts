@@ -9,8 +9,10 @@ import { AppError } from '../../src/model/errors.ts';
 import { hashToken } from '../../src/server/agent-api/credentials.ts';
 import { makeSelfSigned } from '../support/certificate.ts';
 import { until } from '../support/wait.ts';
-import { allProcesses } from './agent-process.ts';
+import { allProcesses, makeTrusted, trustMissing } from './agent-process.ts';
 import { exitOf, isRunning, listToolboxes, PLAIN, test } from './world.ts';
+
+const NO_TRUST = trustMissing() !== null;
 
 describe.concurrent.each([...listToolboxes()])('on $shell with $client', (toolbox) => {
   test('an agent registers, runs tasks, tells how they ended and what they said, and leaves', async ({
@@ -114,5 +116,23 @@ describe.concurrent.each([...listToolboxes()])('on $shell with $client', (toolbo
     machine.start({ SPILLWAY_URL: service.url });
     await until('it reports', () => (world.gateway.agent('host-1')?.reports.length ?? 0) > 0);
     expect(service.refused()).toBe(0);
+  });
+
+  test.skipIf(NO_TRUST)('a CA that the machine believes does not vouch for its service', async ({ world, expect }) => {
+    const [ours, others] = [makeSelfSigned('spillway'), makeSelfSigned('somebody else')];
+    const impostor = await world.listenOnTls(others);
+    const machine = world.machine(toolbox);
+    const file = join(machine.folder, 'ca.pem');
+    writeFileSync(file, ours.certificatePem);
+    const trusted = makeTrusted(machine.folder, others.certificatePem);
+    machine.start({ SPILLWAY_CA_FILE: file, SPILLWAY_URL: impostor.url }, trusted);
+    await until('it has turned away twice', () => impostor.refused() > 1);
+    expect(world.gateway.agents.size).toBe(0);
+    machine.signal('SIGTERM');
+    await machine.exited();
+
+    // Without a CA of its own it believes what its machine does.
+    machine.start({ SPILLWAY_CA_FILE: '' }, trusted);
+    await until('it reports', () => (world.gateway.agent('host-1')?.reports.length ?? 0) > 0);
   });
 });
