@@ -11,7 +11,11 @@ import type { SwarmOrders, SwarmResult } from './support/swarm.ts';
 
 /** 50,000 cores in agents of 16. */
 const AGENTS = 3125;
-/** Enough to keep the service busy, and fewer than it admits at one time (256). */
+/** A million cores in agents of eight. */
+const FLEET_AGENTS = 125_000;
+/** Fewer than the service takes in at one time (2,500), so that what is due waits here and is not refused. */
+const FLEET_CONNECTIONS = 2000;
+/** Enough to keep the service busy, and fewer than it admits at one time (2,500). */
 const CLOSED_LOOP_AGENTS = 200;
 /** The service asks for agents' credentials again every half minute; each span sees some of that. */
 const SPAN_MS = 15_000;
@@ -21,28 +25,32 @@ export const heartbeatsHttp: Bench = {
   name: 'heartbeats-http',
   about: 'heartbeats through the whole service over HTTP, from another process',
   async run(context) {
-    const database = await openBenchDatabase();
-    try {
-      const tokens = (await seedAgents(database.pool, AGENTS, 0)).map(({ token }) => token);
-      await mkdir(join(database.dataDir, 'policies'));
-      const service = await startService({
-        database,
-        signal: context.signal,
-        env: {
-          SPILLWAY_POLICIES: join(database.dataDir, 'policies'),
-          AWS_REGION: 'us-east-1',
-        },
-      });
-      try {
-        return await measure({ context, database, service, tokens });
-      } finally {
-        await service.process.stop();
-      }
-    } finally {
-      await database.stop();
-    }
+    return [...(await inWorld(context, AGENTS, measure)), ...(await inWorld(context, FLEET_AGENTS, measureFleet))];
   },
 };
+
+/** A service of its own, with so many agents. */
+async function inWorld(
+  context: BenchContext,
+  agents: number,
+  work: (world: World) => Promise<readonly Figure[]>,
+): Promise<readonly Figure[]> {
+  const database = await openBenchDatabase();
+  try {
+    const tokens = (await seedAgents(database.pool, agents, 0)).map(({ token }) => token);
+    const policies = join(database.dataDir, 'policies');
+    await mkdir(policies);
+    const env = { SPILLWAY_POLICIES: policies, AWS_REGION: 'us-east-1' };
+    const service = await startService({ database, signal: context.signal, env });
+    try {
+      return await work({ context, database, service, tokens });
+    } finally {
+      await service.process.stop();
+    }
+  } finally {
+    await database.stop();
+  }
+}
 
 interface World {
   readonly context: BenchContext;
@@ -62,7 +70,7 @@ interface Outcome extends SwarmResult {
 async function measure(world: World): Promise<Figure[]> {
   const { context, database, tokens } = world;
   const { hostname: host, port } = new URL(world.service.agentUrl);
-  const common = { host, port: Number(port), measureMs: SPAN_MS, holdS: 0 };
+  const common = { host, port: Number(port), connections: 0, measureMs: SPAN_MS, holdS: 0 };
   context.progress('200 agents, as fast as it goes');
   const rush = await observe(world, {
     ...common,
@@ -100,6 +108,40 @@ async function measure(world: World): Promise<Figure[]> {
     figure('at-1hz-rss', steady.rssMib, 'MiB', `resident memory of the service at the end; ${steadied}`),
     figure('at-10s-service-cpu', usual.serviceCores, 'cores', usually),
     figure('at-10s-postgres-cpu', usual.postgresCores, 'cores', usually),
+  ];
+}
+
+/** A million cores in agents of eight, each once per 10 s, as the reports come out of a proxy that keeps its connections. */
+async function measureFleet(world: World): Promise<readonly Figure[]> {
+  const { context, database, service, tokens } = world;
+  context.progress(`${tokens.length} agents, one report each per 10 s, over ${FLEET_CONNECTIONS} connections`);
+  const { hostname: host, port } = new URL(service.agentUrl);
+  const fleet = await observe(world, {
+    host,
+    port: Number(port),
+    tokens,
+    connections: FLEET_CONNECTIONS,
+    periodMs: 10_000,
+    holdS: 0,
+    // In its first round the service asks whose each token is.
+    warmUpMs: 15_000,
+    measureMs: 20_000,
+    seqFrom: 3e6,
+  });
+  const perSecond = fleet.accepted / 20;
+  const about =
+    `whole service, ${tokens.length} agents without tasks every 10 s over ${FLEET_CONNECTIONS} connections, 20 s, ${fleet.refused} refused, ${fleet.missed} missed; ` +
+    `service ${fleet.serviceCores.toFixed(2)}, Postgres ${fleet.postgresCores.toFixed(2)}, generator ${fleet.cpuCores.toFixed(2)}, other programs ${fleet.otherCores.toFixed(2)} cores; ` +
+    `${database.version}; ${describeMachine()}`;
+  const figure = (name: string, value: number, unit: string): Figure =>
+    makeFigure('heartbeats-http', name, value, unit, about);
+  return [
+    figure('fleet-per-second', perSecond, '1/s'),
+    figure('fleet-per-core', perSecond / fleet.serviceCores, '1/s'),
+    figure('fleet-per-core-with-postgres', perSecond / (fleet.serviceCores + fleet.postgresCores), '1/s'),
+    figure('fleet-p50', fleet.p50Ms, 'ms'),
+    figure('fleet-p99', fleet.p99Ms, 'ms'),
+    figure('fleet-rss', fleet.rssMib, 'MiB'),
   ];
 }
 

@@ -1,7 +1,8 @@
 /** How many heartbeats the batcher and the store put into Postgres, in one process and without HTTP. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ReportBatcher } from '../src/engine/report-batcher.ts';
+import { Batcher } from '../src/engine/batcher.ts';
 import type { AgentReport } from '../src/ports/agent-gateway.ts';
+import type { AgentStore, ReportOf, ReportResult } from '../src/ports/tasks.ts';
 import { createAgentStore } from '../src/store/agents.ts';
 import { createDatabase } from '../src/store/database.ts';
 import { systemClock } from '../src/wiring/system.ts';
@@ -21,6 +22,8 @@ const FLEET_AGENTS = 125_000;
 const FLEET_INTERVAL_MS = 10_000;
 /** Reports on their way at one time; what is due beyond them waits, and counts as waiting. */
 const PENDING_MAX = 20_000;
+
+type Reports = Batcher<ReportOf, ReportResult>;
 
 export const heartbeats: Bench = {
   name: 'heartbeats',
@@ -45,6 +48,15 @@ export const heartbeats: Bench = {
   },
 };
 
+/** As the agents' gateway has it. */
+function batchReports(store: AgentStore): Reports {
+  return new Batcher({
+    clock: systemClock,
+    carryOut: async (batch) => await store.writeReports(batch, LEASE_MS),
+    keyOf: ({ agentId }) => agentId,
+  });
+}
+
 interface Span {
   readonly latenciesMs: readonly number[];
   readonly perSecond: number;
@@ -59,7 +71,7 @@ async function measure(context: BenchContext, database: BenchDatabase, tasks: nu
   const kind = tasks === 0 ? 'idle' : 'busy';
   const agents = (await seedAgents(database.pool, AGENTS, tasks)).map((agent) => new Reporter(agent));
   const store = createAgentStore(createDatabase(database.pool));
-  const batcher = new ReportBatcher({ agents: store, clock: systemClock, leaseMs: LEASE_MS });
+  const batcher = batchReports(store);
   context.progress(`${kind} agents, as fast as it goes`);
   const closed = await observe(context, database, async (over, done) => {
     await Promise.all(
@@ -102,7 +114,7 @@ async function measureFleet(context: BenchContext, database: BenchDatabase): Pro
   context.progress(`${FLEET_AGENTS} idle agents, one report each per ${FLEET_INTERVAL_MS / 1000} s`);
   const agents = (await seedAgents(database.pool, FLEET_AGENTS, 0)).map((agent) => new Reporter(agent));
   const store = createAgentStore(createDatabase(database.pool));
-  const batcher = new ReportBatcher({ agents: store, clock: systemClock, leaseMs: LEASE_MS });
+  const batcher = batchReports(store);
   const load = async (over: AbortSignal, done: Done): Promise<void> =>
     await openLoop(agents, batcher, { over, done, intervalMs: FLEET_INTERVAL_MS });
   const span = await observe(context, database, load, {
@@ -190,7 +202,7 @@ function otherCores(before: Meters, after: Meters): number {
 /** Agents report at their own moment of each interval. One that has no answer yet is late, and that counts as waiting. */
 async function openLoop(
   agents: readonly Reporter[],
-  batcher: ReportBatcher,
+  batcher: Reports,
   { over, done, intervalMs }: { readonly over: AbortSignal; readonly done: Done; readonly intervalMs: number },
 ): Promise<void> {
   const startMs = performance.now();
@@ -216,7 +228,7 @@ class Reporter {
     this.#agent = agent;
   }
 
-  async report(batcher: ReportBatcher, sinceMs: number, done: Done): Promise<void> {
+  async report(batcher: Reports, sinceMs: number, done: Done): Promise<void> {
     this.#seq += 1;
     const report: AgentReport = {
       bootId: '00000000-0000-4000-8000-000000000001',
@@ -227,7 +239,7 @@ class Reporter {
       tasks: this.#agent.tasks.map((taskId) => ({ taskId, attempt: 1, state: 'running', progressBase64: null })),
       leaving: false,
     };
-    const result = await batcher.write(this.#agent.id, report);
+    const result = await batcher.add({ agentId: this.#agent.id, report });
     if (result.kind !== 'accepted' || result.held.length !== report.tasks.length) {
       throw new Error(`a report of ${this.#agent.id} was ${result.kind}, with ${result.held.length} tasks held`);
     }

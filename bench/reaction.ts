@@ -67,6 +67,7 @@ async function measureWithSwarm(
     const orders: SwarmOrders = {
       host,
       port: Number(port),
+      connections: 0,
       tokens,
       periodMs: REPORT_MS,
       holdS: 9,

@@ -1,7 +1,7 @@
 /**
  * A swarm of agents in a process of its own: `node swarm.ts`, its orders as one JSON line on standard input, its result as
- * one JSON line on standard output. Each agent has one keep-alive connection and the manners of the real one: one report
- * at a time, and after a refusal it waits as long as it was asked to.
+ * one JSON line on standard output. Each agent has one keep-alive connection, or fleets share some, and the manners of the real one:
+ * one report at a time, and after a refusal it waits as long as it was asked to.
  */
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -12,6 +12,8 @@ export interface SwarmOrders {
   readonly host: string;
   readonly port: number;
   readonly tokens: readonly string[];
+  /** So many connections carry the reports of all, as a proxy's would; 0 = each agent has its own. */
+  readonly connections: number;
   /** Milliseconds from one report of an agent to its next; null = closed loop, at once after each answer. */
   readonly periodMs: number | null;
   /** Seconds that the service may hold its answer, as real agents allow. */
@@ -139,6 +141,36 @@ async function live(index: number, orders: SwarmOrders, startMs: number, meter: 
   connection.close();
 }
 
+/** One of the connections of a fleet: its agents one after the other, each once per period. Needs a period. */
+async function carry(index: number, orders: SwarmOrders, startMs: number, meter: { counts: Counts }): Promise<void> {
+  const { tokens, connections, periodMs, seqFrom } = orders;
+  const connection = new Connection(orders);
+  const endMs = startMs + orders.warmUpMs + orders.measureMs;
+  const period = periodMs ?? 0;
+  for (let round = 0; startMs + round * period < endMs; round += 1) {
+    for (let agent = index; agent < tokens.length; agent += connections) {
+      const dueMs = startMs + (round + agent / tokens.length) * period;
+      if (dueMs >= endMs) break;
+      await sleep(Math.max(0, dueMs - performance.now()));
+      if (performance.now() > dueMs + period) {
+        meter.counts.missed += 1;
+        continue;
+      }
+      const answer = await connection.post(tokens[agent] ?? '', reportOf(seqFrom + round + 1, 0));
+      if (answer.status === 200) {
+        meter.counts.accepted += 1;
+        meter.counts.latenciesMs.push(performance.now() - dueMs);
+      } else if (answer.status === 429 || answer.status === 503) {
+        // Its agent comes back in its next turn.
+        meter.counts.refused += 1;
+      } else {
+        throw new Error(`the service answered ${answer.status}`);
+      }
+    }
+  }
+  connection.close();
+}
+
 function reportOf(seq: number, holdS: number): string {
   const wait = holdS === 0 ? '' : `wait ${holdS}\n`;
   return `boot 00000000-0000-4000-8000-000000000001\nseq ${seq}\ncapacity 16000 65536\nused ${(seq * 997) % 16_000} 8192\nuncordon 0\n${wait}`;
@@ -147,7 +179,12 @@ function reportOf(seq: number, holdS: number): string {
 const orders = JSON.parse(await text(process.stdin)) as SwarmOrders;
 const meter = { counts: new Counts() };
 const startMs = performance.now();
-const agents = Promise.all(orders.tokens.map(async (_token, index) => await live(index, orders, startMs, meter)));
+const agents =
+  orders.connections > 0
+    ? Promise.all(
+        Array.from({ length: orders.connections }, async (_, index) => await carry(index, orders, startMs, meter)),
+      )
+    : Promise.all(orders.tokens.map(async (_token, index) => await live(index, orders, startMs, meter)));
 await Promise.race([sleep(orders.warmUpMs), agents]);
 process.stdout.write('measuring\n');
 meter.counts = new Counts();

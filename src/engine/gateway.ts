@@ -3,21 +3,32 @@ import { AppError, describeError } from '../model/errors.ts';
 import { orderLeaseMsMin } from '../model/task.ts';
 import { MINUTE_MS, SECOND_MS } from '../model/time.ts';
 import type { AgentGateway, AgentOrders, AgentReport, HeartbeatOutcome } from '../ports/agent-gateway.ts';
-import type { HeldTask, ReportResult } from '../ports/tasks.ts';
+import type { HeldTask, ReportOf, ReportResult } from '../ports/tasks.ts';
 import type { TaskLease } from '../ports/queue.ts';
+import { Batcher } from './batcher.ts';
 import type { EnginePorts } from './ports.ts';
 import { taskQueueName } from './queue-name.ts';
-import { ReportBatcher } from './report-batcher.ts';
 import { renderTaskScript } from './script.ts';
 
 /** The agents' side of the engine: what a report changes in rows and queues, and what the agent is told in return. */
 export function createAgentGateway(ports: EnginePorts): AgentGateway {
   const leaseMs = ports.timing.leaseS * SECOND_MS;
-  const batcher = new ReportBatcher({ agents: ports.agents, clock: ports.clock, leaseMs });
+  const reports = new Batcher<ReportOf, ReportResult>({
+    clock: ports.clock,
+    carryOut: async (batch) => await ports.agents.writeReports(batch, leaseMs),
+    keyOf: (reportOf) => reportOf.agentId,
+  });
+  // After an outage a whole fleet asks at once.
+  const tokens = new Batcher<string, AgentId | null>({
+    clock: ports.clock,
+    carryOut: async (hashes) => await ports.agents.findByTokens(hashes),
+    keyOf: (tokenHash) => tokenHash,
+  });
 
-  async function report(agentId: AgentId, said: AgentReport): Promise<HeartbeatOutcome> {
+  async function report(agentId: AgentId, said: AgentReport, tokenHash?: string): Promise<HeartbeatOutcome> {
     const mark = ports.bell.now();
-    const result = await batcher.write(agentId, said);
+    const known = tokenHash === undefined ? {} : { tokenHash };
+    const result = await reports.add({ agentId, report: said, ...known });
     if (result.kind === 'unknown-agent') await refuseToGuess(ports);
     if (result.kind !== 'accepted') return { kind: result.kind };
     if (said.interruption) await noteInterruption(ports, agentId, said.interruption);
@@ -42,7 +53,7 @@ export function createAgentGateway(ports: EnginePorts): AgentGateway {
     },
 
     async authenticate(agentTokenHash) {
-      const agentId = await ports.agents.findByToken(agentTokenHash);
+      const agentId = await tokens.add(agentTokenHash);
       if (agentId === null) await refuseToGuess(ports);
       return agentId;
     },

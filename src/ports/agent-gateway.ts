@@ -99,7 +99,7 @@ export type HeartbeatOutcome =
   | { readonly kind: 'accepted'; readonly orders: AgentOrders; readonly mark: number }
   /** A newer report of this boot, or a newer boot, was accepted before. */
   | { readonly kind: 'superseded' }
-  /** The agent was removed since its credential was checked. */
+  /** The agent was removed, or got another credential. */
   | { readonly kind: 'unknown-agent' };
 
 export interface LogPart extends TaskAttempt {
@@ -137,8 +137,11 @@ export interface AgentGateway {
   /** Whose token this is; null when nobody's. A positive answer may be remembered for half a minute. */
   authenticate(agentTokenHash: string): Promise<AgentId | null>;
 
-  /** Records the report (compare-and-set on boot and seq), renews the leases it lists, and says what is wanted now. */
-  heartbeat(agentId: AgentId, report: AgentReport): Promise<HeartbeatOutcome>;
+  /**
+   * Records the report (compare-and-set on boot and seq), renews the leases it lists, and says what is wanted now. The token is
+   * checked once more as it is written; absent = whoever asks is known to be that agent.
+   */
+  heartbeat(agentId: AgentId, report: AgentReport, tokenHash?: string): Promise<HeartbeatOutcome>;
 
   /**
    * Resolves with the orders as soon as something changed for this agent after `mark`, or when `signal` aborts,

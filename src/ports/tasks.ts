@@ -95,13 +95,15 @@ export interface TaskStore {
 /** One agent's heartbeat, for a batch. */
 export interface ReportOf {
   readonly agentId: AgentId;
+  /** The credential that came with it, which must be the agent's own; absent = the caller vouches for the agent. */
+  readonly tokenHash?: string;
   readonly report: AgentReport;
 }
 
 /** What the rows say after a report was written. */
 export interface ReportResult {
   readonly agentId: AgentId;
-  /** `superseded`: an older boot or sequence number. `unknown-agent`: removed. In both cases nothing was written. */
+  /** `superseded`: an older boot or sequence number. `unknown-agent`: removed, or not its credential. In both cases nothing was written. */
   readonly kind: 'accepted' | 'superseded' | 'unknown-agent';
   readonly cordoned: boolean;
   readonly cordonGeneration: number;
@@ -143,8 +145,8 @@ export interface AgentStore {
     | { readonly kind: 'registered'; readonly agentId: AgentId }
     | { readonly kind: 'refused'; readonly why: RegistrationRefusal }
   >;
-  /** Agents by the hash of their token; removed ones are not found. */
-  findByToken(tokenHash: string): Promise<AgentId | null>;
+  /** For each hash of a token whose it is; null = nobody's, or that of a removed agent. */
+  findByTokens(tokenHashes: readonly string[]): Promise<readonly (AgentId | null)[]>;
   /** The database has lost commits: an agent that it does not know may be one that it forgot. */
   mayBeForgotten(): Promise<boolean>;
   writeReports(reports: readonly ReportOf[], leaseMs: number): Promise<readonly ReportResult[]>;

@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 
 import type { AgentId, MachineId, TaskId } from '../model/ids.ts';
+import { addResources, NO_RESOURCES } from '../model/resources.ts';
 import { orderLeaseMsMin } from '../model/task.ts';
 import type { AgentReport, ReportedTask } from '../ports/agent-gateway.ts';
 import type { HeldTask, ReportOf, ReportResult } from '../ports/tasks.ts';
@@ -41,34 +42,44 @@ export async function writeReports(
   await regainTasks(tx, reports, new Set(accepted.keys()), leaseMs);
   const heldByAgent = await readHeld(tx, [...accepted.keys()]);
   const writes: TaskWrites = { kept: [], ended: [], lost: [], busy: new Map() };
-  const known = await findKnown(
-    tx,
-    reports.map(({ agentId }) => agentId).filter((id) => !accepted.has(id)),
-  );
-  const results = reports.map(({ agentId, report }) => {
+  const refused = reports.filter(({ agentId }) => !accepted.has(agentId));
+  const known = await findKnown(tx, refused);
+  const results = reports.map((reportOf) => {
+    const { agentId } = reportOf;
     const agent = accepted.get(agentId);
     if (agent === undefined) return refusedResult(agentId, known.has(agentId) ? 'superseded' : 'unknown-agent');
-    return settleReport({ agentId, report }, agent, { held: heldByAgent.get(agentId) ?? [], leaseMs }, writes);
+    return settleReport(reportOf, agent, { held: heldByAgent.get(agentId) ?? [], leaseMs }, writes);
   });
   await insertSamples(
     tx,
     reports.filter(({ agentId }) => accepted.has(agentId)),
+    heldByAgent,
   );
   await writeTasks(tx, writes, leaseMs);
   await writeIdleClocks(tx, writes.busy);
   return results;
 }
 
-async function findKnown(tx: Tx, agentIds: readonly AgentId[]): Promise<ReadonlySet<string>> {
-  if (agentIds.length === 0) return new Set();
+/** Of the agents whose reports were not taken, those that exist and whose credential this is. */
+async function findKnown(tx: Tx, reports: readonly ReportOf[]): Promise<ReadonlySet<string>> {
+  if (reports.length === 0) return new Set();
   const rows = await tx
     .selectFrom('agents')
-    .select('id')
-    .where('id', 'in', [...agentIds])
+    .select(['id', 'token_hash'])
+    .where(
+      'id',
+      'in',
+      reports.map(({ agentId }) => agentId),
+    )
     .where('removed_at', 'is', null)
     .orderBy('id')
     .execute();
-  return new Set(rows.map(({ id }) => id));
+  const tokens = new Map(rows.map((row) => [row.id, row.token_hash]));
+  const known = reports.filter(({ agentId, tokenHash }) => {
+    const token = tokens.get(agentId);
+    return token !== undefined && (tokenHash === undefined || tokenHash === token);
+  });
+  return new Set(known.map(({ agentId }) => agentId));
 }
 
 function refusedResult(agentId: AgentId, kind: 'superseded' | 'unknown-agent'): ReportResult {
@@ -100,12 +111,15 @@ async function updateAgents(tx: Tx, reports: readonly ReportOf[]): Promise<Reado
         ${said.map((r) => r.used?.cpuMilli ?? null)}::int[], ${said.map((r) => r.used?.memoryMib ?? null)}::int[],
         ${said.map((r) => (r.cordon.cordoned ? r.cordon.generation : 0))}::bigint[], ${said.map((r) => runningCount(r))}::int[],
         ${said.map((r) => r.leaving)}::bool[], ${said.map((r) => otherTasks(r))}::int[],
-        ${said.map((r) => r.others === 'unknown')}::bool[], ${said.map((r) => r.rebalance ?? false)}::bool[]
-      ) as t(id, boot_id, seq, cpu, memory, gpus, arch, used_cpu, used_memory, acked, running, leaving, others, probe_failed, rebalance)
+        ${said.map((r) => r.others === 'unknown')}::bool[], ${said.map((r) => r.rebalance ?? false)}::bool[],
+        ${reports.map((r) => r.tokenHash ?? null)}::text[]
+      ) as t(id, boot_id, seq, cpu, memory, gpus, arch, used_cpu, used_memory, acked, running, leaving, others, probe_failed, rebalance,
+        token_hash)
     ), locked as (
       -- In one order for every writer, so that two batches with the same agents wait instead of deadlocking.
       select a.id from spillway.agents a join report on report.id = a.id
-      where a.removed_at is null order by a.id for update of a
+      where a.removed_at is null and a.token_hash = coalesce(report.token_hash, a.token_hash)
+      order by a.id for update of a
     )
     update spillway.agents a set
       boot_id = report.boot_id,
@@ -239,22 +253,25 @@ function isRunning(task: ReportedTask): boolean {
   return task.state === 'running';
 }
 
-async function insertSamples(tx: Tx, reports: readonly ReportOf[]): Promise<void> {
+/** @param heldByAgent what is allocated there: the rows are locked, so that nothing else can be by now */
+async function insertSamples(
+  tx: Tx,
+  reports: readonly ReportOf[],
+  heldByAgent: ReadonlyMap<AgentId, readonly HeldTask[]>,
+): Promise<void> {
   if (reports.length === 0) return;
+  const allocated = reports.map(({ agentId }) =>
+    (heldByAgent.get(agentId) ?? []).reduce((sum, { shape }) => addResources(sum, shape), NO_RESOURCES),
+  );
   await sql`
     insert into spillway.samples
       (agent_id, at, used_cpu_milli, used_memory_mib, allocated_cpu_milli, allocated_memory_mib, allocated_gpus, running_tasks)
-    select s.id, spillway.now(), s.used_cpu, s.used_memory,
-      coalesce(held.cpu, 0), coalesce(held.memory, 0), coalesce(held.gpus, 0), s.running
+    select s.id, spillway.now(), s.used_cpu, s.used_memory, s.cpu, s.memory, s.gpus, s.running
     from unnest(
       ${reports.map((r) => r.agentId)}::text[], ${reports.map((r) => r.report.used?.cpuMilli ?? null)}::int[],
-      ${reports.map((r) => r.report.used?.memoryMib ?? null)}::int[], ${reports.map((r) => runningCount(r.report))}::int[]
-    ) as s(id, used_cpu, used_memory, running)
-    left join lateral (
-      select sum(t.cpu_milli)::int as cpu, sum(t.memory_mib)::int as memory, sum(t.gpus)::int as gpus
-      from spillway.tasks t
-      where t.agent_id = s.id and t.state in ('leased', 'running')
-    ) held on true
+      ${reports.map((r) => r.report.used?.memoryMib ?? null)}::int[], ${reports.map((r) => runningCount(r.report))}::int[],
+      ${allocated.map((r) => r.cpuMilli)}::int[], ${allocated.map((r) => r.memoryMib)}::int[], ${allocated.map((r) => r.gpus)}::int[]
+    ) as s(id, used_cpu, used_memory, running, cpu, memory, gpus)
     on conflict do nothing`.execute(tx);
 }
 

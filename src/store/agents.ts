@@ -14,14 +14,16 @@ export function createAgentStore(db: Db): AgentStore {
     register: async (enrolmentHash, agent) =>
       await inTransaction(db, async (tx) => await registerAgent(tx, enrolmentHash, agent)),
 
-    async findByToken(tokenHash) {
-      const row = await db
+    async findByTokens(tokenHashes) {
+      const rows = await db
         .selectFrom('agents')
-        .select('id')
-        .where('token_hash', '=', tokenHash)
+        .select(['id', 'token_hash'])
+        .where('token_hash', 'in', [...tokenHashes])
         .where('removed_at', 'is', null)
-        .executeTakeFirst();
-      return (row?.id as AgentId | undefined) ?? null;
+        .orderBy('id')
+        .execute();
+      const ids = new Map(rows.map((row) => [row.token_hash, row.id as AgentId]));
+      return tokenHashes.map((tokenHash) => ids.get(tokenHash) ?? null);
     },
 
     mayBeForgotten: async () => await mayHaveForgotten(db),

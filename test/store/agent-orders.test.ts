@@ -56,11 +56,11 @@ describe('an agent that is removed', () => {
     const agentId = await anAgent(db, { name: 'rack-1' });
     const { token_hash: tokenHash } = await agentOf(db, agentId);
     const agents = createAgentStore(db);
-    expect(await agents.findByToken(tokenHash)).toBe(agentId);
+    expect(await agents.findByTokens([tokenHash])).toEqual([agentId]);
 
     expect(await createAgentOrdering(db).remove('rack-1', false)).toEqual({ kind: 'done', agentId, changed: true });
 
-    expect(await agents.findByToken(tokenHash)).toBeNull();
+    expect(await agents.findByTokens([tokenHash])).toEqual([null]);
     expect(await agents.writeReports([{ agentId, report: aReport() }], LEASE_MS)).toMatchObject([
       { kind: 'unknown-agent' },
     ]);

@@ -36,12 +36,30 @@ function exited(taskId: TaskId, exitCode: number, attempt = 1, progressBase64: s
   return { taskId, attempt, state: 'exited', exitCode, progressBase64 };
 }
 
+/** As the agents' interface writes it: with the credential that came along. */
+async function reportWith(db: Db, agentId: AgentId, tokenHash: string): Promise<ReportResult['kind'] | undefined> {
+  const [result] = await createAgentStore(db).writeReports([{ agentId, tokenHash, report: aReport() }], LEASE_MS);
+  return result?.kind;
+}
+
 const agentOf = async (db: Db, id: AgentId) =>
   await db.selectFrom('agents').selectAll().where('id', '=', id).executeTakeFirstOrThrow();
 const taskOf = async (db: Db, id: TaskId) =>
   await db.selectFrom('tasks').selectAll().where('id', '=', id).executeTakeFirstOrThrow();
 
 describe('which report counts', () => {
+  test("with a credential that is not the agent's own changes nothing, and is not taken for an old one", async ({
+    db,
+  }) => {
+    const id = await anAgent(db);
+    const { token_hash: own, last_seen_at: before } = await agentOf(db, id);
+    const other = await agentOf(db, await anAgent(db));
+    expect(await reportWith(db, id, other.token_hash)).toBe('unknown-agent');
+    expect((await agentOf(db, id)).last_seen_at).toEqual(before);
+    expect(await reportWith(db, id, own)).toBe('accepted');
+    expect(await reportWith(db, id, own)).toBe('superseded');
+  });
+
   test('a newer one of the same boot, and each once', async ({ db }) => {
     const agentId = await anAgent(db);
 

@@ -59,8 +59,8 @@ describe('register', () => {
         last_seen_at: null,
       },
     ]);
-    expect(await agents.findByToken(agent.tokenHash)).toBe(agent.id);
-    expect(await agents.findByToken(someHex(64))).toBeNull();
+    expect(await agents.findByTokens([agent.tokenHash])).toEqual([agent.id]);
+    expect(await agents.findByTokens([someHex(64)])).toEqual([null]);
   });
 
   test('burns the token: another boot comes too late', async ({ db }) => {
@@ -92,12 +92,12 @@ describe('register', () => {
     await agents.register(token, first);
 
     expect(await agents.register(token, second)).toEqual({ kind: 'registered', agentId: first.id });
-    expect(await agents.findByToken(first.tokenHash)).toBeNull();
-    expect(await agents.findByToken(second.tokenHash)).toBe(first.id);
+    expect(await agents.findByTokens([first.tokenHash])).toEqual([null]);
+    expect(await agents.findByTokens([second.tokenHash])).toEqual([first.id]);
 
     await agents.writeReports([{ agentId: first.id, report: aReport() }], TTL_MS);
     expect(await agents.register(token, aNewAgent())).toEqual({ kind: 'refused', why: 'used' });
-    expect(await agents.findByToken(second.tokenHash)).toBe(first.id);
+    expect(await agents.findByTokens([second.tokenHash])).toEqual([first.id]);
   });
 
   test('refuses a token that ran out, and one that nobody knows', async ({ db }) => {
@@ -140,7 +140,7 @@ describe('register on a machine', () => {
 
     expect(await agents.register(again, second)).toEqual({ kind: 'registered', agentId: second.id });
 
-    expect(await agents.findByToken(first.tokenHash)).toBeNull();
+    expect(await agents.findByTokens([first.tokenHash])).toEqual([null]);
     const [word] = await agents.writeReports([{ agentId: first.id, report: aReport() }], TTL_MS);
     expect(word).toMatchObject({ kind: 'unknown-agent' });
   });
@@ -178,11 +178,11 @@ describe('register on a machine', () => {
   });
 });
 
-describe('findByToken', () => {
+describe('findByTokens', () => {
   test('does not find an agent that was removed', async ({ db }) => {
     const tokenHash = someHex(64);
     await anAgent(db, { tokenHash, removed: true });
 
-    expect(await createAgentStore(db).findByToken(tokenHash)).toBeNull();
+    expect(await createAgentStore(db).findByTokens([tokenHash])).toEqual([null]);
   });
 });

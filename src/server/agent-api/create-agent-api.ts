@@ -122,14 +122,20 @@ class AgentApi {
       done();
     });
     // Credentials are checked on the headers alone: no stranger makes us read a body.
-    const onRequest = async (request: FastifyRequest): Promise<void> => {
-      const caller = await this.#authenticate(request);
-      this.#slowDown(caller.agentId);
-      this.#callers.set(request, caller);
-    };
+    const knowing =
+      (recall: (tokenHash: string) => AgentId | null) =>
+      async (request: FastifyRequest): Promise<void> => {
+        const caller = await this.#authenticate(request, recall);
+        this.#slowDown(caller.agentId);
+        this.#callers.set(request, caller);
+      };
+    const presumed = knowing((tokenHash) => this.#credentials.presumed(tokenHash));
+    const remembered = knowing((tokenHash) => this.#credentials.remembered(tokenHash));
     server.post('/agent/v1/register', (request, reply) => this.#register(request, reply));
-    server.post('/agent/v1/heartbeat', { onRequest }, (request, reply) => this.#heartbeat(request, reply));
-    server.post('/agent/v1/tasks/:taskId/log', { onRequest }, (request, reply) => this.#appendLog(request, reply));
+    server.post('/agent/v1/heartbeat', { onRequest: presumed }, (request, reply) => this.#heartbeat(request, reply));
+    server.post('/agent/v1/tasks/:taskId/log', { onRequest: remembered }, (request, reply) =>
+      this.#appendLog(request, reply),
+    );
   }
 
   async #register(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
@@ -146,7 +152,7 @@ class AgentApi {
   async #heartbeat(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
     const { agentId, tokenHash } = this.#callerOf(request);
     const { report, waitSeconds } = unwrap(parseHeartbeat(textOf(request)));
-    const outcome = await this.#admitted(() => this.#options.gateway.heartbeat(agentId, report));
+    const outcome = await this.#admitted(() => this.#options.gateway.heartbeat(agentId, report, tokenHash));
     if (outcome.kind === 'unknown-agent') {
       this.#credentials.forget(tokenHash);
       throw new Refusal(401, 'this agent was removed');
@@ -181,10 +187,10 @@ class AgentApi {
     return send(reply, 200, `next ${outcome.nextByteOffset}\n`);
   }
 
-  async #authenticate(request: FastifyRequest): Promise<Caller> {
+  async #authenticate(request: FastifyRequest, recall: (tokenHash: string) => AgentId | null): Promise<Caller> {
     const header = readTokenHash(request.headers.authorization);
-    const remembered = header === null ? null : this.#credentials.remembered(header);
-    if (header !== null && remembered !== null) return { tokenHash: header, agentId: remembered };
+    const recalled = header === null ? null : recall(header);
+    if (header !== null && recalled !== null) return { tokenHash: header, agentId: recalled };
     const tokenHash = this.#readToken(request);
     const agentId = await this.#admitted(() => this.#credentials.ask(tokenHash));
     if (agentId === null) throw this.#failed(request, 'credentials not known');

@@ -3,10 +3,10 @@ import type { AgentId } from '../../model/ids.ts';
 import type { AgentGateway } from '../../ports/agent-gateway.ts';
 import type { Clock } from '../../ports/clock.ts';
 
-/** Half a minute: what the gateway allows; a removed agent is found out by its heartbeat before. */
+/** Half a minute: what the gateway allows where nothing checks it once more. */
 const REMEMBER_MS = 30_000;
 /** Beyond it the entry learnt longest ago goes; about 200 bytes each. */
-const REMEMBERED_MAX = 100_000;
+const REMEMBERED_MAX = 200_000;
 
 const BEARER = /^Bearer ([A-Za-z0-9._~+/=-]{16,512})$/i;
 
@@ -25,7 +25,7 @@ export function readTokenHash(header: string | undefined): string | null {
 export class Credentials {
   readonly #gateway: AgentGateway;
   readonly #clock: Clock;
-  readonly #known = new Map<string, { agentId: AgentId; untilMs: number }>();
+  readonly #known = new Map<string, { agentId: AgentId; sinceMs: number }>();
 
   constructor(gateway: AgentGateway, clock: Clock) {
     this.#gateway = gateway;
@@ -34,14 +34,19 @@ export class Credentials {
 
   remembered(tokenHash: string): AgentId | null {
     const entry = this.#known.get(tokenHash);
-    return entry !== undefined && entry.untilMs > this.#clock.monotonicMs() ? entry.agentId : null;
+    return entry !== undefined && this.#clock.monotonicMs() - entry.sinceMs < REMEMBER_MS ? entry.agentId : null;
+  }
+
+  /** The same, however long ago: for what checks the credential as it writes. A fleet's heartbeats ask once per agent. */
+  presumed(tokenHash: string): AgentId | null {
+    return this.#known.get(tokenHash)?.agentId ?? null;
   }
 
   async ask(tokenHash: string): Promise<AgentId | null> {
     const agentId = await this.#gateway.authenticate(tokenHash);
     this.forget(tokenHash);
     if (agentId === null) return null;
-    this.#known.set(tokenHash, { agentId, untilMs: this.#clock.monotonicMs() + REMEMBER_MS });
+    this.#known.set(tokenHash, { agentId, sinceMs: this.#clock.monotonicMs() });
     if (this.#known.size > REMEMBERED_MAX) {
       for (const oldest of this.#known.keys()) {
         this.#known.delete(oldest);

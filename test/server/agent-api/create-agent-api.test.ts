@@ -192,6 +192,15 @@ describe('heartbeats', () => {
     expect(await post('heartbeat', token, beat())).toMatchObject({ status: 401 });
     expect(gateway.authentications).toBe(2);
   });
+
+  test('are refused with a credential that the agent has no more, although it was good a moment ago', async () => {
+    await start();
+    const { token, agent } = await enrol();
+    expect(await post('heartbeat', token, beat())).toMatchObject({ status: 200 });
+    agent.tokenHash = hashToken('f'.repeat(64));
+    expect(await post('heartbeat', token, beat())).toMatchObject({ status: 401 });
+    expect(agent.reports).toHaveLength(1);
+  });
 });
 
 describe('what the service cannot do now', () => {

@@ -106,11 +106,11 @@ export class MemoryGateway implements AgentGateway {
     return agent?.id ?? null;
   }
 
-  async heartbeat(agentId: AgentId, report: AgentReport): Promise<HeartbeatOutcome> {
+  async heartbeat(agentId: AgentId, report: AgentReport, tokenHash?: string): Promise<HeartbeatOutcome> {
     this.heartbeats += 1;
     await this.beforeHeartbeat();
     const agent = this.#find(agentId);
-    if (agent.removed) return { kind: 'unknown-agent' };
+    if (agent.removed || (tokenHash ?? agent.tokenHash) !== agent.tokenHash) return { kind: 'unknown-agent' };
     if (isSuperseded(agent, report)) return { kind: 'superseded' };
     agent.reports.push(report);
     for (const task of report.tasks) {

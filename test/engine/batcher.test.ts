@@ -1,5 +1,5 @@
 import { describe, expect } from 'vitest';
-import { ReportBatcher } from '../../src/engine/report-batcher.ts';
+import { Batcher } from '../../src/engine/batcher.ts';
 import type { AgentId } from '../../src/model/ids.ts';
 import type { AgentStore, ReportOf, ReportResult } from '../../src/ports/tasks.ts';
 import { createAgentStore } from '../../src/store/agents.ts';
@@ -26,7 +26,9 @@ function aBatcher(
       return write === undefined ? await store.writeReports(batch, leaseMs) : await write(batch, store.writeReports);
     },
   };
-  return { batches, batcher: new ReportBatcher({ agents, clock: realClock, leaseMs: LEASE_MS }) };
+  const carryOut = async (batch: readonly ReportOf[]) => await agents.writeReports(batch, LEASE_MS);
+  const batcher = new Batcher<ReportOf, ReportResult>({ clock: realClock, carryOut, keyOf: ({ agentId }) => agentId });
+  return { batches, batcher };
 }
 
 async function someAgents(db: Db, count: number): Promise<AgentId[]> {
@@ -35,12 +37,12 @@ async function someAgents(db: Db, count: number): Promise<AgentId[]> {
   return ids;
 }
 
-describe('ReportBatcher', () => {
+describe('Batcher', () => {
   test('writes what comes together as one batch, and answers each report with its own result', async ({ db }) => {
     const agents = await someAgents(db, 20);
     const { batcher, batches } = aBatcher(db);
 
-    const results = await Promise.all(agents.map((id) => batcher.write(id, aReport())));
+    const results = await Promise.all(agents.map((id) => batcher.add({ agentId: id, report: aReport() })));
 
     expect(results.map(({ agentId }) => agentId)).toEqual(agents);
     expect(results.every(({ kind }) => kind === 'accepted')).toBe(true);
@@ -52,10 +54,10 @@ describe('ReportBatcher', () => {
     const { batcher, batches } = aBatcher(db);
 
     const results = await Promise.all([
-      batcher.write(first!, aReport({ seq: 1 })),
-      batcher.write(first!, aReport({ seq: 2 })),
-      batcher.write(second!, aReport({ seq: 1 })),
-      batcher.write(first!, aReport({ seq: 3 })),
+      batcher.add({ agentId: first!, report: aReport({ seq: 1 }) }),
+      batcher.add({ agentId: first!, report: aReport({ seq: 2 }) }),
+      batcher.add({ agentId: second!, report: aReport({ seq: 1 }) }),
+      batcher.add({ agentId: first!, report: aReport({ seq: 3 }) }),
     ]);
 
     expect(results.map(({ kind }) => kind)).toEqual(Array(4).fill('accepted'));
@@ -72,7 +74,9 @@ describe('ReportBatcher', () => {
   test('writes at most five hundred at once', async ({ db }) => {
     const { batcher, batches } = aBatcher(db, async (batch) => await Promise.resolve(batch.map(nobody)));
 
-    await Promise.all(Array.from({ length: 1200 }, (_, index) => batcher.write(`ag-${index}`, aReport())));
+    await Promise.all(
+      Array.from({ length: 1200 }, (_, index) => batcher.add({ agentId: `ag-${index}`, report: aReport() })),
+    );
 
     expect(batches.map((batch) => batch.length)).toEqual([500, 500, 200]);
   });
@@ -86,21 +90,21 @@ describe('ReportBatcher', () => {
       return await real(batch, LEASE_MS);
     });
 
-    const lost = await Promise.allSettled(agents.map((id) => batcher.write(id, aReport())));
+    const lost = await Promise.allSettled(agents.map((id) => batcher.add({ agentId: id, report: aReport() })));
 
     expect(lost.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected']);
-    expect(await batcher.write(agents[0]!, aReport())).toMatchObject({ kind: 'accepted' });
+    expect(await batcher.add({ agentId: agents[0]!, report: aReport() })).toMatchObject({ kind: 'accepted' });
   });
 
   test('goes on with what came in while it wrote', async ({ db }) => {
     const agents = await someAgents(db, 2);
     const late: Promise<ReportResult>[] = [];
     const made = aBatcher(db, async (batch, real) => {
-      if (late.length === 0) late.push(made.batcher.write(agents[1]!, aReport()));
+      if (late.length === 0) late.push(made.batcher.add({ agentId: agents[1]!, report: aReport() }));
       return await real(batch, LEASE_MS);
     });
 
-    expect(await made.batcher.write(agents[0]!, aReport())).toMatchObject({ kind: 'accepted' });
+    expect(await made.batcher.add({ agentId: agents[0]!, report: aReport() })).toMatchObject({ kind: 'accepted' });
     expect(await Promise.all(late)).toMatchObject([{ kind: 'accepted', agentId: agents[1] }]);
     expect(made.batches).toHaveLength(2);
   });
@@ -109,7 +113,9 @@ describe('ReportBatcher', () => {
     const [agentId] = await someAgents(db, 1);
     const { batcher } = aBatcher(db, async () => await Promise.resolve([]));
 
-    await expect(batcher.write(agentId!, aReport())).rejects.toThrow(/bug: no result/);
+    await expect(batcher.add({ agentId: agentId!, report: aReport() })).rejects.toThrow(
+      /bug: an item of a batch has no result/,
+    );
   });
 });
 
