@@ -66,7 +66,8 @@ function uploadScript(files: readonly UploadFile[]): string {
   const commands = files.flatMap(({ path, content, mode }) => [
     ...(dirname(path) === '.' ? [] : [`mkdir -p ${quoteForSh(dirname(path))}`]),
     `rm -f ${quoteForSh(path)}`,
-    `printf %s ${quoteForSh(content)} >${quoteForSh(path)}`,
+    // Half of a file would keep a full disk full.
+    `printf %s ${quoteForSh(content)} >${quoteForSh(path)} || { rm -f ${quoteForSh(path)}; exit 1; }`,
     `chmod ${mode.toString(8)} ${quoteForSh(path)}`,
   ]);
   return ['set -eu', 'umask 077', 'cd "$HOME"', 'set -C', ...commands].join('\n');

@@ -28,7 +28,13 @@ export async function uploadOver(sftp: SFTPWrapper, files: readonly UploadFile[]
     // and the mode holds before the first byte is there.
     await removeIfThere(sftp, file.path);
     const options = { mode: file.mode, flag: 'wx' } as const;
-    await fromCallback<void>((done) => sftp.writeFile(file.path, Buffer.from(file.content, 'utf8'), options, done));
+    try {
+      await fromCallback<void>((done) => sftp.writeFile(file.path, Buffer.from(file.content, 'utf8'), options, done));
+    } catch (error) {
+      // Half of a file would keep a full disk full. Where it cannot be removed, the first error is the one to tell.
+      await removeIfThere(sftp, file.path).catch(() => undefined);
+      throw error;
+    }
     // The server's umask may have taken bits away.
     await fromCallback<void>((done) => sftp.chmod(file.path, file.mode, done));
   }
