@@ -79,7 +79,7 @@ function withTrusted(folder: string): readonly string[] {
 /** Null where a process may be given other certificates to believe; else why not. */
 export function trustMissing(): string | null {
   try {
-    const [program = '', ...args] = [...withTrusted(tmpdir()), which('openssl') ?? 'openssl', 'version'];
+    const [program, ...args] = [...withTrusted(tmpdir()), which('openssl') ?? 'openssl', 'version'];
     execFileSync(program, args, { timeout: 10_000, stdio: 'pipe' });
     return null;
   } catch (error) {

@@ -29,7 +29,7 @@ const within = [
 function isMissing(): boolean {
   if (sshdProgram === null) return true;
   try {
-    const [program = '', ...args] = [...within, 'true'];
+    const [program, ...args] = [...within, 'true'];
     execFileSync(program, args, { timeout: 10_000, stdio: 'pipe' });
     return false;
   } catch (error) {
