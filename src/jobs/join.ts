@@ -145,7 +145,7 @@ async function install(
       ports.log.info({ machineId: machine.id, waitsFor: contact.waitsFor }, 'join waits');
       return again(contact.afterMs);
     }
-    const target = shellTarget(place.policy, place.address, contact.trust);
+    const target = shellTarget(ports, record, { ...place, instanceId: machine.instanceId }, contact.trust);
     return await installAgent(ports, record, machine, { policy: place.policy, target });
   } catch (error) {
     if (!(error instanceof AppError)) throw error;

@@ -7,6 +7,7 @@ import type { Bill } from './bill.ts';
 import { writeBill } from './bill.ts';
 import * as fleet from './describe-fleet.ts';
 import * as market from './describe-market.ts';
+import * as connect from './instance-connect.ts';
 import * as power from './power.ts';
 import { Ec2Error } from './ec2-error.ts';
 import type { RegionEvent } from './events.ts';
@@ -72,6 +73,10 @@ const ACTIONS = {
       'TagSpecifications',
       'UserData',
     ],
+  },
+  SendSSHPublicKey: {
+    perform: connect.sendSshPublicKey,
+    members: ['AvailabilityZone', 'InstanceId', 'InstanceOSUser', 'SSHPublicKey'],
   },
   StartInstances: { perform: power.startInstances, members: ['InstanceIds'] },
   StopInstances: { perform: power.stopInstances, members: ['InstanceIds'] },
@@ -144,6 +149,7 @@ export class Region {
       addresses: new Set(),
       tokens: new Map(),
       events: [],
+      pushedKeys: new Map(),
       nextAddress: new Map(),
     };
   }
@@ -266,6 +272,11 @@ export class Region {
     endLife(instance, { atMs: nowMs, takesMs: this.settings.terminateMs, cause: 'guest', to });
     this.advance(nowMs);
     return true;
+  }
+
+  /** Public keys that a user of an instance may log in with now: an instance has no others that were not in its user-data. */
+  pushedKeys(instanceId: string, user: string): readonly string[] {
+    return connect.pushedKeysOf(this.state, instanceId, user);
   }
 
   /** Somebody changes a tag in the console of AWS; null = takes it away. */

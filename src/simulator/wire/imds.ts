@@ -1,6 +1,7 @@
 /**
  * The instance metadata of the simulated hosts, version 2, under `/_imds/INSTANCE_ID`: they share one loopback with all others, so
- * that they cannot have 169.254.169.254 for themselves. What a spot machine is told of its interruption; the rest is 404.
+ * that they cannot have 169.254.169.254 for themselves. What a spot machine is told of its interruption, and the keys that EC2
+ * Instance Connect brought, where its own program on an instance asks for them (there they are signed); the rest is 404.
  */
 import { createHash } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
@@ -9,6 +10,7 @@ import type { Region } from '../region.ts';
 export const IMDS_PREFIX = '/_imds/';
 
 const TOKEN_PATH = 'latest/api/token';
+const KEYS_PATH = /^latest\/meta-data\/managed-ssh-keys\/active-keys\/([^/]+)\/?$/;
 const ACTION_PATH = 'latest/meta-data/spot/instance-action';
 
 interface ImdsRequest {
@@ -39,6 +41,9 @@ export function answerImds(
     return hasTtl ? { status: 200, text: token } : { status: 400, text: '400 - Bad Request' };
   }
   if (headers['x-aws-ec2-metadata-token'] !== token) return { status: 401, text: '401 - Unauthorized' };
+  const [, user] = KEYS_PATH.exec(asked) ?? [];
+  const keys = user === undefined ? [] : region.pushedKeys(instanceId, decodeURIComponent(user));
+  if (method === 'GET' && keys.length > 0) return { status: 200, text: `${keys.join('\n')}\n` };
   const endsAtMs = region.interruptedAtMs(instanceId);
   if (method !== 'GET' || asked !== ACTION_PATH || endsAtMs === null) return { status: 404, text: '404 - Not Found' };
   const time = `${new Date(endsAtMs).toISOString().slice(0, 19)}Z`;
