@@ -198,6 +198,11 @@ export async function afterSshError(
     });
   }
   ports.log.warn(facts, 'join did not succeed');
+  // Of what an operator has to mend. While it boots a machine is unreachable, and that says nothing.
+  if (error.code !== 'SSH_UNREACHABLE') {
+    const content = scrubText(`${error.code}: ${error.message}\n${error.remedy}\n`);
+    await ports.machines.keepOutput(machine.id, { phase: 'log-in', exitCode: null, content });
+  }
   return again(ports.timings.joinPollMs * 4);
 }
 
