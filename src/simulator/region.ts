@@ -87,11 +87,6 @@ export type Ec2Action = keyof typeof ACTIONS;
 export type Ec2Input<A extends Ec2Action> = Parameters<(typeof ACTIONS)[A]['perform']>[1];
 export type Ec2Output<A extends Ec2Action> = ReturnType<(typeof ACTIONS)[A]['perform']>;
 
-/** True for an action the region performs. */
-export function isEc2Action(text: string): text is Ec2Action {
-  return Object.hasOwn(ACTIONS, text);
-}
-
 export interface RegionOptions {
   readonly clock: Clock;
   readonly ids: Ids;

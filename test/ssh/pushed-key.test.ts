@@ -2,11 +2,11 @@
  * Goal: a log-in with a key that EC2 Instance Connect brings works where the key was brought, for a minute, and leaves nothing.
  * Method: both transports, against simulated hosts of both kinds; the region brings the keys, without its wire.
  */
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, describe, expect, test } from 'vitest';
 import { renderUserData } from '../../src/cloud/user-data.ts';
 import { AppError } from '../../src/model/errors.ts';
 import type { PushedLogin, ShellTarget } from '../../src/ports/shell.ts';
@@ -26,7 +26,17 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-const folders = (): string[] => readdirSync(tmpdir()).filter((name) => name.startsWith('sw-ssh-'));
+/** Sessions of other tests have their folders elsewhere. */
+const { TMPDIR: outer } = process.env;
+const inner = mkdtempSync(join(tmpdir(), 'sw-'));
+process.env['TMPDIR'] = inner;
+afterAll(() => {
+  if (outer === undefined) delete process.env['TMPDIR'];
+  else process.env['TMPDIR'] = outer;
+  rmSync(inner, { recursive: true, force: true });
+});
+
+const folders = (): string[] => readdirSync(inner).filter((name) => name.startsWith('sw-ssh-'));
 
 interface Stage {
   readonly folder: string;
@@ -145,7 +155,7 @@ test.skipIf(sshProgram === null)(
   async () => {
     const stage = await startStage('ssh2');
     const before = folders();
-    const own = (): string => join(tmpdir(), folders().find((name) => !before.includes(name)) ?? 'none');
+    const own = (): string => join(inner, folders().find((name) => !before.includes(name)) ?? 'none');
     const push = async (publicKey: string): Promise<void> => {
       expect(statSync(own()).mode & 0o777).toBe(0o700);
       expect(readdirSync(own())).not.toContain('id-0');

@@ -29,10 +29,7 @@ export function verifySignature(
   keys: readonly AccessKey[],
   at: { region: string; service: string; nowMs: number },
 ): void {
-  const match = AUTHORIZATION.exec(request.headers.authorization ?? '');
-  if (match === null || match[4] !== at.service)
-    throw authFailure(`The request carries no AWS Signature Version 4 for ${at.service}`);
-  const [, keyId = '', day = '', region = '', service = '', signedHeaders = '', signature = ''] = match;
+  const { keyId, day, region, service, signedHeaders, signature } = readAuthorization(request, at.service);
   const key = keys.find(({ accessKeyId }) => accessKeyId === keyId);
   if (key === undefined) throw authFailure('AWS was not able to validate the provided access credentials');
   if (region !== at.region) throw authFailure(`Credential should be scoped to a valid region, not '${region}'`);
@@ -52,6 +49,13 @@ export function verifySignature(
   if (!timingSafeEqual(expected, Buffer.from(signature, 'hex'))) {
     throw authFailure('AWS was not able to validate the provided access credentials');
   }
+}
+
+function readAuthorization({ headers }: SignedRequest, wanted: string) {
+  const match = AUTHORIZATION.exec(headers.authorization ?? '');
+  const [, keyId = '', day = '', region = '', service = '', signedHeaders = '', signature = ''] = match ?? [];
+  if (service !== wanted) throw authFailure(`The request carries no AWS Signature Version 4 for ${wanted}`);
+  return { keyId, day, region, service, signedHeaders, signature };
 }
 
 function authFailure(message: string): Ec2Error {
