@@ -71,13 +71,22 @@ export class Stack {
     await this.tellRegion('interrupt', instanceId);
   }
 
+  /** The next call of this action is answered with an error. */
+  async failNext(action: string, code: string): Promise<void> {
+    await this.postRegion('faults', { kind: 'error', action, code });
+  }
+
   private async tellRegion(what: 'shutdown' | 'interrupt', instanceId: string): Promise<void> {
+    await this.postRegion(what, { instanceId });
+  }
+
+  private async postRegion(what: string, body: object): Promise<void> {
     const response = await fetch(`${this.endpoint}/_region/${what}`, {
       method: 'POST',
-      body: JSON.stringify({ instanceId }),
+      body: JSON.stringify(body),
       signal: AbortSignal.timeout(5000),
     });
-    if (!response.ok) throw new Error(`the region answered ${response.status} to the ${what} of ${instanceId}`);
+    if (!response.ok) throw new Error(`the region answered ${response.status} to ${what} ${JSON.stringify(body)}`);
   }
 
   async startRegion(): Promise<void> {
@@ -134,6 +143,7 @@ export class Stack {
       SPILLWAY_TASK_LEASE: '12s',
       SPILLWAY_OWNER: OWNER,
       AWS_ENDPOINT_URL_EC2: this.endpoint,
+      AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT: this.endpoint,
       AWS_REGION: SIMULATED_REGION,
       AWS_ACCESS_KEY_ID: SIMULATED_ACCESS_KEY.accessKeyId,
       AWS_SECRET_ACCESS_KEY: SIMULATED_ACCESS_KEY.secretAccessKey,

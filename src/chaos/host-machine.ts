@@ -1,7 +1,32 @@
 import { createHash } from 'node:crypto';
 import type { Resources } from '../model/resources.ts';
-import type { CommandResult } from '../ports/shell.ts';
+import type { CommandResult, ShellTarget } from '../ports/shell.ts';
 import type { InstanceView, Region } from '../simulator/region.ts';
+
+/**
+ * Whether a host lets somebody in: with a key that EC2 Instance Connect brought, or, for all other keys are one to a simulation,
+ * because its user-data named one.
+ */
+export function takesLogin(
+  regions: Iterable<Region>,
+  { instanceId, userData }: Pick<InstanceView, 'instanceId' | 'userData'>,
+  { user, login }: Pick<ShellTarget, 'user' | 'login'>,
+): boolean {
+  if (login.kind !== 'pushed') return Buffer.from(userData ?? '', 'base64').includes('ssh_authorized_keys:');
+  const publicKey = loginKeyFor(instanceId);
+  return [...regions].some((region) => region.pushedKeys(instanceId, user).includes(publicKey));
+}
+
+/** The key of everybody who logs in to an instance with one that is pushed. */
+export function loginKeyFor(instanceId: string): string {
+  return keyNamed(`log-in to ${instanceId}`);
+}
+
+/** A public key that nobody has the other half of, the same in every run. */
+function keyNamed(name: string): string {
+  const head = Buffer.from('0000000b7373682d6564323535313900000020', 'hex');
+  return `ssh-ed25519 ${Buffer.concat([head, createHash('sha256').update(name).digest()]).toString('base64')}`;
+}
 
 /** The files of a host that a join has put there, by their path. */
 export type HostFiles = Map<string, string>;
@@ -74,9 +99,7 @@ export class HostKeys {
 
   /** The key that it makes. */
   own(): string {
-    const key = createHash('sha256').update(`host key of ${this.instance.instanceId}`).digest();
-    const head = Buffer.from('0000000b7373682d6564323535313900000020', 'hex');
-    return `ssh-ed25519 ${Buffer.concat([head, key]).toString('base64')}`;
+    return keyNamed(`host key of ${this.instance.instanceId}`);
   }
 }
 

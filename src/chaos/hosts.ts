@@ -12,7 +12,9 @@ import {
   asksForProof,
   isJoin,
   isPowered,
+  loginKeyFor,
   takeEnrolment,
+  takesLogin,
 } from './host-machine.ts';
 import { type FaultRates, performing, type Proc, type Sim } from './sim.ts';
 
@@ -76,6 +78,8 @@ export class ChaosHosts {
     return {
       isOpen: async (route) => await call('open', route, () => this.isOpen(route.host)),
       withSession: async (target, _deadlineMs, use) => {
+        const there = instanceAt(this.regions, target.host);
+        if (target.login.kind === 'pushed' && there !== null) await target.login.push(loginKeyFor(there.instanceId));
         const instance = await call('connect', target, () => this.logIn(target));
         const session: ShellSession = {
           upload: async (files) => await call('upload', target, () => this.upload(instance, target, files)),
@@ -101,6 +105,7 @@ export class ChaosHosts {
     if (foreignKey && believesAll) this.agents.onForeignHost(instance.instanceId);
     const proves = foreignKey ? wanted.includes(FOREIGN_KEY) : keys.proves(wanted);
     if (!believesAll && !proves) throw wrongKey(target, foreignKey ? FOREIGN_KEY : keys.shown());
+    if (!takesLogin(this.regions, instance, target)) throw sshError('SSH_AUTH', target.host);
     return instance;
   }
 

@@ -57,6 +57,7 @@ export function createProcessCloud(sim: Sim, { proc, clock, rates, cloud }: Clou
     describeImages: async (...given) => await call('images', async () => await cloud.describeImages(...given)),
     describeSubnets: async (...given) => await call('subnets', async () => await cloud.describeSubnets(...given)),
     listSpotPrices: async (...given) => await call('prices', async () => await cloud.listSpotPrices(...given)),
+    pushLoginKey: async (...given) => await call('push-key', async () => await cloud.pushLoginKey(...given)),
     consoleOutput: async (...given) => await call('console', async () => await cloud.consoleOutput(...given)),
   };
 }

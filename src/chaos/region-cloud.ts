@@ -8,11 +8,20 @@ import {
   toSpotPrice,
   toSubnetFacts,
 } from '../cloud/facts.ts';
+import { toPushError } from '../cloud/instance-connect.ts';
 import { type Page, readPages } from '../cloud/pages.ts';
 import { lateBy } from '../model/clock-times.ts';
 import { toRunInput } from '../cloud/run-input.ts';
 import type { Clock } from '../ports/clock.ts';
-import type { Cloud, ImageFacts, InstanceListing, PowerOutcome, RunOutcome, RunRequest } from '../ports/cloud.ts';
+import type {
+  Cloud,
+  ImageFacts,
+  InstanceListing,
+  LoginKey,
+  PowerOutcome,
+  RunOutcome,
+  RunRequest,
+} from '../ports/cloud.ts';
 import { Ec2Error } from '../simulator/ec2-error.ts';
 import type { Ec2Action, Ec2Input, Ec2Output, Region } from '../simulator/region.ts';
 
@@ -105,8 +114,10 @@ export function createRegionCloud(options: RegionCloudOptions): Cloud {
 function looksAtInstances(
   call: Call,
   asking: <T>(doing: string, ask: () => T) => T,
-): Pick<Cloud, 'consoleOutput' | 'listSpotEnds'> {
+): Pick<Cloud, 'consoleOutput' | 'listSpotEnds' | 'pushLoginKey'> {
   return {
+    pushLoginKey: async (region, key) => pushKey(call, region, key),
+
     async consoleOutput(region, instanceId) {
       const answer = asking('read the console', () => call(region, 'GetConsoleOutput', { InstanceId: instanceId }));
       return answer.Output === undefined ? null : Buffer.from(answer.Output, 'base64').toString('utf8');
@@ -118,6 +129,15 @@ function looksAtInstances(
       return new Map((answer.SpotInstanceRequests ?? []).map(toSpotEnd).filter((end) => end !== null));
     },
   };
+}
+
+function pushKey(call: Call, region: string, key: LoginKey): void {
+  const { instanceId: InstanceId, user: InstanceOSUser, publicKey: SSHPublicKey } = key;
+  try {
+    call(region, 'SendSSHPublicKey', { InstanceId, InstanceOSUser, SSHPublicKey });
+  } catch (error) {
+    throw toPushError(error, key);
+  }
 }
 
 /** Remembers as the adapter does: an image never changes. */

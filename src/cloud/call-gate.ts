@@ -31,8 +31,8 @@ export interface CallGate {
   /** EC2 throttled a call that `admit` let through; returns how long to stay away (ms), as far as that is known. */
   noteThrottle(call: Pick<ApiCall, 'region' | 'action'>): Promise<number | null>;
   /**
-   * Runs a call that changes nothing: waits for a token before each try, and tries again what EC2 throttled or did not
-   * answer. Throws what `send` threw last. @throws AppError AWS_THROTTLED when no token comes in time
+   * Runs a call that changes nothing, or nothing more when it is repeated: waits for a token before each try, and tries again
+   * what EC2 throttled or did not answer. Throws what `send` threw last. @throws AppError AWS_THROTTLED when no token comes in time
    */
   read<T>(call: ReadCall, send: (leftMs: number) => Promise<T>): Promise<T>;
 }

@@ -46,6 +46,7 @@ import {
 } from './facts.ts';
 import { readPages } from './pages.ts';
 import type { Page, PagedItems } from './pages.ts';
+import { openKeyPusher } from './instance-connect.ts';
 import { toRunInput } from './run-input.ts';
 import { USER_DATA_BYTES_MAX } from './user-data.ts';
 
@@ -92,6 +93,7 @@ export function openEc2Cloud(options: Ec2CloudOptions): Ec2Cloud {
     },
     images: new Map(),
   };
+  const keyPusher = openKeyPusher(context);
   return {
     runInstances: (request) => runInstances(context, request),
     listInstances: (region, owner) => listInstances(context, region, owner),
@@ -107,7 +109,9 @@ export function openEc2Cloud(options: Ec2CloudOptions): Ec2Cloud {
     listSpotPrices: (region, instanceTypes, sinceMs) => listSpotPrices(context, { region, instanceTypes, sinceMs }),
     consoleOutput: (region, instanceId) => consoleOutput(context, region, instanceId),
     describeImages: (region, imageIds) => describeImages(context, region, imageIds),
+    pushLoginKey: (region, key) => keyPusher.push(region, key),
     close: () => {
+      keyPusher.close();
       for (const client of regions.values()) client.destroy();
       regions.clear();
     },

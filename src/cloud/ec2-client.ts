@@ -43,7 +43,12 @@ export class SignDeadlineError extends Error {
  * that `AWS_ENDPOINT_URL_EC2` and everything an AWS user already knows work unchanged.
  */
 export function openRegion(region: string, timeouts: Ec2Timeouts): EC2Client {
-  return new EC2Client({
+  return new EC2Client(clientSettings(region, timeouts));
+}
+
+/** What every client of ours is opened with. */
+export function clientSettings(region: string, timeouts: Ec2Timeouts) {
+  return {
     region,
     maxAttempts: TRIES_MAX,
     // Named, because a profile may ask for `adaptive`: that would be a second back-off, which no replica shares.
@@ -54,7 +59,7 @@ export function openRegion(region: string, timeouts: Ec2Timeouts): EC2Client {
       // Without this the SDK only logs a warning and goes on waiting.
       throwOnRequestTimeout: true,
     },
-  });
+  } as const;
 }
 
 /**

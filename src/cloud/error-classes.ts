@@ -1,5 +1,5 @@
 /**
- * What each EC2 error means for us, by code and HTTP status, never by message: AWS changes texts without notice.
+ * What each error of EC2 and EC2 Instance Connect means for us, by code and HTTP status, never by message: AWS changes texts without notice.
  * Codes: the EC2 API reference, "Error codes for the Amazon EC2 API", and what other autoscalers met in production.
  */
 
@@ -61,6 +61,7 @@ const CODES: Readonly<Record<Ec2ErrorClass, readonly string[]>> = {
     'TooManyRequestsException',
   ],
   auth: [
+    'AuthException',
     'Blocked',
     // Thrown by the SDK before anything is sent: no credentials, or their source does not answer.
     'CredentialsProviderError',
@@ -81,16 +82,24 @@ const CODES: Readonly<Record<Ec2ErrorClass, readonly string[]>> = {
     'UnauthorizedOperation',
     'UnrecognizedClientException',
   ],
-  config: ['InvalidUserData.Malformed', 'MissingParameter', 'UnknownParameter', 'UnsupportedOperation'],
+  config: [
+    'InvalidArgsException',
+    'InvalidUserData.Malformed',
+    'MissingParameter',
+    'UnknownParameter',
+    'UnsupportedOperation',
+  ],
   ended: ['IdempotentInstanceTerminated'],
   mismatch: ['IdempotentParameterMismatch'],
   unknown: [
     'AbortError',
+    'EC2InstanceUnavailableException',
     'InternalError',
     'InternalFailure',
     'NetworkingError',
     'RequestTimeout',
     'RequestTimeoutException',
+    'ServiceException',
     'ServiceUnavailable',
     'ServiceUnavailableException',
     'TimeoutError',

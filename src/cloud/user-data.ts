@@ -10,8 +10,8 @@ export const USER_DATA_BYTES_MAX = 16 * 1024;
 export interface UserDataInput {
   /** As `deriveHostKey` gives it; or the machine makes its `own`, or keeps those of its `image`. */
   readonly hostKey: HostKey | 'own' | 'image';
-  /** OpenSSH public key that may log in as `sshUser`. */
-  readonly authorizedKey: string;
+  /** OpenSSH public key that may log in as `sshUser`; null = none but those that EC2 Instance Connect brings. */
+  readonly authorizedKey: string | null;
   /** The image's own user (`ubuntu`, `ec2-user`) or one to be made. */
   readonly sshUser: string;
 }
@@ -27,7 +27,9 @@ export interface UserDataInput {
  */
 export function renderUserData(input: UserDataInput): string {
   assert(SSH_USER_PATTERN.test(input.sshUser), `not a login name: ${input.sshUser}`);
-  assert(PUBLIC_KEY_PATTERN.test(input.authorizedKey), 'the authorized key is one OpenSSH public key line');
+  const { authorizedKey } = input;
+  const isKeyLine = authorizedKey === null || PUBLIC_KEY_PATTERN.test(authorizedKey);
+  assert(isKeyLine, 'the authorized key is one OpenSSH public key line');
   return [
     '#cloud-config',
     ...hostKeyLines(input.hostKey),
@@ -39,8 +41,7 @@ export function renderUserData(input: UserDataInput): string {
     '    shell: /bin/bash',
     // What the stock images give their own user; a join recipe must find the same under any name.
     '    sudo: "ALL=(ALL) NOPASSWD:ALL"',
-    '    ssh_authorized_keys:',
-    `      - ${quoted(input.authorizedKey)}`,
+    ...(authorizedKey === null ? [] : ['    ssh_authorized_keys:', `      - ${quoted(authorizedKey)}`]),
     '',
   ].join('\n');
 }

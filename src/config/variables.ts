@@ -168,6 +168,12 @@ export const VARIABLES = [
     name: 'AWS_ENDPOINT_URL_EC2',
     meaning: 'Another endpoint that speaks the EC2 API, e.g. the simulated region',
   },
+  {
+    ...sdk,
+    name: 'AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT',
+    meaning:
+      'The same for EC2 Instance Connect, which policies with instanceConnect use; the simulated region speaks both',
+  },
   { ...sdk, name: 'AWS_ACCESS_KEY_ID', meaning: 'Access key; better use a profile or a role' },
   {
     ...sdk,

@@ -94,7 +94,7 @@ export async function makeContact(
   const trust = trustOf(ports, record, place.policy);
   if (trust === null) return await askConsole(ports, record, machine);
   if (!hasInjectedKey(record) || record.hostKey?.confirmed === true) return { kind: 'trusted', trust };
-  const target = shellTarget(place.policy, place.address, trust);
+  const target = shellTarget(ports, record, { ...place, instanceId: machine.instanceId }, trust);
   try {
     return await ports.shell.withSession(
       target,

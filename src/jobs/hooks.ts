@@ -31,7 +31,12 @@ export async function runHook(
   const problem =
     trust === null
       ? { says: 'nothing is known that the machine could prove', facts: {} }
-      : await findProblem(ports, machine.id, shellTarget(hook.policy, machine.privateIp, trust), hook);
+      : await findProblem(
+          ports,
+          machine.id,
+          shellTarget(ports, record, { ...machine, ...hook, address: machine.privateIp }, trust),
+          hook,
+        );
   await ports.machines.noteHook(machine.id, {
     name: null,
     error: problem === null ? null : `${hook.name}: ${problem.says}`,

@@ -145,7 +145,7 @@ async function install(
       ports.log.info({ machineId: machine.id, waitsFor: contact.waitsFor }, 'join waits');
       return again(contact.afterMs);
     }
-    const target = shellTarget(place.policy, place.address, contact.trust);
+    const target = shellTarget(ports, record, { ...place, instanceId: machine.instanceId }, contact.trust);
     return await installAgent(ports, record, machine, { policy: place.policy, target });
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
@@ -198,6 +198,11 @@ export async function afterSshError(
     });
   }
   ports.log.warn(facts, 'join did not succeed');
+  // Of what an operator has to mend. While it boots a machine is unreachable, and that says nothing.
+  if (error.code !== 'SSH_UNREACHABLE') {
+    const content = scrubText(`${error.code}: ${error.message}\n${error.remedy}\n`);
+    await ports.machines.keepOutput(machine.id, { phase: 'log-in', exitCode: null, content });
+  }
   return again(ports.timings.joinPollMs * 4);
 }
 

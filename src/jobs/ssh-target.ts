@@ -1,12 +1,16 @@
 import type { BastionPolicy, WorkloadPolicy } from '../model/policy.ts';
+import type { LoginKey } from '../ports/cloud.ts';
 import type { MachineRecord } from '../ports/machines.ts';
-import type { HostTrust, ShellHop, ShellLogin, ShellRoute, ShellTarget } from '../ports/shell.ts';
+import type { HostTrust, ShellJump, ShellLogin, ShellRoute, ShellTarget, StandingLogin } from '../ports/shell.ts';
 import type { StepPorts } from './ports.ts';
 
 type SshPolicy = WorkloadPolicy['join']['ssh'];
 
-/** What a policy logs in with. */
-export function loginOf({ identityFile, agentSocket }: SshPolicy): ShellLogin {
+/** The key that a policy has for all its machines; what a policy with `instanceConnect` has is for its jump hosts alone. */
+export function standingLoginOf({
+  identityFile,
+  agentSocket,
+}: Pick<SshPolicy, 'identityFile' | 'agentSocket'>): StandingLogin {
   return identityFile === null ? { kind: 'agent', socket: agentSocket ?? null } : { kind: 'file', file: identityFile };
 }
 
@@ -20,13 +24,38 @@ export function shellRoute({ join: { ssh } }: WorkloadPolicy, address: string): 
   };
 }
 
-/** Where to log in on a machine that must prove `trust`. */
-export function shellTarget(policy: WorkloadPolicy, address: string, trust: HostTrust): ShellTarget {
-  const { ssh } = policy.join;
-  return { ...shellRoute(policy, address), user: ssh.user, login: loginOf(ssh), trust };
+/** A machine that has an instance and an address. */
+export interface ShellPlace {
+  readonly policy: WorkloadPolicy;
+  readonly instanceId: string;
+  readonly address: string;
 }
 
-function hopOf(ssh: SshPolicy, { host, port, user, identityFile, hostKey }: BastionPolicy): ShellHop {
+/** Where and how to log in on a machine that must prove `trust`. */
+export function shellTarget(
+  ports: StepPorts,
+  record: MachineRecord,
+  { policy, instanceId, address }: ShellPlace,
+  trust: HostTrust,
+): ShellTarget {
+  const { ssh } = policy.join;
+  const login = isKeyPushed(record, ssh)
+    ? pushedLogin(ports, record.launch.body.region, { instanceId, user: ssh.user })
+    : standingLoginOf(ssh);
+  return { ...shellRoute(policy, address), user: ssh.user, login, trust };
+}
+
+/** A machine that was launched without a key takes no other, whatever the policy says by now. */
+function isKeyPushed({ launch }: MachineRecord, { instanceConnect }: SshPolicy): boolean {
+  return instanceConnect === true || launch.body.authorizedKey === null;
+}
+
+/** The shell calls it when it is about to log in, each time with another key. */
+function pushedLogin({ cloud }: StepPorts, region: string, to: Omit<LoginKey, 'publicKey'>): ShellLogin {
+  return { kind: 'pushed', push: async (publicKey) => await cloud.pushLoginKey(region, { ...to, publicKey }) };
+}
+
+function hopOf(ssh: SshPolicy, { host, port, user, identityFile, hostKey }: BastionPolicy): ShellJump {
   const trust: HostTrust =
     'key' in hostKey ? { kind: 'keys', keys: [hostKey.key] } : { kind: 'known', file: hostKey.knownHostsFile };
   return {
@@ -34,7 +63,7 @@ function hopOf(ssh: SshPolicy, { host, port, user, identityFile, hostKey }: Bast
     port,
     user,
     trust,
-    login: identityFile === undefined ? loginOf(ssh) : loginOf({ ...ssh, identityFile }),
+    login: standingLoginOf(identityFile === undefined ? ssh : { identityFile }),
   };
 }
 

@@ -4,7 +4,7 @@ import type { WorkloadPolicy } from '../model/policy.ts';
 import { LAUNCH_DEADLINE_MS } from '../model/state-waits.ts';
 import type { LaunchChoice, PlanAction } from '../planner/types.ts';
 import type { NewLaunch } from '../ports/planning.ts';
-import { loginOf } from '../jobs/ssh-target.ts';
+import { standingLoginOf } from '../jobs/ssh-target.ts';
 import type { LoadedPolicy } from '../ports/policies.ts';
 import type { LoopPorts } from './ports.ts';
 
@@ -29,7 +29,8 @@ export async function buildLaunch(
   const { ssh } = policy.join;
   const login = {
     sshUser: ssh.user,
-    authorizedKey: await ports.credentials.loginPublicKey(loginOf(ssh)),
+    // The image brings what takes the keys of EC2 Instance Connect.
+    authorizedKey: ssh.instanceConnect === true ? null : await ports.credentials.loginPublicKey(standingLoginOf(ssh)),
     // Left out where there is one, so that bodies are as they always were.
     ...(ssh.hostKey === 'injected'
       ? {}

@@ -52,7 +52,7 @@ export const API_RATES: Readonly<Record<ApiBucket, ApiRate>> = {
   'non-mutating': ourRate(PUBLISHED['non-mutating']),
 };
 
-/** The bucket that an EC2 action takes its tokens from. */
+/** The bucket that an action takes its tokens from. EC2 Instance Connect publishes no rate: its calls take as much as other mutating ones. */
 export function bucketOf(action: string): ApiBucket {
   if (action === 'RunInstances') return 'run';
   if (action === 'StartInstances') return 'start';

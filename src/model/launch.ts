@@ -45,8 +45,8 @@ export interface LaunchBody {
   readonly rootDeviceName: string;
   readonly tags: Readonly<Record<string, string>>;
   readonly sshUser: string;
-  /** OpenSSH public key that may log in, e.g. `ssh-ed25519 AAAA...`. */
-  readonly authorizedKey: string;
+  /** OpenSSH public key that may log in, e.g. `ssh-ed25519 AAAA...`. Null = none: EC2 Instance Connect brings one for each log-in. */
+  readonly authorizedKey: string | null;
   /** No host key of ours in the user-data: the machine makes its `own`, or keeps those of its `image`. Absent = there is one. */
   readonly hostKey?: 'own' | 'image';
   readonly userDataSha256: string;

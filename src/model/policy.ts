@@ -164,7 +164,7 @@ export interface BastionPolicy {
   readonly host: string;
   readonly port: number;
   readonly user: string;
-  /** Absolute path of its own private key; absent = as for machines. */
+  /** Absolute path of its own private key; absent = as for machines, which is refused with `instanceConnect`. */
   readonly identityFile?: string;
   /** The public key it must prove, or the absolute path of a known_hosts file that has it. */
   readonly hostKey: { readonly key: string } | { readonly knownHostsFile: string };
@@ -175,10 +175,12 @@ export interface JoinPolicy {
   readonly ssh: {
     readonly user: string;
     readonly port: number;
-    /** Absolute path of the private key; null = the keys of an SSH agent. */
+    /** Absolute path of the private key; null = the keys of an SSH agent, or `instanceConnect`. */
     readonly identityFile: string | null;
     /** Socket of that agent; absent = the one that SSH_AUTH_SOCK names. */
     readonly agentSocket?: string;
+    /** A new key for each log-in, which EC2 Instance Connect brings to the machine; absent = a file or an agent has the key. */
+    readonly instanceConnect?: true;
     readonly hostKey: HostKeyMode;
     /** Absolute path of the known_hosts file (`known`) or of the authority's public keys (`ca`); absent with other modes. */
     readonly trustFile?: string;

@@ -32,6 +32,7 @@ export function crossCheck(source: Source, tree: PolicyTree, options: CrossCheck
   checkConsolidation(check);
   checkRecipeFiles(check);
   checkIdentity(check);
+  checkBastionIdentity(check);
   checkTrust(check);
   checkBudgetWindows(check);
   checkDeadlines(check);
@@ -215,16 +216,40 @@ function checkIdentity(check: Check): void {
   // What is no map is told as such, and what it should hold is not missed on top.
   if (places.some((place) => place !== undefined && !isMapValue(place))) return;
   const identity = places.at(-1) ?? {};
-  const { file, agent = false } = identity as Readonly<Record<string, unknown>>;
-  if (file === undefined && agent === false) {
+  const { file, agent = false, instanceConnect = false } = identity as Readonly<Record<string, unknown>>;
+  const named = [
+    ...(file === undefined ? [] : [{ key: 'file', what: 'a key file' }]),
+    ...(agent === false ? [] : [{ key: 'agent', what: 'an agent' }]),
+    ...(instanceConnect === false ? [] : [{ key: 'instanceConnect', what: 'EC2 Instance Connect' }]),
+  ];
+  const [first, second] = named;
+  if (first === undefined) {
     report(check, [...at, 'file'], {
       code: 'POLICY_MISSING',
       message: `${formatPath([...at, 'file'])} is required`,
-      fix: 'add `file: /etc/spillway/id_ed25519` (Private key; relative paths start at this file), or `agent: true`',
+      fix: 'add `file: /etc/spillway/id_ed25519` (Private key; relative paths start at this file), or `agent: true`, or `instanceConnect: true`',
     });
-  } else if (file !== undefined && agent !== false) {
-    const message = 'a key file and an agent are both named';
-    report(check, [...at, 'agent'], { code: 'POLICY_CONFLICT', message, fix: 'delete one of file and agent' });
+  } else if (second !== undefined) {
+    const message = `${first.what} and ${second.what} are both named`;
+    const fix = `delete one of ${first.key} and ${second.key}`;
+    report(check, [...at, second.key], { code: 'POLICY_CONFLICT', message, fix });
+  }
+}
+
+/** A jump host is not one of ours: EC2 Instance Connect brings no key there. */
+function checkBastionIdentity(check: Check): void {
+  const at = ['spec', 'join', 'ssh'];
+  if (rawAt(check.tree.root, [...at, 'identity', 'instanceConnect']) !== true) return;
+  const bastion = rawAt(check.tree.root, [...at, 'bastion']);
+  const places = Array.isArray(bastion) ? bastion.map((_, index) => ['bastion', index]) : [['bastion']];
+  for (const place of places) {
+    const hop = rawAt(check.tree.root, [...at, ...place]);
+    if (!isMapValue(hop) || isMapValue(hop['identity'])) continue;
+    report(check, [...at, ...place], {
+      code: 'POLICY_CONFLICT',
+      message: 'EC2 Instance Connect brings no key to a bastion, and this one has none of its own',
+      fix: 'add `identity: { file: /etc/spillway/bastion_key }` to it',
+    });
   }
 }
 

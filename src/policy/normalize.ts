@@ -132,6 +132,7 @@ function sshOf(ssh: JoinDocument['ssh'], file: string): WorkloadPolicy['join']['
     port: ssh.port,
     identityFile: identity.file === undefined ? null : resolveFrom(file, identity.file),
     ...(typeof identity.agent === 'string' ? { agentSocket: resolveFrom(file, identity.agent) } : {}),
+    ...(identity.instanceConnect === true ? { instanceConnect: true as const } : {}),
     hostKey,
     ...(trustFile === null ? {} : { trustFile: resolveFrom(file, trustFile) }),
     ...(transport === 'ssh2' ? {} : { transport }),

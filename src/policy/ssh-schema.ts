@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { HOST_KEY_MODES } from '../model/policy.ts';
 import { parseCount, quoteValue } from '../model/units.ts';
 import type { UnitResult } from '../model/units.ts';
-import { EMPTY_SECTION, choice, count, field, parseText, text } from './fields.ts';
+import { EMPTY_SECTION, choice, count, field, flag, parseText, text } from './fields.ts';
 import { BASTION_HOST, FILE_PATH, PUBLIC_KEY_OR_FILE, USER } from './rules.ts';
 
 /** More hosts in a row than any network needs. */
@@ -45,7 +45,7 @@ const BASTION_JSON = {
     user: { type: 'string', description: 'Login user.' },
     identity: {
       type: 'object',
-      description: 'What Spillway logs in with there. Default: as for machines.',
+      description: 'What Spillway logs in with there. Default: as for machines; with instanceConnect there is none.',
       properties: { file: { type: 'string', description: 'Private key; relative paths start at this file.' } },
       required: ['file'],
       additionalProperties: false,
@@ -132,9 +132,13 @@ export const sshSchema = z.strictObject({
             'Instead of file: true = the keys of the SSH agent that SSH_AUTH_SOCK names, or the path of its socket.',
         },
       ).optional(),
+      instanceConnect: flag({
+        description:
+          'Instead of file: true = a new key for each log-in, which EC2 Instance Connect brings to the machine; the image needs ec2-instance-connect (Amazon Linux 2 and 2023 and Ubuntu since 20.04 have it), bastions an identity of their own.',
+      }).optional(),
     })
     .prefault(EMPTY_SECTION)
-    .meta({ minProperties: 1, description: 'What Spillway logs in with: file or agent.' }),
+    .meta({ minProperties: 1, description: 'What Spillway logs in with: file, agent or instanceConnect.' }),
   hostKey: choice(HOST_KEY_MODES, {
     description:
       'What the host must prove. injected: a key of ours that is given at launch and replaced at the first log-in; console: the key that it prints on its console and EC2 tells; known: a key of knownHosts; ca: a certificate of hostCa.',

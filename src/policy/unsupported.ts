@@ -11,7 +11,6 @@ const UNSUPPORTED_KEYS: readonly string[] = [
   'dryRun',
   'expireAfter',
   'gpus',
-  'identity.instanceConnect',
   'launchTemplate',
   'paused',
   'recipe.shell',

@@ -126,6 +126,15 @@ export type PowerOutcome =
   | { readonly kind: 'not-found' }
   | Extract<RunOutcome, { readonly kind: 'throttled' | 'unknown' }>;
 
+/** Who may log in where with what, for a minute. */
+export interface LoginKey {
+  readonly instanceId: string;
+  /** The login name. */
+  readonly user: string;
+  /** `ssh-ed25519 AAAA...` */
+  readonly publicKey: string;
+}
+
 /**
  * EC2 as the product uses it. Every call has a deadline; what cannot be a value is thrown as `AppError`
  * (AWS_UNREACHABLE, AWS_AUTH, AWS_THROTTLED, AWS_CONFIG).
@@ -155,6 +164,11 @@ export interface Cloud {
   describeSubnets(region: string, subnetIds: readonly string[]): Promise<readonly SubnetFacts[]>;
   /** Linux prices since `sinceMs`, the one in force at that moment included; at most 90 days back (EC2's memory). */
   listSpotPrices(region: string, instanceTypes: readonly string[], sinceMs: EpochMs): Promise<readonly SpotPrice[]>;
+  /**
+   * Has EC2 Instance Connect bring a public key to an instance, where its user may log in with it for the next 60 s. Safe to repeat.
+   * @throws AppError also SSH_UNREACHABLE: the instance takes no key now, because it is not known yet, does not run, or is busy
+   */
+  pushLoginKey(region: string, key: LoginKey): Promise<void>;
   /** The console text kept by EC2 (at most 64 KiB), or null when there is none yet. */
   consoleOutput(region: string, instanceId: string): Promise<string | null>;
 }

@@ -1,5 +1,5 @@
 import type { LaunchBody } from '../model/launch.ts';
-import type { ShellLogin } from './shell.ts';
+import type { StandingLogin } from './shell.ts';
 
 /**
  * What the deployment key makes. Everything is derived anew from the key and the launch's nonce,
@@ -19,5 +19,5 @@ export interface LaunchCredentials {
   /** SHA-256 of a text as hex; tokens and user-data are kept as this. */
   sha256(text: string): string;
   /** Public half of the key that we log in with; of an agent its first one. @throws AppError CONFIG_KEY_FILE */
-  loginPublicKey(login: ShellLogin): Promise<string>;
+  loginPublicKey(login: StandingLogin): Promise<string>;
 }

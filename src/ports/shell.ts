@@ -7,12 +7,25 @@ export type HostTrust =
   /** A host certificate for the host's address, signed by one of the public keys in the file. */
   | { readonly kind: 'ca'; readonly file: string };
 
-/** What to log in with. */
-export type ShellLogin =
+/** A key that stays the same from log-in to log-in. */
+export type StandingLogin =
   /** A private key file. */
   | { readonly kind: 'file'; readonly file: string }
   /** The keys of an SSH agent; null = the one that SSH_AUTH_SOCK names. */
   | { readonly kind: 'agent'; readonly socket: string | null };
+
+/**
+ * A key pair for one log-in, good for a minute. The shell makes it when it has its turn and has passed every jump host, has its public
+ * half pushed, and logs in; nobody else ever sees the private half.
+ */
+export interface PushedLogin {
+  readonly kind: 'pushed';
+  /** Makes the host take `ssh-ed25519 AAAA...` for the user of the hop. What it throws ends the attempt as it is. */
+  readonly push: (publicKey: string) => Promise<void>;
+}
+
+/** What to log in with. */
+export type ShellLogin = StandingLogin | PushedLogin;
 
 /** A host and how to log in there. */
 export interface ShellHop {
@@ -23,13 +36,18 @@ export interface ShellHop {
   readonly login: ShellLogin;
 }
 
+/** A host on the way. It is not one of EC2's that a key could be pushed to. */
+export interface ShellJump extends ShellHop {
+  readonly login: StandingLogin;
+}
+
 /** `ssh2`: in this process. `openssh`: the installed `ssh`, for what only it can (certificates, post-quantum key exchange). */
 export type ShellTransport = 'ssh2' | 'openssh';
 
 /** The way to a port. */
 export interface ShellRoute extends Pick<ShellHop, 'host' | 'port'> {
   /** Hosts to go through, the first one first; each is verified as strictly as the last. */
-  readonly jumps: readonly ShellHop[];
+  readonly jumps: readonly ShellJump[];
   readonly transport: ShellTransport;
 }
 
@@ -65,7 +83,7 @@ export interface ShellSession {
 
 /**
  * SSH to a machine. Failures are `AppError`s: SSH_UNREACHABLE (try again until the deadline), SSH_AUTH,
- * SSH_HOST_KEY (never try again, never continue), SSH_COMMAND, TIMEOUT.
+ * SSH_HOST_KEY (never try again, never continue), SSH_COMMAND, TIMEOUT; and what pushing a key fails with.
  */
 export interface Shell {
   /**

@@ -1,10 +1,14 @@
 /**
- * The error codes the simulated region answers with, and EC2's HTTP status for each.
+ * The error codes the simulated region answers with, and the HTTP status for each of EC2 and EC2 Instance Connect.
  * Capacity errors are server errors (500) at EC2 too, which is why the SDK retries them by itself.
  */
 export const EC2_ERROR_STATUS = {
+  AuthException: 403,
   AuthFailure: 401,
   DryRunOperation: 412,
+  EC2InstanceNotFoundException: 404,
+  EC2InstanceStateInvalidException: 400,
+  EC2InstanceUnavailableException: 503,
   IdempotentInstanceTerminated: 400,
   IdempotentParameterMismatch: 400,
   InstanceLimitExceeded: 400,
@@ -13,6 +17,7 @@ export const EC2_ERROR_STATUS = {
   InsufficientInstanceCapacity: 500,
   InternalError: 500,
   InvalidAction: 400,
+  InvalidArgsException: 400,
   'InvalidAMIID.Malformed': 400,
   'InvalidAMIID.NotFound': 400,
   'InvalidGroup.NotFound': 400,
@@ -30,9 +35,11 @@ export const EC2_ERROR_STATUS = {
   MissingParameter: 400,
   RequestExpired: 400,
   RequestLimitExceeded: 503,
+  ServiceException: 500,
   ServiceUnavailable: 503,
   SpotMaxPriceTooLow: 400,
   TagLimitExceeded: 400,
+  ThrottlingException: 429,
   UnauthorizedOperation: 403,
   UnknownParameter: 400,
   Unsupported: 400,

@@ -19,6 +19,14 @@ export interface TokenRecord {
   readonly instanceIds: readonly string[];
 }
 
+/** A public key that a user of an instance may log in with for a while. */
+export interface PushedKey {
+  readonly user: string;
+  /** `ssh-ed25519 AAAA...` without a comment. */
+  readonly publicKey: string;
+  readonly untilMs: EpochMs;
+}
+
 /** All that changes in a region, and what its operations may see of the outer world. */
 export interface RegionState {
   readonly settings: RegionSettings;
@@ -40,6 +48,8 @@ export interface RegionState {
   readonly addresses: Set<string>;
   readonly tokens: Map<string, TokenRecord>;
   readonly events: RegionEvent[];
+  /** What EC2 Instance Connect brought, by instance. */
+  readonly pushedKeys: Map<string, readonly PushedKey[]>;
   /** Next address of each subnet, counted within the region's slot. */
   readonly nextAddress: Map<string, number>;
 }

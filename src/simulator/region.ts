@@ -7,6 +7,7 @@ import type { Bill } from './bill.ts';
 import { writeBill } from './bill.ts';
 import * as fleet from './describe-fleet.ts';
 import * as market from './describe-market.ts';
+import * as connect from './instance-connect.ts';
 import * as power from './power.ts';
 import { Ec2Error } from './ec2-error.ts';
 import type { RegionEvent } from './events.ts';
@@ -73,6 +74,10 @@ const ACTIONS = {
       'UserData',
     ],
   },
+  SendSSHPublicKey: {
+    perform: connect.sendSshPublicKey,
+    members: ['AvailabilityZone', 'InstanceId', 'InstanceOSUser', 'SSHPublicKey'],
+  },
   StartInstances: { perform: power.startInstances, members: ['InstanceIds'] },
   StopInstances: { perform: power.stopInstances, members: ['InstanceIds'] },
   TerminateInstances: { perform: fleet.terminateInstances, members: ['InstanceIds'] },
@@ -81,11 +86,6 @@ const ACTIONS = {
 export type Ec2Action = keyof typeof ACTIONS;
 export type Ec2Input<A extends Ec2Action> = Parameters<(typeof ACTIONS)[A]['perform']>[1];
 export type Ec2Output<A extends Ec2Action> = ReturnType<(typeof ACTIONS)[A]['perform']>;
-
-/** True for an action the region performs. */
-export function isEc2Action(text: string): text is Ec2Action {
-  return Object.hasOwn(ACTIONS, text);
-}
 
 export interface RegionOptions {
   readonly clock: Clock;
@@ -144,6 +144,7 @@ export class Region {
       addresses: new Set(),
       tokens: new Map(),
       events: [],
+      pushedKeys: new Map(),
       nextAddress: new Map(),
     };
   }
@@ -266,6 +267,11 @@ export class Region {
     endLife(instance, { atMs: nowMs, takesMs: this.settings.terminateMs, cause: 'guest', to });
     this.advance(nowMs);
     return true;
+  }
+
+  /** Public keys that a user of an instance may log in with now: an instance has no others that were not in its user-data. */
+  pushedKeys(instanceId: string, user: string): readonly string[] {
+    return connect.pushedKeysOf(this.state, instanceId, user);
   }
 
   /** Somebody changes a tag in the console of AWS; null = takes it away. */

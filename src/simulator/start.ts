@@ -47,7 +47,7 @@ export interface StartRegionOptions extends Partial<Omit<RegionSettings, 'addres
 }
 
 export interface RunningRegion {
-  /** For `AWS_ENDPOINT_URL_EC2`, e.g. `http://127.0.0.1:41234`. */
+  /** For `AWS_ENDPOINT_URL_EC2` and `AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT`, e.g. `http://127.0.0.1:41234`. */
   readonly endpoint: string;
   readonly sshPort: number;
   readonly region: Region;
@@ -113,6 +113,7 @@ async function startOnSlot(options: StartRegionOptions, slot: Slot): Promise<Run
     dataDir,
     path: options.hostPath ?? SYSTEM_PATH,
     imdsUrlOf: (instanceId) => `${endpoint}${IMDS_PREFIX}${instanceId}`,
+    pushedKeysOf: (instanceId, user) => region.pushedKeys(instanceId, user),
     onShutdown: (instanceId) => {
       if (region.shutDownFromInside(instanceId)) pump.turn();
     },

@@ -77,6 +77,9 @@ function bucketsOf(demand: TokenDemand): { key: string; rule: BucketRule; tokens
         { key: 'terminate', rule: TERMINATE, tokens: 1 },
         { key: 'terminate-resources', rule: TERMINATE_RESOURCES, tokens: demand.resources },
       ];
+    case 'SendSSHPublicKey':
+      // Of another service, which publishes no rate.
+      return [{ key: 'mutate:SendSSHPublicKey', rule: MUTATE, tokens: 1 }];
     case 'CreateTags':
       return [{ key: 'tags', rule: TAGS, tokens: 1 }];
     default:

@@ -60,6 +60,8 @@ export interface RegionSettings {
   readonly listLagMs: number;
   /** By how much the states in DescribeInstances are behind the truth. Default 0. */
   readonly stateLagMs: number;
+  /** For how long one may log in with a key that EC2 Instance Connect brought. Default 60 s. */
+  readonly pushedKeyMs: number;
   /** From the notice to the end of an interrupted spot instance. Default 120 s. */
   readonly spotNoticeMs: number;
   /** For how long a terminated instance can still be described. Default 1 h. */
@@ -90,6 +92,7 @@ export const DEFAULT_SETTINGS: RegionSettings = Object.freeze<RegionSettings>({
   stopMs: SECOND_MS,
   listLagMs: 0,
   stateLagMs: 0,
+  pushedKeyMs: 60 * SECOND_MS,
   spotNoticeMs: 120 * SECOND_MS,
   terminatedVisibleMs: HOUR_MS,
   seed: 'spillway',

@@ -8,12 +8,13 @@ import type { Duplex } from 'node:stream';
 import { NodeSSH } from 'node-ssh';
 import type { Client, ConnectConfig } from 'ssh2';
 import { AppError } from '../model/errors.ts';
-import type { ShellHop, ShellTarget } from '../ports/shell.ts';
+import type { ShellHop, ShellJump, ShellLogin, ShellTarget } from '../ports/shell.ts';
 import { fromCallback, raceAbort } from './abort.ts';
 import { KEY_TYPE, fingerprintOf, isPinnedKey } from './host-key-pin.ts';
 import type { HostKeyPin } from './host-key-pin.ts';
 import { readLogin } from './login.ts';
 import type { LoginOptions } from './login.ts';
+import { pushNewKey } from './pushed-key.ts';
 import { readPins } from './trust.ts';
 
 /**
@@ -73,8 +74,9 @@ export async function openConnection(
   const proof = await raceAbort(control.signal, readProof(target, options));
   const below = await openJumps(target.jumps, options, control);
   try {
+    const login = proof.login ?? (await pushedLogin(target, control.signal));
     const socket = await reach(below, target, options, control.signal);
-    const own = await openHop(target, { socket, proof, options, control });
+    const own = await openHop(target, { socket, proof: { ...proof, login }, options, control });
     return {
       ...own,
       close: () => {
@@ -94,13 +96,22 @@ interface Proof {
   readonly login: LoginOptions;
 }
 
-async function readProof(hop: ShellHop, { agentSocket }: ConnectOptions): Promise<Proof> {
-  return { pins: await readPins(hop), login: await readLogin(hop.login, agentSocket) };
+/** `login`: null when it is made when everything else is ready, because it does not keep. */
+type ReadProof = Omit<Proof, 'login'> & { readonly login: LoginOptions | null };
+
+async function readProof(hop: ShellHop, { agentSocket }: ConnectOptions): Promise<ReadProof> {
+  const { login } = hop;
+  return { pins: await readPins(hop), login: login.kind === 'pushed' ? null : await readLogin(login, agentSocket) };
+}
+
+async function pushedLogin({ login }: ShellHop, signal: AbortSignal): Promise<LoginOptions> {
+  assert(login.kind === 'pushed', 'every other key has been read');
+  return { authHandler: ['publickey'], privateKey: await pushNewKey(login, signal) };
 }
 
 /** The connection to the last jump host; null when there is none. */
 export async function openJumps(
-  jumps: readonly ShellHop[],
+  jumps: readonly ShellJump[],
   options: ConnectOptions,
   control: AbortController,
 ): Promise<Connection | null> {
@@ -276,11 +287,21 @@ export function wrongKeyError(
 }
 
 export function authError(hop: ShellHop, cause: unknown): AppError {
-  const what = hop.login.kind === 'file' ? hop.login.file : 'that of the SSH agent';
   return new AppError('SSH_AUTH', `${nameOf(hop)} refused the key of user ${hop.user}.`, {
-    remedy: `Check that join.ssh.user is the image's login and that ${what} is the key it was given.`,
+    remedy: `Check that join.ssh.user is the image's login and that ${checkOf(hop.login)}.`,
     cause,
   });
+}
+
+function checkOf(login: ShellLogin): string {
+  switch (login.kind) {
+    case 'file':
+      return `${login.file} is the key it was given`;
+    case 'agent':
+      return 'that of the SSH agent is the key it was given';
+    case 'pushed':
+      return 'the image has ec2-instance-connect, as Amazon Linux and Ubuntu have it';
+  }
 }
 
 export function unreachable(hop: Pick<ShellHop, 'host' | 'port'>, cause: unknown): AppError {

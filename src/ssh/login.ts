@@ -1,7 +1,7 @@
 import ssh2 from 'ssh2';
 import { AppError } from '../model/errors.ts';
 import { waitMs } from '../model/waits.ts';
-import type { ShellLogin } from '../ports/shell.ts';
+import type { StandingLogin } from '../ports/shell.ts';
 import { fromCallback, raceAbort } from './abort.ts';
 import { readIdentity, readPublicKey } from './public-key.ts';
 
@@ -11,14 +11,14 @@ export type LoginOptions =
   | { readonly authHandler: ['agent']; readonly agent: string };
 
 /** What to log in with. @throws AppError CONFIG_KEY_FILE */
-export async function readLogin(login: ShellLogin, defaultSocket: string | null): Promise<LoginOptions> {
+export async function readLogin(login: StandingLogin, defaultSocket: string | null): Promise<LoginOptions> {
   if (login.kind === 'file')
     return { authHandler: ['publickey'], privateKey: (await readIdentity(login.file)).privateKey };
   return { authHandler: ['agent'], agent: socketOf(login, defaultSocket) };
 }
 
 /** The socket of the agent. @throws AppError CONFIG_KEY_FILE */
-export function socketOf(login: Extract<ShellLogin, { kind: 'agent' }>, defaultSocket: string | null): string {
+export function socketOf(login: Extract<StandingLogin, { kind: 'agent' }>, defaultSocket: string | null): string {
   const socket = login.socket ?? defaultSocket;
   if (socket !== null) return socket;
   throw new AppError('CONFIG_KEY_FILE', 'The policy logs in with an SSH agent, and SSH_AUTH_SOCK is not set.', {
@@ -30,7 +30,7 @@ type AgentKeys = Parameters<Parameters<ssh2.OpenSSHAgent['getIdentities']>[0]>[1
 
 /** The public key line of what we log in with; of an agent the first key it has. @throws AppError CONFIG_KEY_FILE */
 export async function loginPublicKey(
-  login: ShellLogin,
+  login: StandingLogin,
   defaultSocket: string | null,
   agentMs = waitMs('ssh.agent'),
 ): Promise<string> {

@@ -11,6 +11,7 @@ import { raceAbort } from './abort.ts';
 import { authError, nameOf, reach, unreachable, wrongKeyError } from './connect.ts';
 import { readTrustFile } from './known-hosts.ts';
 import { readLogin } from './login.ts';
+import { pushNewKey } from './pushed-key.ts';
 import { aliasOf, renderConfig, renderKnownHosts, type PreparedHop } from './openssh-config.ts';
 import { collectSaid, endGroup, readKex, startSsh, startTethered, type SshChild } from './openssh-process.ts';
 import { createOpensshSession } from './openssh-session.ts';
@@ -37,7 +38,8 @@ export function createOpensshTransport(options: TransportOptions): Transport {
     open: async (target, control) => {
       const hops = [...target.jumps, target];
       return await withFolder(hops, { options, knownKex, signal: control.signal }, async (folder) => {
-        const master = await startMaster(folder, { hops, options, control });
+        const keyFile = await pushKeyFile(target, join(folder, `id-${hops.length - 1}`), control.signal);
+        const master = await startMaster(folder, { hops, keyFile, options, control });
         const session = createOpensshSession({ target, folder, options, control, alias: aliasOf(hops.length - 1) });
         return {
           session,
@@ -94,7 +96,7 @@ async function withFolder<T>(
     );
     for (const [index, { hop, link }] of prepared.entries()) {
       await writeFile(join(folder, `known-${index}`), renderKnownHosts(hop, index), { mode: 0o600 });
-      await symlink(link, join(folder, `${hop.login === 'file' ? 'id' : 'agent'}-${index}`));
+      if (link !== null) await symlink(link, join(folder, `${hop.login === 'file' ? 'id' : 'agent'}-${index}`));
     }
     return await use(folder);
   } catch (error) {
@@ -103,16 +105,27 @@ async function withFolder<T>(
   }
 }
 
-/** `link`: the key file or the agent's socket, which the folder points to. */
+/**
+ * For a log-in with a key of its own: pushes it, and writes the private half into the folder of the session, where `ssh` reads it
+ * as it reads every other. Null for other log-ins. No jump host is passed yet; with several that are slow the key may be too old, and the session is tried again.
+ */
+async function pushKeyFile({ login }: ShellHop, file: string, signal: AbortSignal): Promise<string | null> {
+  if (login.kind !== 'pushed') return null;
+  await writeFile(file, await pushNewKey(login, signal), { mode: 0o600 });
+  return file;
+}
+
+/** `link`: the key file or the agent's socket, which the folder points to; null = the key is made later. */
 async function prepareHop(
   hop: ShellHop,
   { agentSocket }: TransportOptions,
-): Promise<{ readonly hop: PreparedHop; readonly link: string }> {
+): Promise<{ readonly hop: PreparedHop; readonly link: string | null }> {
   const { host, port, user } = hop;
   const trust: PreparedHop['trust'] =
     hop.trust.kind === 'ca'
       ? { kind: 'ca', authorities: await readAuthorities(hop.trust.file) }
       : { kind: 'keys', pins: await readPins(hop) };
+  if (hop.login.kind === 'pushed') return { hop: { host, port, user, trust, login: 'file' }, link: null };
   const login = await readLogin(hop.login, agentSocket);
   const link = 'agent' in login ? login.agent : hop.login.kind === 'file' ? hop.login.file : '';
   return { hop: { host, port, user, trust, login: hop.login.kind }, link };
@@ -130,12 +143,14 @@ async function readAuthorities(file: string): Promise<readonly string[]> {
 
 interface MasterParts {
   readonly hops: readonly ShellHop[];
+  /** Of the one log-in; null = there is none to remove. */
+  readonly keyFile: string | null;
   readonly options: TransportOptions;
   readonly control: AbortController;
 }
 
-/** Starts the process that holds the connection, and waits until it is logged in. */
-async function startMaster(folder: string, { hops, options, control }: MasterParts): Promise<SshChild> {
+/** Starts the process that holds the connection, and waits until it is logged in, which is when it needs its key no more. */
+async function startMaster(folder: string, { hops, keyFile, options, control }: MasterParts): Promise<SshChild> {
   const socket = join(folder, 'mux');
   const ready = ['-o', 'PermitLocalCommand=yes', '-o', `LocalCommand=echo ${READY}`];
   const alias = aliasOf(hops.length - 1);
@@ -143,6 +158,7 @@ async function startMaster(folder: string, { hops, options, control }: MasterPar
   const phases = (options.connectMs + options.handshakeMs + options.loginMs) * hops.length;
   try {
     await firstBytes(child, { hops, signal: AbortSignal.any([control.signal, AbortSignal.timeout(phases)]) });
+    if (keyFile !== null) await rm(keyFile);
   } catch (error) {
     await endGroup(child);
     throw error;

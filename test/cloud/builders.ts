@@ -46,6 +46,7 @@ export function runRequest(
 export function useEndpoint(endpoint: string, key = { accessKeyId: 'AKIATEST', secretAccessKey: 'test' }): () => void {
   const settings: Record<string, string> = {
     AWS_ENDPOINT_URL_EC2: endpoint,
+    AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT: endpoint,
     AWS_ACCESS_KEY_ID: key.accessKeyId,
     AWS_SECRET_ACCESS_KEY: key.secretAccessKey,
     // Nothing of the developer's own profile may leak in.

@@ -12,15 +12,15 @@ const EXPECTED: Readonly<Record<Ec2ErrorClass, string>> = {
     MaxSpotInstanceCountExceeded NetworkInterfaceLimitExceeded PendingVerification VcpuLimitExceeded VolumeLimitExceeded`,
   throttle: `EC2ThrottledException RequestLimitExceeded RequestThrottled RequestThrottledException ResourceLimitExceeded
     SlowDown Throttling ThrottlingException TooManyRequestsException`,
-  auth: `Blocked CredentialsProviderError ExpiredToken ExpiredTokenException IncompleteSignature InvalidAccessKeyId
+  auth: `AuthException Blocked CredentialsProviderError ExpiredToken ExpiredTokenException IncompleteSignature InvalidAccessKeyId
     InvalidClientTokenId InvalidSignatureException MissingAuthenticationToken NotAuthorized OptInRequired RequestExpired
     RequestTimeTooSkewed SignatureDoesNotMatch TokenProviderError TokenRefreshRequired UnauthorizedOperation
     UnrecognizedClientException`,
-  config: 'InvalidUserData.Malformed MissingParameter UnknownParameter UnsupportedOperation',
+  config: 'InvalidArgsException InvalidUserData.Malformed MissingParameter UnknownParameter UnsupportedOperation',
   ended: 'IdempotentInstanceTerminated',
   mismatch: 'IdempotentParameterMismatch',
-  unknown: `AbortError InternalError InternalFailure NetworkingError RequestTimeout RequestTimeoutException
-    ServiceUnavailable ServiceUnavailableException TimeoutError Unavailable`,
+  unknown: `AbortError EC2InstanceUnavailableException InternalError InternalFailure NetworkingError RequestTimeout
+    RequestTimeoutException ServiceException ServiceUnavailable ServiceUnavailableException TimeoutError Unavailable`,
 };
 const ROWS = Object.entries(EXPECTED).flatMap(([errorClass, codes]) =>
   codes.split(/\s+/).map((code) => [code, errorClass as Ec2ErrorClass] as const),

@@ -64,6 +64,7 @@ class Replica {
       describeSubnets: never,
       listSpotPrices: never,
       consoleOutput: never,
+      pushLoginKey: never,
       listSpotEnds: never,
     };
     this.cloud = limitCloud(ec2, openCallGate({ clock: realClock, budget }));

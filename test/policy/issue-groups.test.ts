@@ -26,13 +26,6 @@ describe('keys of a later version', () => {
     ['dry run', '  drain:', '  dryRun: true\n  drain:', '16:3', 'spec.dryRun'],
     ['paused', '  drain:', '  paused: true\n  drain:', '16:3', 'spec.paused'],
     [
-      'a key for one log-in',
-      'spillway/id }',
-      'spillway/id, instanceConnect: true }',
-      '15:61',
-      'spec.join.ssh.identity.instanceConnect',
-    ],
-    [
       'another shell',
       '  drain:',
       '    recipe: { script: join.ps1, shell: powershell }\n  drain:',

@@ -11,6 +11,36 @@ describe('one mistake about hosts gives one issue, at its place', () => {
       '15:68 POLICY_CONFLICT spec.join.ssh.identity.agent | a key file and an agent are both named | delete one of file and agent',
     ],
     [
+      'file: /etc/spillway/id',
+      'file: /etc/spillway/id, instanceConnect: true',
+      '15:78 POLICY_CONFLICT spec.join.ssh.identity.instanceConnect | a key file and EC2 Instance Connect are both named | delete one of file and instanceConnect',
+    ],
+    [
+      'file: /etc/spillway/id',
+      'agent: run/agent, instanceConnect: true',
+      '15:72 POLICY_CONFLICT spec.join.ssh.identity.instanceConnect | an agent and EC2 Instance Connect are both named | delete one of agent and instanceConnect',
+    ],
+    [
+      'file: /etc/spillway/id',
+      'instanceConnect: "yes"',
+      '15:54 POLICY_VALUE spec.join.ssh.identity.instanceConnect | "yes" is neither true nor false | write true or false',
+    ],
+    [
+      'file: /etc/spillway/id',
+      'instanceConnect: false',
+      '15:25 POLICY_MISSING spec.join.ssh.identity.file | spec.join.ssh.identity.file is required | add `file: /etc/spillway/id_ed25519` (Private key; relative paths start at this file), or `agent: true`, or `instanceConnect: true`',
+    ],
+    [
+      '{ user: admin, identity: { file: /etc/spillway/id } }',
+      '{ user: admin, identity: { instanceConnect: true }, bastion: { host: jump.example, user: ops, hostKey: known_hosts } }',
+      '15:62 POLICY_CONFLICT spec.join.ssh.bastion | EC2 Instance Connect brings no key to a bastion, and this one has none of its own | add `identity: { file: /etc/spillway/bastion_key }` to it',
+    ],
+    [
+      '{ user: admin, identity: { file: /etc/spillway/id } }',
+      '{ user: admin, identity: { instanceConnect: true }, bastion: [{ host: a, user: ops, hostKey: known, identity: { file: id } }, { host: b, user: ops, hostKey: known }] }',
+      '15:136 POLICY_CONFLICT spec.join.ssh.bastion[1] | EC2 Instance Connect brings no key to a bastion, and this one has none of its own | add `identity: { file: /etc/spillway/bastion_key }` to it',
+    ],
+    [
       '  join:',
       '  join:\n    recipe: { files: [a.sh] }',
       '15:22 POLICY_CONFLICT spec.join.recipe.files | files are for the script, and there is none | add script beside it, or delete it',

@@ -84,7 +84,7 @@ describe('one mistake gives one issue, at its place', () => {
     [
       ', identity: { file: /etc/spillway/id }',
       '',
-      '15:5 POLICY_MISSING spec.join.ssh.identity.file | spec.join.ssh.identity.file is required | add `file: /etc/spillway/id_ed25519` (Private key; relative paths start at this file), or `agent: true`',
+      '15:5 POLICY_MISSING spec.join.ssh.identity.file | spec.join.ssh.identity.file is required | add `file: /etc/spillway/id_ed25519` (Private key; relative paths start at this file), or `agent: true`, or `instanceConnect: true`',
     ],
     // kinds of values
     [

@@ -111,6 +111,11 @@ describe('a good policy', () => {
         join: { ssh: { ${text} } } } }`).join.ssh;
     const common = { user: 'ubuntu', port: 22, identityFile: null } as const;
     expect(ssh('identity: { agent: true }, hostKey: console')).toEqual({ ...common, hostKey: 'console' });
+    expect(ssh('identity: { instanceConnect: true, agent: false }')).toEqual({
+      ...common,
+      instanceConnect: true,
+      hostKey: 'injected',
+    });
     expect(ssh('identity: { agent: run/agent }, hostKey: ca, hostCa: ca.pub, transport: openssh')).toEqual({
       ...common,
       agentSocket: '/policies/run/agent',

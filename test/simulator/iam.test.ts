@@ -34,6 +34,18 @@ function stopIfRunning(region: Region, id: string): void {
   if (code === 'UnauthorizedOperation') throw Object.assign(new Error(code), { code });
 }
 
+/** As above: an instance that is not running yet takes no key. */
+function pushKeyIfRunning(region: Region, id: string): void {
+  const code = codeOf(() =>
+    region.perform('SendSSHPublicKey', {
+      InstanceId: id,
+      InstanceOSUser: 'ubuntu',
+      SSHPublicKey: `ssh-ed25519 ${'A'.repeat(68)}`,
+    }),
+  );
+  if (code !== 'EC2InstanceStateInvalidException') throw Object.assign(new Error(code), { code });
+}
+
 /** Every call the product makes, once. Gives the names of those that are refused. */
 function refusedCalls(region: Region): string[] {
   const refused: string[] = [];
@@ -57,6 +69,7 @@ function refusedCalls(region: Region): string[] {
   const launched = attempt('RunInstances', () => region.perform('RunInstances', PRODUCT_LAUNCH));
   for (const { InstanceId = '' } of launched?.Instances ?? []) {
     attempt('GetConsoleOutput', () => region.perform('GetConsoleOutput', { InstanceId }));
+    attempt('SendSSHPublicKey', () => pushKeyIfRunning(region, InstanceId));
     attempt('StopInstances', () => stopIfRunning(region, InstanceId));
     attempt('StartInstances', () => region.perform('StartInstances', { InstanceIds: [InstanceId] }));
     attempt('TerminateInstances', () => region.perform('TerminateInstances', { InstanceIds: [InstanceId] }));

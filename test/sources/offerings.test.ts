@@ -43,6 +43,7 @@ class Market {
       startInstance: never,
       listSpotPrices: never,
       consoleOutput: never,
+      pushLoginKey: never,
       listSpotEnds: never,
       listInstanceTypes: async () => await this.answer('types', () => this.types),
       describeSubnets: async () => await this.answer('subnets', () => this.subnets),

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import ssh2 from 'ssh2';
 import type { ServerChannel, ServerConfig } from 'ssh2';
 import { deriveHostKey } from '../../src/cloud/host-key.ts';
-import type { ShellTarget } from '../../src/ports/shell.ts';
+import type { ShellJump, ShellTarget } from '../../src/ports/shell.ts';
 
 export interface ExecScene {
   readonly channel: ServerChannel;
@@ -28,7 +28,7 @@ export interface Behaviour {
 }
 
 export interface TestSshServer {
-  readonly target: ShellTarget;
+  readonly target: PlainTarget;
   /** What `target` logs in with. */
   readonly identityFile: string;
   /** Login methods that clients tried, in order. */
@@ -38,6 +38,9 @@ export interface TestSshServer {
   stop(): void;
 }
 
+/** It can be a host on the way, too. */
+export type PlainTarget = ShellTarget & ShellJump;
+
 /** A target in the plainest form: one key to prove, one file to log in with, nothing between. */
 export function targetAt(place: {
   readonly host: string;
@@ -45,7 +48,7 @@ export function targetAt(place: {
   readonly user: string;
   readonly hostKey: string;
   readonly identityFile: string;
-}): ShellTarget {
+}): PlainTarget {
   const { host, port, user, hostKey, identityFile } = place;
   return {
     host,

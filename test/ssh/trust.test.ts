@@ -8,7 +8,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { HostTrust, ShellHop, ShellTarget } from '../../src/ports/shell.ts';
+import type { HostTrust, ShellJump, ShellTarget } from '../../src/ports/shell.ts';
 import { loginPublicKey } from '../../src/ssh/login.ts';
 import { createShell } from '../../src/ssh/shell.ts';
 import { makeKeyFile, sshdProgram, sshProgram, startSshd } from '../support/sshd.ts';
@@ -92,7 +92,7 @@ describe.skipIf(sshdProgram === null)('a host and a man in the middle', () => {
     });
 
     test('a jump host is verified as strictly as the host behind it', async () => {
-      const jump: ShellHop = { ...targetAt({ ...middle, identityFile: host.identityFile }) };
+      const jump: ShellJump = { ...targetAt({ ...middle, identityFile: host.identityFile }) };
       const keys: HostTrust = { kind: 'keys', keys: [host.hostKey] };
       expect(await logIn(target(host, keys, { transport, jumps: [jump] }))).toBe('in\n');
       expect(await logIn(target(host, keys, { transport, jumps: [jump, jump] }))).toBe('in\n');
@@ -104,7 +104,7 @@ describe.skipIf(sshdProgram === null)('a host and a man in the middle', () => {
     });
 
     test(`whether a port is open is asked from the last jump host ${shows('ssh.probe-through')}`, async () => {
-      const jump: ShellHop = { ...targetAt({ ...middle, identityFile: host.identityFile }) };
+      const jump: ShellJump = { ...targetAt({ ...middle, identityFile: host.identityFile }) };
       const route = { ...target(host, jump.trust, { transport }), jumps: [jump] };
       expect(await shell.isOpen(route, 20_000)).toBe(true);
       expect(await shell.isOpen({ ...route, port: 1 }, 20_000)).toBe(false);

@@ -6,7 +6,9 @@ import {
   instanceAt,
   isJoin,
   isPowered,
+  loginKeyFor,
   takeEnrolment,
+  takesLogin,
 } from '../../src/chaos/host-machine.ts';
 import { AppError } from '../../src/model/errors.ts';
 import type { CommandResult, Shell, ShellRoute, ShellSession, ShellTarget, UploadFile } from '../../src/ports/shell.ts';
@@ -78,6 +80,8 @@ export class WorldHosts implements Shell {
     const wanted = target.trust.kind === 'keys' ? target.trust.keys : [];
     if (foreignKey || !host.keys.proves(wanted)) throw wrongKey(target, foreignKey ? null : host.keys.shown());
     if (loginFails !== null) throw sshError(loginFails, target);
+    if (target.login.kind === 'pushed') await target.login.push(loginKeyFor(instance.instanceId));
+    if (!takesLogin(this.regions.values(), instance, target)) throw sshError('SSH_AUTH', target);
     return await use({
       upload: async (files) => await this.injector.around('session.upload', async () => upload(host, files)),
       runScript: async (script) =>

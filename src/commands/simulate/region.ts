@@ -6,7 +6,7 @@ export const simulateRegion: CommandSpec = {
   path: 'simulate region',
   summary: 'Run a region of our own that speaks EC2, with machines that boot as SSH hosts on loopback',
   description:
-    'Listens on loopback only and prints AWS_ENDPOINT_URL_EC2=... once it answers. It knows one access key: AKIASPILLWAYSIMULATE with the secret simulated-secret-that-opens-nothing-else. Ends with SIGTERM or Ctrl-C, and every machine with it.',
+    'Listens on loopback only and prints AWS_ENDPOINT_URL_EC2=... once it answers; AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT may be the same, for policies with instanceConnect. It knows one access key: AKIASPILLWAYSIMULATE with the secret simulated-secret-that-opens-nothing-else. Ends with SIGTERM or Ctrl-C, and every machine with it.',
   options: [
     { name: 'port', short: 'p', value: 'PORT', summary: 'where EC2 answers; 0 takes any free one', default: '4566' },
     {

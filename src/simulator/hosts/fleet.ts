@@ -19,6 +19,8 @@ export interface HostFleetOptions {
   readonly dataDir: string;
   /** PATH of commands on the hosts. */
   readonly path: string;
+  /** Public keys that EC2 Instance Connect brought for a user of an instance. */
+  readonly pushedKeysOf: (instanceId: string, user: string) => readonly string[];
   /** Base URL of the instance metadata of one instance. */
   readonly imdsUrlOf: (instanceId: string) => string;
   /** A command on the instance asked for its end. */
@@ -68,7 +70,7 @@ export class HostFleet {
   }
 
   private async start(view: InstanceView): Promise<void> {
-    const { kind, port, path, imdsUrlOf, onBooted, onError } = this.options;
+    const { kind, port, path, imdsUrlOf, pushedKeysOf, onBooted, onError } = this.options;
     const directory = this.directoryOf(view.instanceId);
     await mkdir(directory, { recursive: true, mode: 0o755 });
     const boot = readBootConfig(view.userData);
@@ -83,6 +85,7 @@ export class HostFleet {
       gpus: view.gpus,
       arch: view.arch,
       authorizedKeys: boot.authorizedKeys,
+      pushedKeys: (user) => pushedKeysOf(view.instanceId, user),
       path,
       imdsUrl: imdsUrlOf(view.instanceId),
       onError,

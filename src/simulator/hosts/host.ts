@@ -22,6 +22,8 @@ export interface HostSpec {
   readonly arch: Architecture;
   /** `authorized_keys` lines. */
   readonly authorizedKeys: readonly string[];
+  /** Further public keys that a user may log in with now. */
+  readonly pushedKeys?: (user: string) => readonly string[];
   /** PATH of commands, behind the instance's own `bin`. */
   readonly path: string;
   /** Base URL of its instance metadata; absent = it has none. */

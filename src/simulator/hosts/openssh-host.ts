@@ -7,6 +7,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
+import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { waitMs } from '../../model/waits.ts';
@@ -74,6 +75,8 @@ async function writeConfig(spec: HostSpec): Promise<string> {
   const authorizedKeys = join(folder, 'authorized_keys');
   const login = join(folder, 'login');
   await writeFile(authorizedKeys, `${spec.authorizedKeys.join('\n')}\n`, { mode: 0o600 });
+  const pushedKeys = join(folder, 'pushed-keys');
+  await writeFile(pushedKeys, PUSHED_KEYS_SCRIPT);
   await writeFile(login, loginScript(spec));
   await chmod(login, 0o755);
   const config = join(folder, 'sshd_config');
@@ -81,6 +84,13 @@ async function writeConfig(spec: HostSpec): Promise<string> {
     `ListenAddress ${spec.address}:${spec.port}`,
     `HostKey ${hostKeyFile(spec.directory)}`,
     `AuthorizedKeysFile ${authorizedKeys}`,
+    // Nothing of an image's own: sshd takes a program only from folders that nobody else may write to, and a script as its argument.
+    ...(spec.imdsUrl === undefined
+      ? []
+      : [
+          `AuthorizedKeysCommand /bin/sh ${pushedKeys} ${spec.imdsUrl} %u`,
+          `AuthorizedKeysCommandUser ${userInfo().username}`,
+        ]),
     'AuthenticationMethods publickey',
     'PasswordAuthentication no',
     'KbdInteractiveAuthentication no',
@@ -97,6 +107,12 @@ async function writeConfig(spec: HostSpec): Promise<string> {
   await writeFile(config, `${lines.join('\n')}\n`, { mode: 0o600 });
   return config;
 }
+
+/** What ec2-instance-connect is on an image: asks the instance metadata for the keys of a user that may log in now. */
+const PUSHED_KEYS_SCRIPT = `#!/bin/sh
+token=$(curl -sf -m 5 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' "$1/latest/api/token") || exit 0
+curl -sf -m 5 -H "X-aws-ec2-metadata-token: $token" "$1/latest/meta-data/managed-ssh-keys/active-keys/$2/" || exit 0
+`;
 
 /** Every login goes through this: it gives the instance's environment and directory instead of the account's. */
 function loginScript(spec: HostSpec): string {

@@ -16,11 +16,7 @@ const CONNECTIONS_MAX = 64;
 
 /** Listens on the host's address; rejects when it cannot (the port is taken or not ours to take). */
 export async function startSsh2Host(spec: HostSpec, loginMs = waitMs('simulator.login')): Promise<RunningHost> {
-  const keys = spec.authorizedKeys.flatMap((line) => {
-    const key = ssh2.utils.parseKey(line);
-    if (key instanceof Error) spec.onError(new Error(`authorized key of ${spec.instanceId}: ${key.message}`));
-    return key instanceof Error ? [] : [key];
-  });
+  const keys = parseKeys(spec, spec.authorizedKeys);
   const sockets = new Set<Socket>();
   const listener = createServer((socket) => {
     sockets.add(socket);
@@ -40,6 +36,14 @@ export async function startSsh2Host(spec: HostSpec, loginMs = waitMs('simulator.
         for (const socket of sockets) socket.destroy();
       }),
   };
+}
+
+function parseKeys({ instanceId, onError }: HostSpec, lines: readonly string[]): readonly ParsedKey[] {
+  return lines.flatMap((line) => {
+    const key = ssh2.utils.parseKey(line);
+    if (key instanceof Error) onError(new Error(`authorized key of ${instanceId}: ${key.message}`));
+    return key instanceof Error ? [] : [key];
+  });
 }
 
 function listen(listener: NetServer, { port, address }: HostSpec): Promise<void> {
@@ -68,7 +72,8 @@ function accept(spec: HostSpec & { readonly loginMs: number }, keys: readonly Pa
     let user = '';
     client.on('authentication', (context) => {
       user = context.username;
-      if (isAuthentic(context, keys)) context.accept();
+      const pushed = parseKeys(spec, spec.pushedKeys?.(user) ?? []);
+      if (isAuthentic(context, [...keys, ...pushed])) context.accept();
       else context.reject(['publickey']);
     });
     client.on('ready', () => {

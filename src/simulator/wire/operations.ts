@@ -16,10 +16,12 @@ import {
 } from '@aws-sdk/client-ec2';
 import { Ec2Error } from '../ec2-error.ts';
 import type { Ec2Action, Ec2Input, Region } from '../region.ts';
-import { isEc2Action } from '../region.ts';
 import { escapeXml, parseForm, readRequest, shapesOf, writeAnswer } from './shapes.ts';
 
-const SCHEMAS: Readonly<Record<Ec2Action, unknown>> = {
+/** What EC2 itself does; the rest of the region's calls belong to EC2 Instance Connect, which speaks JSON. */
+type QueryAction = Exclude<Ec2Action, 'SendSSHPublicKey'>;
+
+const SCHEMAS: Readonly<Record<QueryAction, unknown>> = {
   CreateTags: CreateTags$,
   DescribeImages: DescribeImages$,
   DescribeInstances: DescribeInstances$,
@@ -41,7 +43,7 @@ const PROTOCOL_NAMES = ['Action', 'Version'];
 const DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n';
 
 /** Answers that EC2 gives without a result of their own say `<return>true</return>`. */
-const BARE_ANSWERS: readonly Ec2Action[] = ['CreateTags'];
+const BARE_ANSWERS: readonly QueryAction[] = ['CreateTags'];
 
 /** The action a body asks for, before anything else is read; empty when it names none. */
 export function actionOf(body: string): string {
@@ -53,7 +55,7 @@ export function performForm(region: Region, body: string, requestId: string): st
   const form = parseForm(body);
   const action = form.children.get('Action')?.text ?? '';
   const version = form.children.get('Version')?.text ?? '';
-  if (!isEc2Action(action))
+  if (!isQueryAction(action))
     throw new Ec2Error('InvalidAction', `The action '${action}' is not valid for this web service.`);
   if (version !== VERSION) throw new Ec2Error('InvalidParameterValue', `The version '${version}' is not ${VERSION}`);
   const { input, output } = shapesOf(SCHEMAS[action]);
@@ -64,6 +66,10 @@ export function performForm(region: Region, body: string, requestId: string): st
     `${DECLARATION}<${action}Response xmlns="http://ec2.amazonaws.com/doc/${VERSION}/">` +
     `<requestId>${requestId}</requestId>${inside}</${action}Response>`
   );
+}
+
+function isQueryAction(text: string): text is QueryAction {
+  return Object.hasOwn(SCHEMAS, text);
 }
 
 /** EC2's error document. */

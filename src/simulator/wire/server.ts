@@ -1,4 +1,4 @@
-/** The HTTP face of the region: EC2's Query protocol on `/`, the control face under `/_region/`. */
+/** The HTTP face of the region: EC2's Query protocol and EC2 Instance Connect's JSON on `/`, the control face under `/_region/`. */
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createServer } from 'node:http';
@@ -8,7 +8,9 @@ import { Ec2Error } from '../ec2-error.ts';
 import type { Region } from '../region.ts';
 import { answerControl, CONTROL_PREFIX } from './control.ts';
 import { answerImds, IMDS_PREFIX } from './imds.ts';
+import { CONNECT, isConnectRequest } from './instance-connect.ts';
 import { actionOf, performForm, writeError } from './operations.ts';
+import type { AwsProtocol } from './protocol.ts';
 import type { AccessKey } from './signature.ts';
 import { verifySignature } from './signature.ts';
 
@@ -80,40 +82,58 @@ async function handle(options: WireOptions, request: IncomingMessage, response: 
     response.writeHead(status, { 'content-type': 'text/plain' }).end(text);
     return;
   }
-  await answerEc2(options, { request, response, body });
+  await answerAws(options, { request, response, body });
 }
 
-async function answerEc2(
+const EC2: AwsProtocol = {
+  service: 'ec2',
+  contentType: 'text/xml;charset=UTF-8',
+  actionOf: (_request, body) => actionOf(body),
+  perform: (region, { body, requestId }) => performForm(region, body, requestId),
+  writeError,
+};
+
+async function answerAws(
   options: WireOptions,
   { request, response, body }: { request: IncomingMessage; response: ServerResponse; body: string },
 ): Promise<void> {
   const { region } = options;
   const requestId = randomUUID();
-  const action = actionOf(body);
-  const { status, xml } = perform(options, { request, body, requestId });
+  const protocol = isConnectRequest(request) ? CONNECT : EC2;
+  const action = protocol.actionOf(request, body);
+  const { status, text } = perform(options, { protocol, request, action, body, requestId });
   options.onChange();
   const delayMs = region.faults.takeDelayMs(action);
   if (delayMs > 0) await sleep(delayMs, undefined, { ref: false });
   // The call has had its effect; the caller sees a connection that breaks, as when a reply is lost on the way.
   if (region.faults.takeLostReply(action)) return void request.socket.destroy();
-  response.writeHead(status, { 'content-type': 'text/xml;charset=UTF-8', 'x-amzn-requestid': requestId }).end(xml);
+  response.writeHead(status, { 'content-type': protocol.contentType, 'x-amzn-requestid': requestId }).end(text);
+}
+
+interface Asked {
+  readonly protocol: AwsProtocol;
+  readonly request: IncomingMessage;
+  readonly action: string;
+  readonly body: string;
+  readonly requestId: string;
 }
 
 function perform(
   { region, accessKeys, onError }: WireOptions,
-  { request, body, requestId }: { request: IncomingMessage; body: string; requestId: string },
-): { status: number; xml: string } {
+  { protocol, request, action, body, requestId }: Asked,
+): { status: number; text: string } {
   try {
     if (request.method !== 'POST') throw new Ec2Error('InvalidAction', 'The simulated region takes POST requests');
     const signed = { method: request.method, target: request.url ?? '/', headers: request.headers, body };
     // Callers sign with the real time, whatever clock the region runs on.
-    verifySignature(signed, accessKeys, { region: region.settings.region, nowMs: Date.now() });
-    return { status: 200, xml: performForm(region, body, requestId) };
+    const { service } = protocol;
+    verifySignature(signed, accessKeys, { region: region.settings.region, service, nowMs: Date.now() });
+    return { status: 200, text: protocol.perform(region, { action, body, requestId }) };
   } catch (error) {
-    if (error instanceof Ec2Error) return { status: error.httpStatus, xml: writeError(error, requestId) };
+    if (error instanceof Ec2Error) return { status: error.httpStatus, text: protocol.writeError(error, requestId) };
     onError(error);
     const internal = new Ec2Error('InternalError', 'An internal error has occurred');
-    return { status: internal.httpStatus, xml: writeError(internal, requestId) };
+    return { status: internal.httpStatus, text: protocol.writeError(internal, requestId) };
   }
 }
 

@@ -1,4 +1,4 @@
-/** Verifies AWS Signature Version 4, header form, as EC2 does for a POST to `/`. */
+/** Verifies AWS Signature Version 4, header form, as AWS does for a POST to `/`. */
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { MINUTE_MS } from '../../model/time.ts';
@@ -21,17 +21,15 @@ export interface SignedRequest {
 const SKEW_MAX_MS = 5 * MINUTE_MS;
 
 const AUTHORIZATION =
-  /^AWS4-HMAC-SHA256 Credential=([^/]+)\/(\d{8})\/([a-z0-9-]+)\/ec2\/aws4_request, ?SignedHeaders=([a-z0-9;-]+), ?Signature=([0-9a-f]{64})$/;
+  /^AWS4-HMAC-SHA256 Credential=([^/]+)\/(\d{8})\/([a-z0-9-]+)\/([a-z0-9-]+)\/aws4_request, ?SignedHeaders=([a-z0-9;-]+), ?Signature=([0-9a-f]{64})$/;
 
-/** Throws AuthFailure or RequestExpired unless the request is signed with one of the keys for this region. */
+/** Throws AuthFailure or RequestExpired unless the request is signed with one of the keys for this region and service. */
 export function verifySignature(
   request: SignedRequest,
   keys: readonly AccessKey[],
-  at: { region: string; nowMs: number },
+  at: { region: string; service: string; nowMs: number },
 ): void {
-  const match = AUTHORIZATION.exec(request.headers.authorization ?? '');
-  if (match === null) throw authFailure('The request carries no AWS Signature Version 4 for ec2');
-  const [, keyId = '', day = '', region = '', signedHeaders = '', signature = ''] = match;
+  const { keyId, day, region, service, signedHeaders, signature } = readAuthorization(request, at.service);
   const key = keys.find(({ accessKeyId }) => accessKeyId === keyId);
   if (key === undefined) throw authFailure('AWS was not able to validate the provided access credentials');
   if (region !== at.region) throw authFailure(`Credential should be scoped to a valid region, not '${region}'`);
@@ -40,10 +38,10 @@ export function verifySignature(
   const toSign = [
     'AWS4-HMAC-SHA256',
     stamp,
-    `${day}/${region}/ec2/aws4_request`,
+    `${day}/${region}/${service}/aws4_request`,
     sha256(canonicalRequest(request, signedHeaders)),
   ];
-  const signingKey = ['ec2', 'aws4_request'].reduce<Buffer>(
+  const signingKey = [service, 'aws4_request'].reduce<Buffer>(
     hmac,
     hmac(hmac(Buffer.from(`AWS4${key.secretAccessKey}`), day), region),
   );
@@ -51,6 +49,13 @@ export function verifySignature(
   if (!timingSafeEqual(expected, Buffer.from(signature, 'hex'))) {
     throw authFailure('AWS was not able to validate the provided access credentials');
   }
+}
+
+function readAuthorization({ headers }: SignedRequest, wanted: string) {
+  const match = AUTHORIZATION.exec(headers.authorization ?? '');
+  const [, keyId = '', day = '', region = '', service = '', signedHeaders = '', signature = ''] = match ?? [];
+  if (service !== wanted) throw authFailure(`The request carries no AWS Signature Version 4 for ${wanted}`);
+  return { keyId, day, region, service, signedHeaders, signature };
 }
 
 function authFailure(message: string): Ec2Error {
