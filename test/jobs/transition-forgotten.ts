@@ -39,7 +39,8 @@ const scenarioOf = (from: Forgotten): Scenario => ({
   record: {
     site: 'machines.transition',
     matches: ([machine, transition]) =>
-      (machine as { readonly state: string }).state === from && (transition as { readonly to: string }).to === 'booting',
+      (machine as { readonly state: string }).state === from &&
+      (transition as { readonly to: string }).to === 'booting',
   },
   effect: { at: { site: 'cloud.listInstances' }, precedes: true },
 });

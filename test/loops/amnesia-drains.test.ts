@@ -72,7 +72,8 @@ async function startedSince(pool: Pool, state: 'ready' | 'draining' | 'leaving')
   await world.submit(1, 1200);
   // Of the machine the snapshot knows what it knew then, of the work that it waits.
   if (state === 'leaving') snapshot = await takeSnapshot(world.db);
-  else await sql`insert into ${sql.id(snapshot.schema, 'tasks')} select * from spillway.tasks t
+  else
+    await sql`insert into ${sql.id(snapshot.schema, 'tasks')} select * from spillway.tasks t
     where not exists (select from ${sql.id(snapshot.schema, 'tasks')} b where b.id = t.id)`.execute(world.db);
   world.hosts.manners.exits.clear();
   await untilTask(world, 'running', 1);
@@ -105,7 +106,12 @@ describe.each(['ready', 'draining', 'leaving'] as const)(
 describe('a machine whose drain lost commits had called off, and which works', () => {
   test('is not ended before its agent has told again what it runs', { timeout: 60_000 }, async ({ pool }) => {
     // Its lease is so long that it works on through an amnesia in which nothing is heard of it.
-    const world = await World.create(pool, { policies: [HEALTHY_FIRST], ...CALM, heartbeatS: 300, types: ['c5.large'] });
+    const world = await World.create(pool, {
+      policies: [HEALTHY_FIRST],
+      ...CALM,
+      heartbeatS: 300,
+      types: ['c5.large'],
+    });
     world.hosts.manners.exits.set(HOLD, 1);
     await world.submit(1, 30);
     await untilTask(world, 'done', 1);
