@@ -7,29 +7,53 @@ import type {
   AgentTiming,
   CordonState,
   RunOrder,
+  TaskAttempt,
 } from '../ports/agent-gateway.ts';
 import type { Ids } from '../ports/ids.ts';
-import { type AgentBirth, type RunningTask, sha256, takeEnded, usedBy } from './agent-work.ts';
+import {
+  type AgentBirth,
+  fromProgress,
+  type Metadata,
+  progressOf,
+  type RunningTask,
+  sha256,
+  takeEnded,
+  toProgress,
+  usedBy,
+} from './agent-work.ts';
 import { type AgentNetwork, NO_ANSWER } from './network.ts';
 import type { Sim } from './sim.ts';
 
 const RETRY_MS = 4_000;
 /** Between two looks at whether work ended. */
 const NUDGE_MS = 50;
+/** From EC2's notice until tasks are told to end: the agent's default. */
+const CHECKPOINT_MS = 80_000;
+const UNTOLD: Metadata = { interruption: null, rebalance: false };
 
 /** What all agents of a run share. */
 export interface AgentWorld {
   readonly sim: Sim;
   readonly ids: Ids;
   readonly network: AgentNetwork;
-  /** An agent begins a task: the truth looks whether another one still runs it. */
-  onStart(agent: ChaosAgent, taskId: TaskId): void;
-  /** A report reached a process of the service, whatever becomes of it there. */
+  /** An agent begins a task, after so many seconds of earlier work: the truth looks whether another one still runs it. */
+  onStart(agent: ChaosAgent, taskId: TaskId, doneS: number): void;
+  /** The service has taken note of so many seconds of work. */
+  onProgress(taskId: TaskId, doneS: number): void;
+  /** A report reached a process of the service, whatever becomes of it there; and again when it is written down. */
   onHeard(agentId: AgentId): void;
   /** A token that nobody but its agent may keep in plain text. */
   onSecret(secret: string): void;
   /** Somebody logs in to a host that answers with another key than it was given. */
   onForeignHost(instanceId: string): void;
+  /** A hook of a policy ended with 0 on this instance; called as it ends. */
+  onHook(instanceId: string, command: string): void;
+}
+
+/** Told to end because its machine does, and what it had written down by then. */
+interface SavedTask {
+  readonly attempt: number;
+  readonly doneS: number;
 }
 
 interface EndedTask {
@@ -55,6 +79,9 @@ export class ChaosAgent {
   /** As the API makes it: the same for every registration of one boot. */
   private readonly token: string;
   private ended: EndedTask[] = [];
+  /** Ended by SIGTERM and not reported yet: to the service they run until they are missing. */
+  private readonly saved = new Map<TaskId, SavedTask>();
+  private noticed = false;
   private cordon: CordonState = { cordoned: false, generation: 0 };
   private timing: AgentTiming = { intervalS: 10, leaseS: 60 };
   private seq = 0;
@@ -96,6 +123,7 @@ export class ChaosAgent {
   stop(): void {
     this.stopped = true;
     this.running.clear();
+    this.saved.clear();
   }
 
   /** The process goes, its tasks stay for the next agent of the machine. */
@@ -122,6 +150,7 @@ export class ChaosAgent {
   restart(): void {
     if (!this.isAlive() || this.id === null) return;
     this.running.clear();
+    this.saved.clear();
     this.ended = [];
     this.bootId = this.world.ids.hex(8);
     this.seq = 0;
@@ -181,20 +210,60 @@ export class ChaosAgent {
       const known = await gateway.authenticate(sha256(this.token));
       if (known !== agentId) return { kind: 'unknown-agent' } as const;
       this.world.onHeard(agentId);
-      return await gateway.heartbeat(agentId, said);
+      const outcome = await gateway.heartbeat(agentId, said);
+      // Written down by now, which a process that stood still does late.
+      this.world.onHeard(agentId);
+      return outcome;
     });
     this.asking = false;
     if (!this.isAlive() || answer === NO_ANSWER || said.bootId !== this.bootId) return;
     if (answer.kind !== 'accepted') return this.stop();
     this.lastAcceptedMs = sentMs;
     this.timing = answer.orders.timing;
+    this.noteSaid(said, answer.orders);
     this.fence();
     this.obey(answer.orders, said);
   }
 
+  /** What the service has of its tasks' progress now; what it has to the end runs elsewhere, from there. */
+  private noteSaid({ tasks }: AgentReport, { stop }: AgentOrders): void {
+    const refused = new Set(stop.map(({ taskId }) => taskId));
+    for (const { taskId, state, attempt, progressBase64 } of tasks) {
+      if (state !== 'running' || refused.has(taskId)) continue;
+      this.world.onProgress(taskId, fromProgress(progressBase64));
+      if (this.saved.get(taskId)?.attempt === attempt) this.saved.delete(taskId);
+    }
+  }
+
+  /** Looks for EC2's notice, as before each report. */
+  private readMetadata(): Metadata {
+    const said = this.birth.metadata?.() ?? UNTOLD;
+    if (said.interruption !== null && !this.noticed) {
+      this.noticed = true;
+      this.world.sim.at(CHECKPOINT_MS, () => this.checkpoint());
+    }
+    return said;
+  }
+
+  /** SIGTERM to all its tasks: each writes down how far it is, and ends. */
+  private checkpoint(): void {
+    if (!this.isAlive()) return;
+    this.endDue();
+    for (const [taskId, task] of this.running) {
+      this.saved.set(taskId, { attempt: task.attempt, doneS: progressOf(task, this.world.sim.nowMs, true) });
+    }
+    this.running.clear();
+    this.nudge();
+  }
+
   private render(): AgentReport {
-    const running = [...this.running].map(([taskId, { attempt }]) => {
-      return { taskId, attempt, state: 'running' as const, progressBase64: null };
+    const { interruption, rebalance } = this.readMetadata();
+    const running = [...this.running].map(([taskId, task]) => {
+      const progressBase64 = toProgress(progressOf(task, this.world.sim.nowMs, false));
+      return { taskId, attempt: task.attempt, state: 'running' as const, progressBase64 };
+    });
+    const saved = [...this.saved].map(([taskId, { attempt, doneS }]) => {
+      return { taskId, attempt, state: 'running' as const, progressBase64: toProgress(doneS) };
     });
     const ended = this.ended.map((task) => {
       return { ...task, state: 'exited' as const, exitCode: 0, progressBase64: null };
@@ -206,15 +275,22 @@ export class ChaosAgent {
       capacity,
       used: this.lies ? capacity : usedBy(running.length),
       cordon: this.cordon,
-      tasks: [...running, ...ended],
+      tasks: [...running, ...saved, ...ended],
       leaving: false,
+      interruption,
+      rebalance,
     };
   }
 
-  private obey(orders: AgentOrders, said: AgentReport): void {
-    for (const { taskId, attempt } of orders.stop) {
+  private drop(attempts: readonly TaskAttempt[]): void {
+    for (const { taskId, attempt } of attempts) {
       if (this.running.get(taskId)?.attempt === attempt) this.running.delete(taskId);
+      if (this.saved.get(taskId)?.attempt === attempt) this.saved.delete(taskId);
     }
+  }
+
+  private obey(orders: AgentOrders, said: AgentReport): void {
+    this.drop(orders.stop);
     this.ended = this.ended.filter(
       (task) => !orders.ack.some(({ taskId, attempt }) => taskId === task.taskId && attempt === task.attempt),
     );
@@ -228,16 +304,19 @@ export class ChaosAgent {
   }
 
   private isNew({ taskId, attempt }: RunOrder, said: AgentReport): boolean {
-    if (this.running.has(taskId) || this.ended.some((task) => task.taskId === taskId)) return false;
+    if (this.running.has(taskId) || this.saved.has(taskId) || this.ended.some((task) => task.taskId === taskId))
+      return false;
     return !said.tasks.some((task) => task.taskId === taskId && task.attempt === attempt);
   }
 
-  private start({ taskId, attempt, script }: RunOrder): void {
-    this.world.onStart(this, taskId);
+  private start({ taskId, attempt, script, progressBase64 }: RunOrder): void {
+    const doneS = fromProgress(progressBase64);
+    this.world.onStart(this, taskId, doneS);
     const seconds = Number(/'sleep' '(\d+)'/.exec(script)?.[1] ?? 0);
-    const endsAtMs = this.world.sim.nowMs + seconds * 1000;
-    this.running.set(taskId, { attempt, endsAtMs });
-    this.world.sim.launch(seconds * 1000 + 1, async () => await this.report());
+    const bornAtMs = this.world.sim.nowMs - doneS * 1000;
+    const endsAtMs = bornAtMs + seconds * 1000;
+    this.running.set(taskId, { attempt, endsAtMs, bornAtMs });
+    this.world.sim.launch(Math.max(0, endsAtMs - this.world.sim.nowMs) + 1, async () => await this.report());
   }
 
   private endDue(): void {
@@ -262,6 +341,7 @@ export class ChaosAgent {
       if (!this.isAlive() || this.lastAcceptedMs !== acceptedMs) return;
       this.endDue();
       this.running.clear();
+      this.saved.clear();
     });
   }
 

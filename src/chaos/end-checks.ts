@@ -4,6 +4,7 @@ import { nanoUsdFromDecimal, nanoUsdToNumber } from '../model/money.ts';
 import { replayPlan } from '../planner/replay.ts';
 import type { PlannerInput, PlanOutcome } from '../planner/types.ts';
 import type { Region } from '../simulator/region.ts';
+import type { LettingGo } from './letting-go.ts';
 import type { SqlWorld } from './sql.ts';
 import { type Truth, Violation } from './truth.ts';
 
@@ -31,8 +32,10 @@ export class EndChecks {
   private readonly sql: SqlWorld;
   private readonly region: Region;
   private readonly truth: Truth;
+  private readonly lettingGo: LettingGo;
 
-  constructor(sql: SqlWorld, region: Region, truth: Truth) {
+  constructor(sql: SqlWorld, region: Region, truth: Truth, lettingGo: LettingGo) {
+    this.lettingGo = lettingGo;
     this.sql = sql;
     this.region = region;
     this.truth = truth;
@@ -81,6 +84,7 @@ export class EndChecks {
     if (!failedOver) await this.checkDeciders();
     await this.checkReplays();
     await this.checkScaleDowns(freshnessMs);
+    await this.lettingGo.check(this.sql);
     await this.checkLedger();
     await this.checkSecrets();
   }

@@ -1,6 +1,8 @@
 import { AppError, type ErrorCode } from '../model/errors.ts';
+import { MINUTE_MS, SECOND_MS } from '../model/time.ts';
 import type { CommandResult, Shell, ShellSession, ShellTarget, UploadFile } from '../ports/shell.ts';
 import type { InstanceView, Region } from '../simulator/region.ts';
+import type { Metadata } from './agent-work.ts';
 import { type AgentWorld, ChaosAgent } from './agents.ts';
 import {
   agentCapacity,
@@ -16,11 +18,15 @@ import {
   takeEnrolment,
   takesLogin,
 } from './host-machine.ts';
+import { HOOKS } from './letting-go.ts';
 import { type FaultRates, performing, type Proc, type Sim } from './sim.ts';
 
 const LATENCY_MS = 300;
 /** What the join script waits for the agent it replaces. */
 const JOIN_MS = 1_500;
+/** How soon an agent finds a notice in the instance metadata, and how late that is where it comes late. */
+const NOTICED_S = { low: 1, high: 10, lateHigh: 130 } as const;
+const SICK_MINUTES_MAX = 15;
 
 interface Host {
   readonly files: HostFiles;
@@ -32,6 +38,10 @@ interface Host {
   readonly foreignKey: boolean;
   /** Its SSH never listens. */
   readonly isDeaf: boolean;
+  /** What its instance metadata says. */
+  metadata: Metadata;
+  /** The hook `health` fails on it until then. */
+  sickUntilMs: number;
 }
 
 /** How some hosts are, by chance. */
@@ -40,6 +50,9 @@ export interface HostRates {
   readonly foreignKey: number;
   readonly joinFails: number;
   readonly agentMute: number;
+  readonly healthFails: number;
+  readonly noticeLost: number;
+  readonly noticeLate: number;
 }
 
 /** Machines as SSH shows them: one host per instance of the regions, and what a join does there. */
@@ -63,6 +76,31 @@ export class ChaosHosts {
 
   listAgents(): readonly ChaosAgent[] {
     return [...this.hosts.values()].flatMap(({ agent }) => (agent === null ? [] : [agent]));
+  }
+
+  /** EC2 tells the machine that it takes it back; the machine may hear of it late, or never. */
+  giveNotice(instanceId: string): void {
+    const { sim, rates } = this;
+    const [interruptedAtMs = 0] = this.regions.flatMap((region) => region.interruptedAtMs(instanceId) ?? []);
+    if (sim.strikes('imds', 'notice-lost', rates.noticeLost)) return;
+    sim.note(`${instanceId} is given notice`);
+    const isLate = sim.strikes('imds', 'notice-late', rates.noticeLate);
+    const inS = sim.chance.integer('imds:after', NOTICED_S.low, isLate ? NOTICED_S.lateHigh : NOTICED_S.high);
+    // To the second, as EC2 tells it.
+    const atMs = Math.floor(interruptedAtMs / SECOND_MS) * SECOND_MS;
+    const hasTime = sim.chance.roll('imds:time').value < 0.8;
+    sim.at(inS * SECOND_MS, () => {
+      const host = this.hosts.get(instanceId);
+      if (host === undefined) return;
+      host.metadata = { ...host.metadata, interruption: { atMs: hasTime ? atMs : null } };
+      host.agent?.nudge();
+    });
+  }
+
+  /** EC2 says that it may take the machine back some time. */
+  recommendRebalance(instanceId: string): void {
+    const host = this.hosts.get(instanceId);
+    if (host !== undefined) host.metadata = { ...host.metadata, rebalance: true };
   }
 
   /** SSH as one process has it. */
@@ -128,7 +166,18 @@ export class ChaosHosts {
     if (host.foreignKey && !asksForProof(script)) this.agents.onForeignHost(instance.instanceId);
     const answer = host.keys.run(script);
     if (answer !== null) return answer;
-    return isJoin(script) ? this.join(host, instance) : commandResult(0);
+    return isJoin(script) ? this.join(host, instance) : this.runHook(host, instance, script.trim());
+  }
+
+  private runHook(host: Host, { instanceId }: InstanceView, command: string): CommandResult {
+    const { sim } = this;
+    if (command === HOOKS.health) {
+      const falls = sim.strikes('host', 'health-fails', this.rates.healthFails);
+      if (falls) host.sickUntilMs = sim.nowMs + sim.chance.integer('host:sick', 1, SICK_MINUTES_MAX) * MINUTE_MS;
+      if (sim.nowMs < host.sickUntilMs) return commandResult(1);
+    }
+    this.agents.onHook(instanceId, command);
+    return commandResult(0);
   }
 
   private join(host: Host, instance: InstanceView): CommandResult {
@@ -148,6 +197,7 @@ export class ChaosHosts {
       enrolmentToken: token,
       capacity: agentCapacity(instance),
       isPowered: () => isPowered(this.regions, instance),
+      metadata: () => host.metadata,
       inherited,
     });
     return commandResult(0);
@@ -160,7 +210,16 @@ export class ChaosHosts {
     const foreignKey = this.sim.strikes('host', 'foreign-key', this.rates.foreignKey);
     const isDeaf = this.sim.strikes('host', 'never-opens', this.rates.neverOpens);
     const keys = new HostKeys(instance);
-    const host: Host = { files: new Map(), keys, agent: null, joining: false, foreignKey, isDeaf };
+    const host: Host = {
+      files: new Map(),
+      keys,
+      agent: null,
+      joining: false,
+      foreignKey,
+      isDeaf,
+      metadata: { interruption: null, rebalance: false },
+      sickUntilMs: 0,
+    };
     this.hosts.set(instanceId, host);
     return host;
   }

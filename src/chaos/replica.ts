@@ -9,12 +9,14 @@ import type { Clock } from '../ports/clock.ts';
 import type { Cloud } from '../ports/cloud.ts';
 import type { LaunchCredentials } from '../ports/credentials.ts';
 import type { Log } from '../ports/log.ts';
+import type { OperatorActions } from '../ports/operator.ts';
 import type { Witness } from '../ports/witness.ts';
 import { listPriceUsdPerHour } from '../cost/catalogue.ts';
 import { createOfferingSource } from '../sources/offerings.ts';
 import { createDatabase, nothingSeen } from '../store/database.ts';
 import { type Loops, startLoops } from '../wiring/loops.ts';
 import { assembleService, type ServiceOutside, type ServiceParts } from '../wiring/service.ts';
+import { createOperatorActions } from '../wiring/operator-actions.ts';
 import { buildStores, type Stores } from '../wiring/stores.ts';
 import { ChanceIds } from './chance.ts';
 import { withDecisionPoints } from './decision-points.ts';
@@ -58,6 +60,7 @@ export class Replica implements Endpoint {
   private readonly witness = new MemoryWitness();
   private parts: ServiceParts | null = null;
   private loops: Loops | null = null;
+  private actions: OperatorActions | null = null;
 
   constructor(world: Datacenter, name: string, skewMs: number) {
     this.world = world;
@@ -72,6 +75,11 @@ export class Replica implements Endpoint {
   /** For what a user does through the operator API; null while it starts. */
   service(): ServiceParts | null {
     return this.loops === null ? null : this.parts;
+  }
+
+  /** What people order through the operator API; null while it starts. */
+  operatorActions(): OperatorActions | null {
+    return this.loops === null ? null : this.actions;
   }
 
   private main(): void {
@@ -91,6 +99,7 @@ export class Replica implements Endpoint {
     const outside = this.reachOutside(stores);
     const parts = assembleService(outside);
     this.parts = parts;
+    this.actions = this.openActions(parts, stores);
     // As a service does: asked before the first step what it remembers, which also proves that the database answers.
     await checkMemory(parts.loops);
     await outside.queues.wake.consume(async (job) => await parts.handle(job), { concurrency: 50 });
@@ -101,6 +110,22 @@ export class Replica implements Endpoint {
       engine: parts.engine,
       retention: stores.retention,
       metrics: { leading: () => undefined, planned: () => undefined, orphansSeen: () => undefined },
+    });
+  }
+
+  private openActions({ loops, engine }: ServiceParts, stores: Stores): OperatorActions {
+    const { agents, agentOrdering, orders, reports } = stores;
+    return createOperatorActions({
+      loops,
+      engine,
+      agents,
+      agentOrdering,
+      orders,
+      reports,
+      running: () => this.loops,
+      pingQueue: async () => undefined,
+      isLeader: () => false,
+      prover: { prove: async () => [] },
     });
   }
 

@@ -1,4 +1,4 @@
-import type { WorkloadPolicy } from '../model/policy.ts';
+import type { DrainPolicy, WorkloadPolicy } from '../model/policy.ts';
 import { HOUR_MS, MINUTE_MS, SECOND_MS } from '../model/time.ts';
 import type { RegionSettings } from '../simulator/world.ts';
 import { SIMULATED_IMAGES, SIMULATED_SECURITY_GROUP, SIMULATED_SUBNETS } from '../simulator/world.ts';
@@ -6,6 +6,7 @@ import type { StepTimings } from '../jobs/ports.ts';
 import type { AgentTiming } from '../ports/agent-gateway.ts';
 import type { LoopIntervals } from '../wiring/loops.ts';
 import type { Chance } from './chance.ts';
+import { HOOKS } from './letting-go.ts';
 import { CALL_FAULTS, type FaultRates } from './sim.ts';
 
 /** Everything about one seed that does not change while it runs. */
@@ -46,6 +47,13 @@ export const WORLD_FAULTS = [
   'start-fails',
   'page-fails',
   'spot-taken',
+  'notice-lost',
+  'notice-late',
+  'rebalance',
+  'machine-ordered',
+  'agent-ordered',
+  'tag-protects',
+  'health-fails',
   'host-dies',
   'struck-on-the-way',
   'queue-deaf',
@@ -57,6 +65,7 @@ export const WORLD_FAULTS = [
   'queue-emptied',
   'clock-jumps',
   'failover',
+  'restarted-in-lost-time',
   'foreign-instance',
   'policy-removed',
   'process-killed',
@@ -177,13 +186,23 @@ function choosePolicy(chance: Chance, name: string): WorkloadPolicy {
       budgets: [],
       cooldown: { scaleUpMs: 0, scaleDownMs: 0 },
       deadlineMs: between('drain', 10, 40) * MINUTE_MS,
-      onDeadline: 'wait',
+      ...chooseDeadline(chance, name),
+      oneAtATime: chance.roll(`knob:${name}:one-at-a-time`).value < 0.3,
       hooks: {
-        beforeDrain: chance.roll(`knob:${name}:before-drain`).value < 0.3 ? 'save-state' : null,
-        beforeTerminate: chance.roll(`knob:${name}:before-terminate`).value < 0.5 ? 'say-goodbye' : null,
+        beforeDrain: chance.roll(`knob:${name}:before-drain`).value < 0.3 ? HOOKS.beforeDrain : null,
+        beforeTerminate: chance.roll(`knob:${name}:before-terminate`).value < 0.5 ? HOOKS.beforeTerminate : null,
+        ...(chance.roll(`knob:${name}:checkpoint`).value < 0.5 ? { checkpoint: HOOKS.checkpoint } : {}),
+        ...(chance.roll(`knob:${name}:health`).value < 0.3 ? { health: HOOKS.health } : {}),
       },
     },
   };
+}
+
+function chooseDeadline(chance: Chance, name: string): Pick<DrainPolicy, 'onDeadline' | 'extensions'> {
+  const isExtended = chance.roll(`knob:${name}:on-deadline`).value < 0.3;
+  return isExtended
+    ? { onDeadline: 'extend', extensions: chance.integer(`knob:${name}:extensions`, 1, 3) }
+    : { onDeadline: 'wait' };
 }
 
 const CRASHES = (rate: number): FaultRates => ({
@@ -203,5 +222,13 @@ export const CALL_RATES = {
   queue: { ...CRASHES(2e-4), drop: 2e-3, lose: 2e-3 },
   ring: { 'ring-lost': 2e-2, 'ring-late': 2e-2, 'ring-twice': 3e-2 },
   net: { drop: 3e-3, lose: 3e-3, slow: 1e-3, twice: 3e-3 },
-  host: { foreignKey: 0.01, neverOpens: 0.02, joinFails: 0.02, agentMute: 0.02 },
+  host: {
+    foreignKey: 0.01,
+    neverOpens: 0.02,
+    joinFails: 0.02,
+    agentMute: 0.02,
+    healthFails: 0.15,
+    noticeLost: 0.25,
+    noticeLate: 0.25,
+  },
 } as const satisfies Record<string, FaultRates>;

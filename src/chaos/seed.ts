@@ -3,17 +3,21 @@ import type { TaskId } from '../model/ids.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import { HOUR_MS, MINUTE_MS, SECOND_MS } from '../model/time.ts';
 import type { Clock } from '../ports/clock.ts';
+import type { LaunchCredentials } from '../ports/credentials.ts';
 import type { LoadedPolicy } from '../ports/policies.ts';
 import { Region } from '../simulator/region.ts';
 import { fingerprint } from '../simulator/listing.ts';
 import { createCredentials } from '../wiring/credentials.ts';
-import { sha256 } from './agent-work.ts';
-import { type AgentWorld, ChaosAgent } from './agents.ts';
+import type { AgentWorld } from './agents.ts';
 import { Chance, ChanceIds } from './chance.ts';
 import type { ChaosServer } from './database.ts';
 import { EndChecks } from './end-checks.ts';
+import { Failover } from './failover.ts';
 import { ChaosHosts } from './hosts.ts';
+import { LettingGo } from './letting-go.ts';
+import { Locals } from './locals.ts';
 import { AgentNetwork } from './network.ts';
+import { Operators } from './operators.ts';
 import { ChaosTaskQueues, ChaosWakeQueue } from './queues.ts';
 import { createRegionCloud } from './region-cloud.ts';
 import { Replica } from './replica.ts';
@@ -34,11 +38,8 @@ const PAGE_SIZE = 5;
 const QUIET_MS = 15 * MINUTE_MS;
 /** After the last fault everything is done and gone within this and what the work left would take here alone, or it is stuck. */
 const REST_MS_MAX = 6 * HOUR_MS;
-/** A standby is behind by this at most. */
-const LAG_MS_MAX = 3 * MINUTE_MS;
-/** Between two looks for a moment at which the database can be copied. */
-const COPY_AGAIN_MS = 100;
-const COPY_TRIES_MAX = 600;
+/** Between two looks whether a machine of the datacenter has an agent. */
+const ENROL_AGAIN_MS = 6 * MINUTE_MS;
 export interface SeedOptions {
   readonly seed: number;
   /** Virtual time with faults and new work. */
@@ -80,18 +81,19 @@ class SeedRun {
   private readonly region: Region;
   private readonly hosts: ChaosHosts;
   private readonly truth: Truth;
+  private readonly lettingGo: LettingGo;
+  private readonly operators: Operators;
   private readonly atEnd: EndChecks;
   private readonly replicas: readonly Replica[];
   private readonly agents: AgentWorld;
-  private readonly locals: ChaosAgent[] = [];
+  private readonly locals: Locals;
   private readonly ids: ChanceIds;
   private readonly wake: ChaosWakeQueue;
   private readonly tasks: ChaosTaskQueues;
   private policies: readonly LoadedPolicy[];
   /** Tasks whose submission was confirmed to the user. */
   private readonly promised = new Set<TaskId>();
-  private failingOver = false;
-  private failedOver = false;
+  private readonly failover: Failover;
 
   constructor(server: ChaosServer, options: SeedOptions) {
     this.options = options;
@@ -116,26 +118,50 @@ class SeedRun {
       sim,
       ids: this.ids,
       network,
-      onStart: (agent, taskId) => this.guarding(() => this.truth.noteStart(agent, taskId)),
+      onStart: (agent, taskId, doneS) => this.guarding(() => this.truth.noteStart(agent, taskId, doneS)),
+      onProgress: (taskId, doneS) => this.truth.noteProgress(taskId, doneS),
       onHeard: (agentId) => this.truth.noteHeard(agentId, sim.nowMs),
       onSecret: (secret) => this.truth.noteSecret(secret),
       onForeignHost: (instanceId) => this.guarding(() => this.truth.noteForeignHost(instanceId)),
+      onHook: (instanceId, command) => this.lettingGo.noteHook(instanceId, command),
     };
+    this.locals = new Locals(this.agents, { sql: this.sql, ids: this.ids, cpus: this.scenario.localCpus });
     this.hosts = new ChaosHosts(sim, { regions: [this.region], agents: this.agents, rates: CALL_RATES.host });
     const credentials = {
       ...createCredentials(KEY),
       loginPublicKey: async () => 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAQ',
     };
+    this.lettingGo = new LettingGo({
+      sim,
+      policies: this.scenario.policies,
+      find: (instanceId) => this.region.findInstance(instanceId),
+      isTaken: (instanceId) => this.region.interruptedAtMs(instanceId) !== null,
+      lastHeardMs: (instanceId) => this.truth.lastHeardOn(instanceId, sim.nowMs),
+    });
     this.truth = new Truth({
+      mayDie: (instanceId) => this.mayDie(instanceId),
       region: this.region,
       hosts: this.hosts,
-      localAgents: this.locals,
+      localAgents: this.locals.agents,
       credentials,
       policies: this.scenario.policies,
     });
-    this.atEnd = new EndChecks(this.sql, this.region, this.truth);
+    this.atEnd = new EndChecks(this.sql, this.region, this.truth, this.lettingGo);
     this.policies = this.scenario.policies.map(loaded);
-    this.replicas = this.scenario.skewMs.map(
+    this.replicas = this.buildReplicas(credentials);
+    for (const replica of this.replicas) network.add(replica);
+    const { sql, region, replicas, lettingGo } = this;
+    this.operators = new Operators({ sim, sql, region, replicas, lettingGo });
+    const onForgotten = (): void => {
+      lettingGo.forget();
+      this.truth.forgetProgress();
+    };
+    this.failover = new Failover({ sim, sql, region, onForgotten });
+  }
+
+  private buildReplicas(credentials: LaunchCredentials): readonly Replica[] {
+    const { sim } = this;
+    return this.scenario.skewMs.map(
       (skewMs, index) =>
         new Replica(
           {
@@ -159,7 +185,6 @@ class SeedRun {
           skewMs,
         ),
     );
-    for (const replica of this.replicas) network.add(replica);
   }
 
   async live(): Promise<SeedResult> {
@@ -168,7 +193,7 @@ class SeedRun {
     let violation: SeedResult['violation'] = null;
     let restMs = 0;
     try {
-      for (const [index, cpus] of this.scenario.localCpus.entries()) await this.addLocal(index, cpus);
+      await this.locals.enrol();
       for (const replica of this.replicas) sim.start(replica.proc);
       this.startWorld();
       await sim.run(stormEndMs, () => this.look());
@@ -182,7 +207,7 @@ class SeedRun {
         );
       await this.atEnd.check({
         promised: this.promised,
-        failedOver: this.failedOver,
+        failedOver: this.failover.happened,
         freshnessMs: Math.max(...this.scenario.policies.map(({ demand }) => demand.freshnessMs)),
       });
     } catch (error) {
@@ -220,8 +245,10 @@ class SeedRun {
   }
 
   private startWorld(): void {
-    const { sim } = this;
+    const { sim, operators } = this;
     this.scheduleWave();
+    operators.lookAfter();
+    sim.every(ENROL_AGAIN_MS, async () => await this.locals.enrol());
     startStorms({
       sim,
       region: this.region,
@@ -229,9 +256,10 @@ class SeedRun {
       wake: this.wake,
       tasks: this.tasks,
       owner: OWNER,
-      agents: () => [...this.locals, ...this.hosts.listAgents()],
-      someInstance: (site) => {
-        const living = this.truth.living().filter(({ state }) => state === 'running');
+      agents: () => [...this.locals.agents, ...this.hosts.listAgents()],
+      someInstance: (site, market) => {
+        const running = this.truth.living().filter(({ state }) => state === 'running');
+        const living = running.filter((one) => market === undefined || one.market === market);
         return living[sim.chance.integer(site, 0, Math.max(0, living.length - 1))]?.instanceId ?? null;
       },
       instanceIn: async (state) => {
@@ -241,17 +269,14 @@ class SeedRun {
         );
         return row?.instance_id ?? null;
       },
-      clone: (agent, isWhole) => {
-        const twin = this.locals.includes(agent)
-          ? agent.clone(`${agent.name}-clone-${this.locals.length}`, isWhole)
-          : null;
-        if (twin !== null) this.locals.push(twin);
-      },
+      clone: (agent, isWhole) => this.locals.clone(agent, isWhole),
+      operators,
+      hosts: this.hosts,
       addForeign: (instanceId) => this.truth.addForeign(instanceId),
-      failOver: async () => await this.failOver(),
+      failOver: async () => await this.failover.begin(),
       removePolicy: (ms) => this.removePolicy(ms),
       silence: (ms) => {
-        for (const agent of [...this.locals, ...this.hosts.listAgents()]) agent.fallSilent(ms);
+        for (const agent of [...this.locals.agents, ...this.hosts.listAgents()]) agent.fallSilent(ms);
       },
     });
   }
@@ -286,18 +311,6 @@ class SeedRun {
     }
   }
 
-  private async addLocal(index: number, cpus: number): Promise<void> {
-    const token = this.ids.hex(32);
-    await this.sql.query(
-      `insert into spillway.enrolments (token_hash, site, labels, expires_at)
-       values ($1, 'on-prem', '{"pool":"local"}', spillway.now() + interval '1 hour')`,
-      [sha256(token)],
-    );
-    const capacity = { cpuMilli: cpus * 1000, memoryMib: cpus * 4096, gpus: 0 };
-    const birth = { name: `local-${index}`, enrolmentToken: token, capacity, isPowered: () => true };
-    this.locals.push(new ChaosAgent(this.agents, birth));
-  }
-
   private cloud(clock: Clock) {
     return createRegionCloud({
       regions: new Map([[this.region.settings.region, this.region]]),
@@ -305,12 +318,21 @@ class SeedRun {
       types: TYPES,
       pageSize: PAGE_SIZE,
       onRun: (request) => this.guarding(() => this.truth.noteRun(request)),
-      onTerminate: (instanceId) => this.guarding(() => this.truth.noteTerminate(instanceId)),
+      onTerminate: (instanceId) => {
+        this.lettingGo.noteTouch(instanceId, 'its end');
+        this.guarding(() => this.truth.noteTerminate(instanceId));
+      },
     });
   }
 
+  /** Whatever runs on it. To the second is how EC2 tells when it takes it. */
+  private mayDie(instanceId: string): boolean {
+    const interruptedAtMs = this.region.interruptedAtMs(instanceId) ?? Infinity;
+    return this.lettingGo.isForced(instanceId) || this.sim.nowMs >= interruptedAtMs - SECOND_MS;
+  }
+
   private nudge(agentIds: ReadonlySet<string>): void {
-    for (const agent of [...this.hosts.listAgents(), ...this.locals]) {
+    for (const agent of [...this.hosts.listAgents(), ...this.locals.agents]) {
       if (agent.id === null || !agentIds.has(agent.id)) continue;
       if (this.sim.chance.roll('nudge').value < 0.5) agent.nudge();
     }
@@ -321,23 +343,6 @@ class SeedRun {
     this.policies = this.policies.filter(({ policy }) => policy.name !== first.name);
     this.sim.at(ms, () => {
       this.policies = this.scenario.policies.map(loaded);
-    });
-  }
-
-  /** A standby that hears nothing from now on is promoted a while later: what was committed in between is forgotten. */
-  private async failOver(tries = COPY_TRIES_MAX): Promise<void> {
-    if (this.failingOver || tries === 0 || !this.sim.isStormy()) return;
-    if (!this.sql.isQuiet()) {
-      this.sim.at(COPY_AGAIN_MS, async () => await this.failOver(tries - 1));
-      return;
-    }
-    this.failingOver = true;
-    await this.sql.keepCopy();
-    this.sim.at(this.sim.chance.integer('failover:lag', SECOND_MS, LAG_MS_MAX), async () => {
-      this.failingOver = false;
-      this.failedOver = true;
-      await this.sql.fallBack();
-      this.sim.note('failed over');
     });
   }
 

@@ -3,9 +3,12 @@ import type { Ec2Output, Region } from '../simulator/region.ts';
 import { SIMULATED_IMAGES, SIMULATED_SUBNETS } from '../simulator/world.ts';
 import type { MachineState } from '../model/machine.ts';
 import { AGENT_LOST_AFTER_MS } from '../model/state-waits.ts';
+import type { Market } from '../model/offering.ts';
 import { HOUR_MS, MINUTE_MS, SECOND_MS } from '../model/time.ts';
 import type { ChaosAgent } from './agents.ts';
 import type { ChaosTaskQueues, ChaosWakeQueue } from './queues.ts';
+import type { ChaosHosts } from './hosts.ts';
+import type { Operators } from './operators.ts';
 import type { Replica } from './replica.ts';
 import type { Sim } from './sim.ts';
 
@@ -18,13 +21,15 @@ export interface StormWorld {
   readonly tasks: ChaosTaskQueues;
   readonly owner: string;
   agents(): readonly ChaosAgent[];
-  /** An instance of ours, by the name of the choice; null when none lives. */
-  someInstance(site: string): string | null;
+  /** An instance of ours that runs, by the name of the choice; null when there is none. */
+  someInstance(site: string, market?: Market): string | null;
   /** An instance whose machine is in this state by the rows; null when there is none. */
   instanceIn(state: MachineState): Promise<string | null>;
   /** Another machine of the datacenter takes the identity of this agent, if that is one of the datacenter. */
   clone(agent: ChaosAgent, isWhole: boolean): void;
   addForeign(instanceId: string): void;
+  readonly hosts: Pick<ChaosHosts, 'giveNotice' | 'recommendRebalance'>;
+  readonly operators: Operators;
   /** The database falls back to what it was a while ago. */
   failOver(): Promise<void>;
   /** The policy of one workload is away for a while. */
@@ -41,6 +46,10 @@ const STORMS: Readonly<Record<string, number>> = {
   'start-fails': 0.02,
   'page-fails': 0.04,
   'spot-taken': 0.02,
+  rebalance: 0.01,
+  'machine-ordered': 0.05,
+  'agent-ordered': 0.015,
+  'tag-protects': 0.015,
   'host-dies': 0.01,
   'struck-on-the-way': 0.03,
   'queue-deaf': 0.006,
@@ -149,8 +158,18 @@ const STRIKE: Readonly<Record<string, (world: StormWorld) => void | Promise<void
       after: sim.chance.integer('storm:after', 0, 2),
     }),
   'spot-taken': (world) => {
-    const instanceId = world.someInstance('storm:spot');
-    if (instanceId !== null) world.region.interrupt(instanceId);
+    const instanceId = world.someInstance('storm:spot', 'spot');
+    if (instanceId !== null && world.region.interrupt(instanceId)) world.hosts.giveNotice(instanceId);
+  },
+  rebalance: (world) => {
+    const instanceId = world.someInstance('storm:rebalance', 'spot');
+    if (instanceId !== null) world.hosts.recommendRebalance(instanceId);
+  },
+  'machine-ordered': async ({ operators }) => await operators.orderMachine(),
+  'agent-ordered': async ({ operators }) => await operators.orderAgent(),
+  'tag-protects': (world) => {
+    const instanceId = world.someInstance('storm:tag');
+    if (instanceId !== null) world.operators.protectByTag(instanceId);
   },
   'host-dies': (world) => {
     const instanceId = world.someInstance('storm:host');

@@ -20,6 +20,8 @@ export class Violation extends Error {
 
 interface TruthOptions {
   readonly region: Region;
+  /** Whatever runs on it: an operator says so, or EC2 takes it at this very moment. */
+  readonly mayDie: (instanceId: string) => boolean;
   readonly hosts: ChaosHosts;
   readonly localAgents: readonly ChaosAgent[];
   readonly credentials: LaunchCredentials;
@@ -37,6 +39,8 @@ export class Truth {
   private readonly foreign = new Set<string>();
   private readonly heard = new Map<string, number[]>();
   private readonly secrets = new Set<string>();
+  /** Seconds of each task's work that the service has taken note of. */
+  private readonly progress = new Map<TaskId, number>();
   private seenEvents = 0;
   /** Requests to terminate, by instance. */
   readonly terminated = new Set<string>();
@@ -81,6 +85,7 @@ export class Truth {
   noteTerminate(instanceId: string): void {
     this.terminated.add(instanceId);
     if (this.foreign.has(instanceId)) throw new Violation('foreign', `${instanceId} is not ours and is terminated`);
+    if (this.options.mayDie(instanceId)) return;
     const running = this.options.hosts.agentOn(instanceId)?.runningTasks() ?? new Map();
     if (running.size > 0) {
       throw new Violation('never-kill', `${instanceId} is terminated while it runs ${[...running.keys()].join(', ')}`);
@@ -98,7 +103,29 @@ export class Truth {
     return this.heard.get(agentId)?.findLast((heardMs) => heardMs <= atMs) ?? null;
   }
 
-  noteStart(agent: ChaosAgent, taskId: TaskId): void {
+  /** Of the agent on this instance; null = it has none that lives and has registered. */
+  lastHeardOn(instanceId: string, nowMs: number): number | null {
+    const agent = this.options.hosts.agentOn(instanceId);
+    return agent === null || agent.id === null || !agent.isAlive() ? null : this.lastHeardBefore(agent.id, nowMs);
+  }
+
+  noteProgress(taskId: TaskId, doneS: number): void {
+    this.progress.set(taskId, Math.max(doneS, this.progress.get(taskId) ?? 0));
+  }
+
+  /** Commits were lost, and what they knew with them. */
+  forgetProgress(): void {
+    this.progress.clear();
+  }
+
+  noteStart(agent: ChaosAgent, taskId: TaskId, doneS: number): void {
+    const knownS = this.progress.get(taskId) ?? 0;
+    if (doneS < knownS) {
+      throw new Violation(
+        'progress',
+        `${taskId} goes on from ${doneS} s of its work, of ${knownS} s that were reported`,
+      );
+    }
     const all = [...this.options.hosts.listAgents(), ...this.options.localAgents];
     // Who has the same identity cannot be told apart before one of them reports and the other one gives way.
     const twin = all.find((other) => other !== agent && other.id !== agent.id && other.runningTasks().has(taskId));

@@ -1,7 +1,7 @@
 import type { AgentId, MachineId } from '../model/ids.ts';
 import { AppError, describeError } from '../model/errors.ts';
 import { orderLeaseMsMin } from '../model/task.ts';
-import { MINUTE_MS, SECOND_MS } from '../model/time.ts';
+import { SECOND_MS } from '../model/time.ts';
 import type { AgentGateway, AgentOrders, AgentReport, HeartbeatOutcome } from '../ports/agent-gateway.ts';
 import type { HeldTask, ReportOf, ReportResult } from '../ports/tasks.ts';
 import type { TaskLease } from '../ports/queue.ts';
@@ -85,20 +85,15 @@ async function refuseToGuess(ports: EnginePorts): Promise<void> {
   });
 }
 
-/** EC2 gives so much notice; its best effort may be less, and a time beyond is a mistake or a lie. */
-const NOTICE_MS = 2 * MINUTE_MS;
-
 /** The agent repeats a notice with every report: what fails now is done then. */
 async function noteInterruption(
   ports: EnginePorts,
   agentId: AgentId,
   { atMs }: NonNullable<AgentReport['interruption']>,
 ): Promise<void> {
-  const latestMs = ports.clock.nowMs() + NOTICE_MS;
-  const endMs = Math.min(atMs ?? latestMs, latestMs);
-  const facts = { agentId, endsAt: new Date(endMs).toISOString() };
+  const facts = { agentId, endsAt: atMs === null ? null : new Date(atMs).toISOString() };
   try {
-    if (!(await ports.interruptions.noteInterruption(agentId, endMs))) return;
+    if (!(await ports.interruptions.noteInterruption(agentId, atMs))) return;
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
     ports.log.warn({ ...facts, error: describeError(error) }, 'a notice of EC2 could not be noted; it comes again');

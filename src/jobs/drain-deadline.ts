@@ -28,7 +28,9 @@ export async function passDrainDeadline(
   const isOverdue = expected !== null && extension > expected;
   const detail = { extension, ...(expected === null ? {} : { expected }), ...whatBlocks(record) };
   const reason = isOverdue ? 'drain-overdue' : 'drain-deadline-extended';
-  await ports.machines.extendDeadline(machine, { ms: deadlineMs, reason, detail });
+  // EC2 waits for nothing: what it takes back ends then, whatever the policy would wait for.
+  const leftMs = (record.interruptedAtMs ?? Infinity) - record.nowMs;
+  await ports.machines.extendDeadline(machine, { ms: Math.min(deadlineMs, leftMs), reason, detail });
   tell(ports.log, expected === null ? 'waits' : reason, {
     machineId: machine.id,
     workload: machine.workload,

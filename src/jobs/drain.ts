@@ -32,9 +32,12 @@ export async function stepDraining(
     if (moved) ports.meter.drained(record.nowMs - machine.stateSinceMs);
     return again(0);
   }
-  if (!isPastDeadline(record)) return again(ports.timings.drainPollMs);
   // EC2 ends it now, whatever runs there: its tasks run elsewhere from the moment it is gone.
-  if (record.interruptedAtMs !== null) return await startTerminating(ports, machine, 'spot-interrupted');
+  const { interruptedAtMs, nowMs } = record;
+  if (interruptedAtMs !== null && nowMs >= interruptedAtMs) {
+    return await startTerminating(ports, machine, 'spot-interrupted');
+  }
+  if (!isPastDeadline(record)) return again(ports.timings.drainPollMs);
   return await passDrainDeadline(ports, record, machine, policy);
 }
 

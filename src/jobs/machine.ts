@@ -7,7 +7,7 @@ import { endWithInstanceGone, isInstanceGone } from './gone.ts';
 import { stepJoining } from './join.ts';
 import { again, DONE, type StepOutcome, type StepPorts } from './ports.ts';
 import { stepReady } from './ready.ts';
-import { isStoppedBeneath, stepStopped, stepStopping } from './power.ts';
+import { isStoppedBeneath, stepStopped, stepStopping, takeBackForgotten } from './power.ts';
 import { HELD_AGAIN_MS, startTerminating, stepTerminating } from './terminate.ts';
 import { stepWaitingForLaunch } from './wait-for-launch.ts';
 
@@ -24,7 +24,9 @@ export async function stepMachine(ports: StepPorts, id: MachineId): Promise<Step
     const record = await ports.machines.read(id);
     if (record === null || record.machine.state === 'terminated') return DONE;
     const before = record.machine;
-    outcome = isHeld(record) ? again(HELD_AGAIN_MS) : await stepOnce(ports, record);
+    outcome =
+      (await takeBackForgotten(ports, record)) ??
+      (isHeld(record) ? again(HELD_AGAIN_MS) : await stepOnce(ports, record));
     const after = await ports.machines.read(id);
     if (after === null || after.machine.state === 'terminated') return DONE;
     if (after.machine.revision === before.revision) break;

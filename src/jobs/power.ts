@@ -87,7 +87,25 @@ function isSeenRunning(record: MachineRecord): boolean {
   return wasStartedSince(record) || atMs - record.machine.stateSinceMs >= SEEN_RUNNING_AFTER_MS;
 }
 
-async function takeBack(ports: StepPorts, machine: MachineIn<'stopping' | 'stopped'>): Promise<StepOutcome> {
+/** From which a machine can come to work again, if it was stopped in between. */
+const MAY_COME_BACK = ['ready', 'draining', 'leaving', 'stopping', 'stopped'] as const;
+type MayComeBack = MachineIn<(typeof MAY_COME_BACK)[number]>;
+
+/**
+ * The database has lost commits, and by EC2's word the machine was started after what its row says of it: it may be at work, with an
+ * agent that no row knows. Joined anew while the amnesia lasts, it keeps that work. Null = there is no sign of it.
+ */
+export async function takeBackForgotten(ports: StepPorts, record: MachineRecord): Promise<StepOutcome | null> {
+  const { machine, observed, amnesia } = record;
+  const isUp = observed.state === 'pending' || observed.state === 'running';
+  return amnesia && isUp && mayComeBack(machine) && wasStartedSince(record) ? await takeBack(ports, machine) : null;
+}
+
+function mayComeBack(machine: Machine): machine is MayComeBack {
+  return MAY_COME_BACK.some((state) => state === machine.state);
+}
+
+async function takeBack(ports: StepPorts, machine: MayComeBack): Promise<StepOutcome> {
   const moved = await ports.machines.transition(machine, {
     to: 'booting',
     actor: 'machine-step',

@@ -27,16 +27,16 @@ export type LiveMachineState = Exclude<MachineState, 'terminated'>;
  * Back from `draining` to `ready`: a drain is called off while no work was touched.
  * `requested` and `launching` may end at once: no instance was ever made.
  * `stopped` to `booting`: it is started instead of a launch, and goes back when EC2 has no room for it. `stopping` to `booting`:
- * somebody else started it.
+ * somebody else started it. `ready`, `draining` and `leaving` to `booting`: lost commits had stopped it and started it again.
  */
 export const MACHINE_TRANSITIONS = {
   requested: ['launching', 'terminated'],
   launching: ['booting', 'terminated'],
   booting: ['joining', 'stopped', 'terminating', 'terminated'],
   joining: ['ready', 'terminating', 'terminated'],
-  ready: ['draining', 'terminating', 'terminated'],
-  draining: ['ready', 'leaving', 'terminating', 'terminated'],
-  leaving: ['stopping', 'terminating', 'terminated'],
+  ready: ['booting', 'draining', 'terminating', 'terminated'],
+  draining: ['booting', 'ready', 'leaving', 'terminating', 'terminated'],
+  leaving: ['booting', 'stopping', 'terminating', 'terminated'],
   stopping: ['stopped', 'booting', 'terminating', 'terminated'],
   stopped: ['booting', 'terminating', 'terminated'],
   terminating: ['terminated'],

@@ -55,6 +55,7 @@ export interface MachineOrders {
   /**
    * EC2 takes the instance back at that time: it drains from now on, until then at the latest, whatever protects it; without an
    * agent it ends at once. True the first time, and while there is something to end.
+   * @param atMs null = not known; what is later than EC2's notice lasts, by the database's clock, counts as that
    */
-  noteInterruption(who: MachineId | AgentId, atMs: EpochMs): Promise<boolean>;
+  noteInterruption(who: MachineId | AgentId, atMs: EpochMs | null): Promise<boolean>;
 }

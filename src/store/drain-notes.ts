@@ -43,7 +43,9 @@ export async function takeTurn(tx: Tx, machine: Machine): Promise<boolean> {
     .select('id')
     .where('workload', '=', machine.workload)
     .where('id', '<>', machine.id)
-    .where(sql<boolean>`state in ('leaving', 'terminating') or (state = 'draining' and 'turn' = any(drain_done))`)
+    .where(
+      sql<boolean>`state in ('leaving', 'stopping', 'terminating') or (state = 'draining' and 'turn' = any(drain_done))`,
+    )
     .limit(1)
     .executeTakeFirst();
   return other === undefined && (await markDrain(tx, machine, 'turn'));

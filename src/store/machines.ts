@@ -217,7 +217,9 @@ const WAYS_OUT: ReadonlySet<MachineState> = new Set(['draining', 'leaving', 'sto
 
 /** Whatever ran on it before has ended: a new agent comes with the next join, if there is one. */
 function losesAgent(from: MachineState, to: MachineState): boolean {
-  return to === 'stopped' || to === 'terminated' || (from === 'stopping' && to === 'booting');
+  // Of one that was launched, or was stopped in the rows, there is none.
+  const isRestart = to === 'booting' && from !== 'launching' && from !== 'stopped';
+  return to === 'stopped' || to === 'terminated' || isRestart;
 }
 
 /** Work may run on it that the rows have forgotten: nothing is sent away until they are rebuilt. */

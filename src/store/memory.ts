@@ -112,6 +112,7 @@ async function countClean(tx: Tx, startedAtMs: number): Promise<Amnesia | null> 
     .updateTable('amnesia')
     .set({ since: null, reason: null, evidence: '{}', rebuilt: 0, clean_listings: 0, clean_since: null })
     .execute();
+  await beginDrainsAnew(tx);
   // In the order of every writer of many machines, or two of them would wait for one another.
   await sql`
     with alive as (
@@ -123,6 +124,27 @@ async function countClean(tx: Tx, startedAtMs: number): Promise<Amnesia | null> 
       wake_at = spillway.now()
     from alive where alive.id = m.id`.execute(tx);
   return amnesia;
+}
+
+/**
+ * A drain that lost commits had called off may be one of a machine that works, with a cordon that its agent does not obey any more:
+ * the cordon must be acknowledged anew, and what runs is read after that. What was passed once in it is passed again, but for what
+ * has touched work.
+ */
+async function beginDrainsAnew(tx: Tx): Promise<void> {
+  // Agents before machines, as everywhere; none begins or ends to drain while the amnesia's row is ours.
+  await sql`
+    with draining as (
+      select a.id from spillway.agents a join spillway.machines m on m.id = a.machine_id
+      where m.state = 'draining' and a.removed_at is null order by a.id for update of a
+    )
+    update spillway.agents a set cordon_generation = a.cordon_generation + 1, cordon_acked_at = null
+    from draining where draining.id = a.id`.execute(tx);
+  await sql`
+    with draining as (
+      select m.id from spillway.machines m where m.state = 'draining' and not m.drain_irrevocable order by m.id for update
+    )
+    update spillway.machines m set drain_done = '{}' from draining where draining.id = m.id`.execute(tx);
 }
 
 async function noteLostCall(tx: Tx, launchId: LaunchId): Promise<void> {

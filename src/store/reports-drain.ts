@@ -75,7 +75,7 @@ async function findOther(db: Db, id: MachineId, workload: string): Promise<Drain
     .where('id', '<>', id)
     .where((eb) =>
       eb.or([
-        eb('state', 'in', ['leaving', 'terminating']),
+        eb('state', 'in', ['leaving', 'stopping', 'terminating']),
         eb.and([eb('state', '=', 'draining'), eb(eb.val('turn'), '=', eb.fn.any('drain_done'))]),
       ]),
     )

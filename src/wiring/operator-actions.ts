@@ -26,7 +26,7 @@ interface ActionParts {
   readonly running: () => Loops | null;
   readonly pingQueue: () => Promise<void>;
   readonly isLeader: () => boolean;
-  readonly prover: PlanProver;
+  readonly prover: Pick<PlanProver, 'prove'>;
   readonly orders: MachineOrders;
   readonly reports: Pick<Reports, 'showMachine'>;
 }

@@ -5,6 +5,7 @@ import type { Db } from '../../src/store/database.ts';
 import { createMachineStore } from '../../src/store/machines.ts';
 import { createMemoryStore } from '../../src/store/memory.ts';
 import { aMachine, anAgent, NOW_MS, OTHER_BOOT, someHex, WORKLOAD } from '../support/builders.ts';
+import { realClock } from '../support/clock.ts';
 import { test } from '../support/database.ts';
 import { startEngine, TIMING } from './start-engine.ts';
 
@@ -114,6 +115,15 @@ describe('a notice that EC2 takes the machine back', () => {
     const { deadlineAtMs } = (await createMachineStore(db).read(id))!.machine;
     expect(deadlineAtMs! - fromMs).toBeGreaterThanOrEqual(120_000);
     expect(deadlineAtMs!).toBeLessThanOrEqual(engine.ports.clock.nowMs() + 120_000);
+  });
+
+  test('holds by the clock of the database, whatever the service’s own says', async ({ db, databaseUrl }) => {
+    const late = { ...realClock, nowMs: () => realClock.nowMs() - 3_600_000 };
+    await using engine = await startEngine(db, databaseUrl, { clock: late });
+    const { id, agentId } = await aMachine(db, 'ready');
+    const atMs = realClock.nowMs() + 90_000;
+    await engine.agent(agentId!).beat({ interruption: { atMs } });
+    expect((await createMachineStore(db).read(id))!.machine.deadlineAtMs).toBe(atMs);
   });
 
   test('that cannot be noted keeps no report from its answer', async ({ db, databaseUrl }) => {

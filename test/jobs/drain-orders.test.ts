@@ -1,6 +1,8 @@
 /** What keeps machines, what hurries them, and who goes first: lives of machines on a virtual clock. */
 import { describe, expect } from 'vitest';
 import type { MachineId } from '../../src/model/ids.ts';
+import { createMachineStore } from '../../src/store/machines.ts';
+import { aMachine } from '../support/builders.ts';
 import { test } from '../support/database.ts';
 import { worldPolicy, type PolicyChanges } from '../support/world-policy.ts';
 import { drainByHand, endReasons, onlyInstanceId, onlyMachine, readyInstance } from '../support/world-rows.ts';
@@ -147,6 +149,23 @@ describe('a machine that EC2 takes back', () => {
     expect((await endReasons(world.db))[0]).toBe('spot-interrupted');
   });
 
+  test('works on until EC2 takes it, though its drain had less time left', async ({ pool }) => {
+    const world = await World.create(pool, { policies: [worldPolicy(SPOT)], ...CALM });
+    await world.turn('prices');
+    await world.submit(1, 900);
+    await world.runUntil('a task runs', async () => (await world.count('tasks', 'running')) > 0);
+    const { id } = await onlyMachine(world);
+    await drainByHand(world, 10_000);
+    expect(await world.stores.orders.noteInterruption(id, world.time.nowMs() + 2 * MINUTE)).toBe(true);
+    await world.run(2 * MINUTE - 10_000);
+    expect((await onlyMachine(world)).state).toBe('draining');
+    expect(await world.count('tasks', 'running')).toBe(1);
+    world.truth.killsAllowed = true;
+    await world.run(20_000);
+    expect(await reasonsOf(world, id)).toContain('spot-interrupted');
+    expect((await onlyMachine(world)).state).toBe('terminating');
+  });
+
   test('leaves before its time when its work is gone', async ({ pool }) => {
     const { world, id } = await idleWorld(pool, SPOT);
     await world.stores.orders.noteInterruption(id, world.time.nowMs() + 120_000);
@@ -180,6 +199,20 @@ describe('machines that belong together', () => {
     expect(most).toBe(1);
     for (const { instance_id: instanceId } of rows)
       expect(world.hosts.commandsOn(instanceId ?? '')).toEqual(['(join)', 'health', 'bye']);
+  });
+
+  test('wait for one that is about to be stopped, too', async ({ db }) => {
+    const [first, next] = [await aMachine(db, 'stopping'), await aMachine(db, 'draining')];
+    const machines = createMachineStore(db);
+    const { machine } = (await machines.read(next.id))!;
+    expect(machine.workload).toBe((await machines.read(first.id))?.machine.workload);
+    expect(await machines.takeTurn(machine)).toBe(false);
+    await machines.transition((await machines.read(first.id))!.machine, {
+      to: 'stopped',
+      actor: 'machine-step',
+      reason: 'instance-stopped',
+    });
+    expect(await machines.takeTurn(machine)).toBe(true);
   });
 
   test('stay while the health hook fails, beyond their deadline, and say so', async ({ pool }) => {

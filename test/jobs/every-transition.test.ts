@@ -9,7 +9,7 @@ import { afterAll, describe, expect, test as plain } from 'vitest';
 import type { MachineTransition } from '../../src/model/machine.ts';
 import { test } from '../support/database.ts';
 import type { Aim, FaultKind, FaultMoment } from '../support/world-faults.ts';
-import { runUntilRest } from '../support/world-rows.ts';
+import { hasHappened, runUntilRest } from '../support/world-rows.ts';
 import { World, type WorldOptions } from '../support/world.ts';
 import {
   coverageOf,
@@ -19,7 +19,7 @@ import {
   type TransitionCase,
   type TransitionFault,
 } from './transition-cases.ts';
-import { hasHappened, type Scenario, SCENARIOS } from './transition-scenarios.ts';
+import { type Scenario, SCENARIOS } from './transition-scenarios.ts';
 
 /** The longest ways: an agent is given up after 15 minutes, a launch of unknown outcome after ten. */
 const HAPPENS_WITHIN_MS = 30 * 60_000;

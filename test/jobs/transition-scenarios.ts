@@ -1,10 +1,10 @@
-import { sql } from 'kysely';
 import type { MachineState, MachineTransition } from '../../src/model/machine.ts';
 import type { Target } from '../support/world-faults.ts';
 import type { WorkloadPolicy } from '../../src/model/policy.ts';
 import { type PolicyChanges, worldPolicy } from '../support/world-policy.ts';
 import { drainByHand, onlyInstanceId } from '../support/world-rows.ts';
 import type { World } from '../support/world.ts';
+import { FORGOTTEN } from './transition-forgotten.ts';
 
 /** How one transition is made to happen in the world, and what of it can be struck. */
 export interface Scenario {
@@ -375,6 +375,7 @@ export const SCENARIOS: Readonly<Record<MachineTransition, Scenario>> = {
     record: stepTo('stopped', 'terminated'),
     effect: precededBy(LIST),
   },
+  ...FORGOTTEN,
   'terminating>terminated': {
     policy: USUAL,
     reach: untilIdle,
@@ -383,16 +384,3 @@ export const SCENARIOS: Readonly<Record<MachineTransition, Scenario>> = {
     effect: precededBy(TERMINATE),
   },
 };
-
-/** True once some machine has gone this way. */
-export async function hasHappened(world: World, transition: MachineTransition): Promise<boolean> {
-  const [from = '', to = ''] = transition.split('>');
-  const rows = await world.db
-    .selectFrom('machine_events')
-    .select('id')
-    .where(sql<string>`coalesce(from_state, '')`, '=', from)
-    .where('to_state', '=', to)
-    .limit(1)
-    .execute();
-  return rows.length > 0;
-}

@@ -1,48 +1,9 @@
 import type { Kill } from '../simulation/reliability-report.ts';
+import { edit, type Edit, type Mutant, one, plant, seenBy, type WitnessTest } from './mutant.ts';
 
 /** Who noticed a planted bug. */
-export type { Kill };
-
-/** A planted bug: what somebody might write, and the simulation or a test must notice. Texts must fit the source exactly once. */
-export interface Mutant {
-  readonly name: string;
-  /** Number in the list of invariants of docs/guarantees.md. */
-  readonly invariant: number;
-  readonly edits: readonly [Edit, ...Edit[]];
-  /** The test that must notice it, where a few seeds do not: other guards hide it there, or it takes a rare order of events. */
-  readonly test?: WitnessTest;
-}
-
-/** One test, by how its title begins: what a table of tests puts into a title is cut short. */
-export interface WitnessTest {
-  readonly file: string;
-  readonly title: string;
-}
-
-export interface Edit {
-  readonly file: string;
-  readonly find: string;
-  readonly replace: string;
-}
-
-/** The text with the bug in it; null when the source has changed under it. */
-export function plant(text: string, { find, replace }: Edit): string | null {
-  const parts = text.split(find);
-  return parts.length === 2 ? parts.join(replace) : null;
-}
-
-const edit = (file: string, find: string, replace: string): Edit => ({ file: `src/${file}`, find, replace });
-
-const one = (name: string, invariant: number, file: string, find: string, replace: string): Mutant => ({
-  name,
-  invariant,
-  edits: [edit(file, find, replace)],
-});
-
-const seenBy = (file: string, title: string, mutant: Mutant): Mutant => ({
-  ...mutant,
-  test: { file: `test/${file}.test.ts`, title },
-});
+export type { Edit, Kill, Mutant, WitnessTest };
+export { plant };
 
 export const MUTANTS: readonly Mutant[] = [
   // 6: one decider
@@ -364,4 +325,45 @@ export const MUTANTS: readonly Mutant[] = [
     one('volume-is-free', 9, 'cost/charges.ts', 'machine.volumeGib === 0', 'machine.volumeGib >= 0'),
   ),
   one('charged-twice', 9, 'cost/charges.ts', 'machine.chargedThroughMs ?? meter.beginMs);', '0);'),
+
+  // 13 and 14: how machines are let go
+  seenBy(
+    'store/machine-orders',
+    'is not drained by a plan that was made before it was protected',
+    one(
+      'protection-comes-too-late',
+      13,
+      'store/machines.ts',
+      '.$if(transition.unlessProtected === true,',
+      '.$if(transition.unlessProtected === null,',
+    ),
+  ),
+  one(
+    'protected-machines-are-planned-away',
+    13,
+    'store/protection.ts',
+    "coalesce(${column('protected_until')} > spillway.now(), true)",
+    "coalesce(${column('protected_until')} > spillway.now(), false)",
+  ),
+  seenBy(
+    'jobs/drain-orders',
+    'go one after the other, whoever asked, each only when the health hook passes',
+    one(
+      'two-at-a-time',
+      14,
+      'store/drain-notes.ts',
+      'return other === undefined && (await',
+      "return other?.id !== '' && (await",
+    ),
+  ),
+  seenBy(
+    'jobs/drain-orders',
+    'stay while the health hook fails, beyond their deadline, and say so',
+    one('ill-machines-go', 14, 'jobs/drain-gates.ts', '  if (!passed) return HEALTH_AGAIN_MS;\n', ''),
+  ),
+  seenBy(
+    'loops/amnesia-drains',
+    'is not ended before its agent has told again what it runs',
+    one('drains-go-on-after-amnesia', 3, 'store/memory.ts', '  await beginDrainsAnew(tx);\n', ''),
+  ),
 ];

@@ -163,7 +163,8 @@ export class WorldAgent {
   private start(task: HeldTask): void {
     this.world.onStart(this, task.id);
     const seconds = Number(task.command[1] ?? 0);
-    this.running.set(task.id, { attempt: task.attempt, endsAtMs: this.world.time.nowMs() + seconds * 1000 });
+    const bornAtMs = this.world.time.nowMs();
+    this.running.set(task.id, { attempt: task.attempt, endsAtMs: bornAtMs + seconds * 1000, bornAtMs });
   }
 
   private endDue(): void {

@@ -2,6 +2,8 @@ import { sql } from 'kysely';
 import type { Db } from '../../src/store/database.ts';
 
 export interface Snapshot {
+  /** Where its tables are: what a story wants otherwise is changed there. */
+  readonly schema: string;
   /** Puts the database back to the moment of the snapshot: everything committed since is gone, numbers of sequences included. */
   restore(): Promise<void>;
 }
@@ -15,6 +17,7 @@ export async function takeSnapshot(db: Db): Promise<Snapshot> {
     await sql`create table ${sql.id(schema, table)} as table ${sql.id('spillway', table)}`.execute(db);
   }
   return {
+    schema,
     restore: async () =>
       await db.transaction().execute(async (tx) => {
         // Without triggers and foreign keys, as a restore does it.

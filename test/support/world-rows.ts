@@ -1,6 +1,6 @@
 import { sql } from 'kysely';
 import type { MachineId } from '../../src/model/ids.ts';
-import type { Machine } from '../../src/model/machine.ts';
+import type { Machine, MachineTransition } from '../../src/model/machine.ts';
 import type { Db } from '../../src/store/database.ts';
 import type { World } from './world.ts';
 
@@ -70,4 +70,17 @@ export async function drainByHand(world: World, deadlineMs: number): Promise<voi
     deadlineMs,
   });
   if (!moved) throw new Error('the machine moved meanwhile');
+}
+
+/** True once some machine has gone this way. */
+export async function hasHappened(world: World, transition: MachineTransition): Promise<boolean> {
+  const [from = '', to = ''] = transition.split('>');
+  const rows = await world.db
+    .selectFrom('machine_events')
+    .select('id')
+    .where(sql<string>`coalesce(from_state, '')`, '=', from)
+    .where('to_state', '=', to)
+    .limit(1)
+    .execute();
+  return rows.length > 0;
 }
