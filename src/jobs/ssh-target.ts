@@ -22,8 +22,9 @@ export function shellRoute({ join: { ssh } }: WorkloadPolicy, address: string): 
 
 /** Where to log in on a machine that must prove `trust`. */
 export function shellTarget(policy: WorkloadPolicy, address: string, trust: HostTrust): ShellTarget {
-  const { ssh } = policy.join;
-  return { ...shellRoute(policy, address), user: ssh.user, login: loginOf(ssh), trust };
+  const { ssh, recipe } = policy.join;
+  const shell = recipe.shell === undefined ? {} : { shell: recipe.shell };
+  return { ...shellRoute(policy, address), user: ssh.user, login: loginOf(ssh), trust, ...shell };
 }
 
 function hopOf(ssh: SshPolicy, { host, port, user, identityFile, hostKey }: BastionPolicy): ShellHop {

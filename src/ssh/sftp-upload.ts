@@ -20,7 +20,11 @@ export function isUploadPath(path: string): boolean {
 }
 
 /** Writes the files one after the other. Safe to repeat, also when an earlier try was cut. */
-export async function uploadOver(sftp: SFTPWrapper, files: readonly UploadFile[]): Promise<void> {
+export async function uploadOver(
+  sftp: SFTPWrapper,
+  files: readonly UploadFile[],
+  { hasModes }: { readonly hasModes: boolean },
+): Promise<void> {
   for (const file of files) assert(isUploadPath(file.path), `not a path below the home directory: ${file.path}`);
   for (const file of files) {
     await ensureFolders(sftp, file.path);
@@ -29,8 +33,8 @@ export async function uploadOver(sftp: SFTPWrapper, files: readonly UploadFile[]
     await removeIfThere(sftp, file.path);
     const options = { mode: file.mode, flag: 'wx' } as const;
     await fromCallback<void>((done) => sftp.writeFile(file.path, Buffer.from(file.content, 'utf8'), options, done));
-    // The server's umask may have taken bits away.
-    await fromCallback<void>((done) => sftp.chmod(file.path, file.mode, done));
+    // The server's umask may have taken bits away. Windows has no modes; there the folder of the user protects what is in it.
+    if (hasModes) await fromCallback<void>((done) => sftp.chmod(file.path, file.mode, done));
   }
 }
 
