@@ -111,7 +111,10 @@ async function installAgent(
     if (only !== undefined) await ports.machines.confirmHostKey(machine.id, only);
     const files = await joinFiles(ports, machine, policy);
     await session.upload(files);
-    return await session.runScript(machineDialect(policy).joinScript, { deadlineMs: SESSION_MS, outputBytesMax: 64 * 1024 });
+    return await session.runScript(machineDialect(policy).joinScript, {
+      deadlineMs: SESSION_MS,
+      outputBytesMax: 64 * 1024,
+    });
   });
   if (result.exitCode === JOIN_BUSY_EXIT_CODE) return again(ports.timings.joinPollMs * 4);
   await keepResult(ports, machine.id, 'join', result);

@@ -14,7 +14,6 @@ const UNSUPPORTED_KEYS: readonly string[] = [
   'identity.instanceConnect',
   'launchTemplate',
   'paused',
-  'recipe.shell',
 ];
 
 /** Values that a known key will take one day, by the key's path. */
