@@ -69,13 +69,16 @@ const WINDOWS_RULES: readonly Rule[] = [
 /** Every key that does not go together with `shell: powershell`, and what goes with nothing else. */
 export function checkWindows(check: Check): void {
   const { root } = check.tree;
-  if (rawAt(root, SHELL) === 'powershell') {
+  const shell = rawAt(root, SHELL) ?? 'sh';
+  if (shell === 'powershell') {
     for (const { at, isBroken, ...what } of WINDOWS_RULES) {
       // What is missing is told at the key that asks for it.
       if (isBroken(rawAt(root, at))) report(check, at === LICENSE ? SHELL : at, { code: 'POLICY_CONFLICT', ...what });
     }
     return;
   }
+  // Another word is refused as such, and may have been meant as either.
+  if (shell !== 'sh') return;
   if ((rawAt(root, LICENSE) ?? null) !== null) {
     const message = 'license is for images of Windows, and the recipe is not for PowerShell';
     report(check, LICENSE, {

@@ -32,13 +32,6 @@ describe('keys of a later version', () => {
       '15:61',
       'spec.join.ssh.identity.instanceConnect',
     ],
-    [
-      'another shell',
-      '  drain:',
-      '    recipe: { script: join.ps1, shell: powershell }\n  drain:',
-      '16:33',
-      'spec.join.recipe.shell',
-    ],
     ['source', '{ task', '{ source: slurm, task', '7:22', 'spec.demand.queue.source'],
     ['shared queue', '{ task', '{ name: shared, task', '7:20', 'spec.demand.queue.name'],
   ])('are refused by name: %s', (_, passage, replacement, place, keyPath) => {
