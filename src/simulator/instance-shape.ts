@@ -27,7 +27,7 @@ export function renderState(state: InstanceState): { Code: number; Name: Instanc
 }
 
 /** As EC2 writes it; the SDK's types have it with a capital letter. */
-export const EC2_WINDOWS = String('windows') as PlatformValues;
+export const EC2_WINDOWS = 'windows' as string as PlatformValues;
 
 /** Instances of one reservation, as seen at `atMs`. */
 export function renderReservation(instances: readonly SimulatedInstance[], atMs: EpochMs): Reservation {

@@ -3,6 +3,8 @@ import type { UploadFile } from '../ports/shell.ts';
 
 /** One script, ready to be run. */
 export interface PreparedScript {
+  /** What must be there to run it, for people. */
+  readonly program: string;
   /** What the host runs. Nothing of a policy is part of it. */
   readonly command: string;
   /** Its standard input. */

@@ -26,6 +26,7 @@ export const powershellDialect: ScriptDialect = {
     const start = startScript({ path, run, sum, deadlineMs });
     const mark = new RegExp(`^spillway-exit:${run}:(-?\\d{1,10})\\r?$`, 'm');
     return {
+      program: 'powershell.exe',
       command: `${COMMAND} ${Buffer.from(start, 'utf16le').toString('base64')}`,
       input: '',
       files: [{ path, content, mode: 0o600 }],

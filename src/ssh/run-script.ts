@@ -111,7 +111,7 @@ function settle(
 
 export function noShellError(run: ScriptRun, cause: Error): AppError {
   return new AppError('SSH_COMMAND', `${nameOf(run.target)} did not start a shell.`, {
-    remedy: `Check that the login shell of the user runs \`${run.prepared.command.split(' -N')[0]}\`, and that its authorized_keys forces no command.`,
+    remedy: `Check that the login shell of the user runs \`${run.prepared.program}\`, and that its authorized_keys forces no command.`,
     cause,
   });
 }

@@ -4,6 +4,7 @@ import type { ScriptDialect } from './dialect.ts';
 export const shDialect: ScriptDialect = {
   hasModes: true,
   prepare: (script) => ({
+    program: 'sh -s',
     command: 'sh -s',
     input: wrapScript(script),
     files: [],

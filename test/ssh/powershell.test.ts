@@ -265,5 +265,6 @@ describe('a session with Windows', () => {
     const host = await hostThat(() => ({ exitCode: 0 }));
     await runOn(host, 'x');
     await until('it is gone', async () => (host.sockets.size === 0 ? true : null));
+    expect(host.sockets.size).toBe(0);
   });
 });

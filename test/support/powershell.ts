@@ -38,7 +38,7 @@ export function literalsOf(text: string): string[] {
 }
 
 function readLiteral(written: string): string {
-  const inner = [...written].slice(1, -1);
+  const inner = written.slice(1, -1).split('');
   let value = '';
   for (let index = 0; index < inner.length; index += 1) {
     const character = inner[index] ?? '';
