@@ -276,7 +276,10 @@ async function reachOutside(foundation: Foundation, { agentUrl, wake }: LatePart
     bell: new AgentBell(),
     meter: metrics,
     agent: {
-      script: await readFile(new URL('./agent/spillway-agent.sh', import.meta.url), 'utf8'),
+      scripts: {
+        sh: await readFile(new URL('./agent/spillway-agent.sh', import.meta.url), 'utf8'),
+        powershell: await readFile(new URL('./agent/spillway-agent.ps1', import.meta.url), 'utf8'),
+      },
       get serviceUrl() {
         return agentUrl.get();
       },

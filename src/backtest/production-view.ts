@@ -1,4 +1,5 @@
 /** The replay's world in the words of the planner. */
+import { withLicense } from '../cost/license.ts';
 import { ANYWHERE } from '../model/constraints.ts';
 import type { AgentId, MachineId } from '../model/ids.ts';
 import type { Market, Offering } from '../model/offering.ts';
@@ -38,7 +39,7 @@ export function listMarketTypes(types: readonly NodeType[], policy: WorkloadPoli
   return types.flatMap((type) => {
     const spot = policy.burst.market.spot > 0 ? type.spotUsdPerHour : null;
     const markets: readonly [Market, number | null][] = [
-      ['on-demand', type.priceUsdPerHour],
+      ['on-demand', withLicense(type.priceUsdPerHour, { ...type, resources: toResources(type.capacity) }, policy)],
       ['spot', spot],
     ];
     return markets.flatMap(([market, priceUsdPerHour]) =>

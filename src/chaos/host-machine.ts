@@ -64,7 +64,7 @@ export class HostKeys {
   constructor(instance: Pick<InstanceView, 'instanceId' | 'userData'>) {
     this.instance = instance;
     // Without one that was given, cloud-init makes one.
-    if (!this.userData().includes('ssh_keys:')) this.active = this.own();
+    if (!/ssh_keys:|ssh_host_ed25519_key/.test(this.userData())) this.active = this.own();
   }
 
   /** Whether the host can prove one of `keys` now. */
@@ -110,7 +110,7 @@ export function asksForProof(script: string): boolean {
 
 /** Whether a script is the one that joins, and not a command of the policy. */
 export function isJoin(script: string): boolean {
-  return script.includes('agent.pid');
+  return script.includes('agent.pid') || script.startsWith('# spillway: join');
 }
 
 /** The token with which the agent will register; null where nothing was uploaded, or the join has read it. */

@@ -187,7 +187,7 @@ export class Replica implements Endpoint {
         stepFailed: () => undefined,
       },
       agent: {
-        script: '#!/bin/sh\n',
+        scripts: { sh: '#!/bin/sh\n', powershell: '' },
         serviceUrl: 'http://127.0.0.1:1',
         allowHttp: false,
         renderEnv: (variables) =>

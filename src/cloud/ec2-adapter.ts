@@ -341,7 +341,7 @@ async function describeImages(
 }
 
 function missingImage(imageId: string, region: string): never {
-  throw new AppError('AWS_CONFIG', `EC2 in ${region} has no image ${imageId} that boots Linux on x86_64 or arm64.`, {
+  throw new AppError('AWS_CONFIG', `EC2 in ${region} has no image ${imageId} that boots on x86_64 or arm64.`, {
     remedy: `Check with \`aws ec2 describe-images --region ${region} --image-ids ${imageId}\` and correct the policy.`,
   });
 }

@@ -89,7 +89,7 @@ function readLaunched(instance: Instance, instanceId: string): LaunchedInstance 
   };
 }
 
-/** Null for what cannot run a Linux machine of ours (Mac hosts) or lacks its figures. */
+/** Null for what cannot run a machine of ours (Mac hosts) or lacks its figures. */
 export function toInstanceType(info: InstanceTypeInfo): InstanceType | null {
   const name = info.InstanceType;
   const vcpus = info.VCpuInfo?.DefaultVCpus;
@@ -147,5 +147,7 @@ export function toImageFacts(image: Image): ImageFacts | null {
   const architecture = readArchitecture(image.Architecture === undefined ? [] : [image.Architecture]);
   if (imageId === undefined || rootDeviceName === undefined || architecture === null) return null;
   const root = (image.BlockDeviceMappings ?? []).find((mapping) => mapping.DeviceName === rootDeviceName);
-  return { imageId, architecture, rootDeviceName, rootVolumeGib: root?.Ebs?.VolumeSize ?? 0 };
+  // EC2 writes `windows`, and the SDK's types `Windows`.
+  const platform = /^windows$/i.test(image.Platform ?? '') ? ({ platform: 'windows' } as const) : {};
+  return { imageId, architecture, rootDeviceName, rootVolumeGib: root?.Ebs?.VolumeSize ?? 0, ...platform };
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import type { HostKey } from './host-key.ts';
+import { renderWindowsUserData } from './windows-user-data.ts';
 
 /** A login name as `useradd` of Ubuntu and Amazon Linux takes it. */
 export const SSH_USER_PATTERN = /^[a-z_][a-z0-9_-]{0,31}$/;
@@ -14,10 +15,12 @@ export interface UserDataInput {
   readonly authorizedKey: string | null;
   /** The image's own user (`ubuntu`, `ec2-user`) or one to be made. */
   readonly sshUser: string;
+  /** Absent = Linux. */
+  readonly platform?: 'windows';
 }
 
 /**
- * The `#cloud-config` text of a machine: its host key, known before it boots, unless it comes with its own, and who may log in. Same input, same bytes,
+ * The `#cloud-config` text of a Linux machine, or what stands for it on Windows: its host key, known before it boots, unless it comes with its own, and who may log in. Same input, same bytes,
  * because a replayed launch must repeat its request exactly. Everybody on the machine can read user-data, so that the
  * host key in it is good for the first contact only.
  *
@@ -30,6 +33,11 @@ export function renderUserData(input: UserDataInput): string {
   const { authorizedKey } = input;
   const isKeyLine = authorizedKey === null || PUBLIC_KEY_PATTERN.test(authorizedKey);
   assert(isKeyLine, 'the authorized key is one OpenSSH public key line');
+  if (input.platform === 'windows') {
+    assert(input.hostKey !== 'own', 'nothing tells the key that a Windows machine makes by itself');
+    assert(authorizedKey !== null, 'EC2 Instance Connect brings no keys to Windows');
+    return renderWindowsUserData({ ...input, authorizedKey, hostKey: input.hostKey });
+  }
   return [
     '#cloud-config',
     ...hostKeyLines(input.hostKey),

@@ -11,70 +11,13 @@ import type { WorkloadPolicy } from '../model/policy.ts';
 import { waitMs } from '../model/waits.ts';
 import type { MachineRecord } from '../ports/machines.ts';
 import type { CommandResult, HostTrust, ShellSession, ShellTarget } from '../ports/shell.ts';
+import { NO_KEYGEN_EXIT_CODE, NO_RIGHT_EXIT_CODE, type MachineDialect } from './dialect.ts';
+import { machineDialect } from './dialects.ts';
 import type { StepPorts } from './ports.ts';
 import { hasInjectedKey, shellTarget, trustOf } from './ssh-target.ts';
 
-/** EX_NOPERM and EX_UNAVAILABLE of sysexits.h: no root, or no ssh-keygen. Trying again changes neither. */
-const NEVER_CODES: readonly number[] = [77, 69];
-
-/** Both scripts: everything about host keys is root's. `sudo -n` never asks. */
-const AS_ROOT = `set -eu
-key=\${SPILLWAY_HOST_KEY_FILE:-/etc/ssh/ssh_host_ed25519_key}
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
-as_root true || { echo 'the login user cannot become root without a password (sudo -n)'; exit ${NEVER_CODES[0]}; }
-`;
-
-/**
- * Makes the next host key, once: the hard link decides among joins at the same time. Prints its public half. The private half
- * never leaves the machine.
- */
-const PREPARE_SCRIPT = `# spillway: prepare host key
-${AS_ROOT}
-as_root sh -s "$key" <<'ROOT'
-set -eu
-umask 077
-command -v ssh-keygen >/dev/null || { echo 'there is no ssh-keygen'; exit ${NEVER_CODES[1]}; }
-next=$1.spillway
-if [ ! -f "$next" ]; then
-  made=$(mktemp -d "$1.XXXXXX")
-  ssh-keygen -q -t ed25519 -N '' -C spillway -f "$made/key" </dev/null
-  ln "$made/key" "$next" 2>/dev/null || [ -f "$next" ]
-  rm -rf "$made"
-fi
-ssh-keygen -y -f "$next"
-ROOT
-`;
-
-/** Puts the key in place that has this public half, its proof beside it, and makes sshd read it. Safe to repeat. */
-function activateScript(key: string, proof: string): string {
-  const [, base64 = ''] = key.split(' ');
-  return `# spillway: activate host key ${base64} ${proof}
-${AS_ROOT}
-as_root sh -s "$key" ${base64} ${proof} <<'ROOT'
-set -eu
-umask 077
-half() { ssh-keygen -y -f "$1" | cut -d ' ' -f 2; }
-printf '%s\\n' "$3" >"$1.proof.spillway"
-chmod 644 "$1.proof.spillway"
-mv -f "$1.proof.spillway" "$1.proof"
-if [ "$(half "$1")" != "$2" ]; then
-  [ "$(half "$1.spillway")" = "$2" ] || { echo 'the key that was prepared is not the one that was pinned'; exit 1; }
-  mv -f "$1.spillway" "$1"
-fi
-ssh-keygen -y -f "$1" >"$1.pub.spillway"
-chmod 644 "$1.pub.spillway"
-mv -f "$1.pub.spillway" "$1.pub"
-rm -f "$1.spillway" "$1-cert.pub"
-# Debian says ssh, others sshd. While it starts anew it takes no connections; the next one comes at once.
-if systemctl reload ssh 2>/dev/null || systemctl reload sshd 2>/dev/null; then sleep 0.3 2>/dev/null || sleep 1; fi
-ROOT
-`;
-}
-
-/** What the machine has to show for a key of its own. */
-const PROOF_SCRIPT = `# spillway: proof of the host key
-cat "\${SPILLWAY_HOST_KEY_FILE:-/etc/ssh/ssh_host_ed25519_key}.proof"
-`;
+/** Trying again changes neither. */
+const NEVER_CODES: readonly number[] = [NO_RIGHT_EXIT_CODE, NO_KEYGEN_EXIT_CODE];
 
 /** `trusted`: what the machine must prove in every session from now on. */
 export type FirstContact =
@@ -95,15 +38,16 @@ export async function makeContact(
   if (trust === null) return await askConsole(ports, record, machine);
   if (!hasInjectedKey(record) || record.hostKey?.confirmed === true) return { kind: 'trusted', trust };
   const target = shellTarget(ports, record, { ...place, instanceId: machine.instanceId }, trust);
+  const dialect = machineDialect(place.policy);
   try {
     return await ports.shell.withSession(
       target,
       waitMs('ssh.rotate'),
-      async (session) => await rotate(ports, record, machine, session),
+      async (session) => await rotate(ports, record, machine, { session, dialect }),
     );
   } catch (error) {
     const offered = record.hostKey === null ? await readOffered(ports, target, error) : null;
-    if (offered === null || !(await hasProof(ports, record, machine, { target, offered }))) throw error;
+    if (offered === null || !(await hasProof(ports, record, machine, { target, offered, dialect }))) throw error;
     const pinned = await ports.machines.pinHostKey(machine.id, offered);
     ports.log.warn(
       { machineId: machine.id },
@@ -111,6 +55,11 @@ export async function makeContact(
     );
     return { kind: 'trusted', trust: { kind: 'keys', keys: [pinned] } };
   }
+}
+
+/** In which shell. */
+interface Told {
+  readonly dialect: MachineDialect;
 }
 
 /** The key that was refused; null = it is not known, or something else went wrong. Only the transport in this process tells it. */
@@ -139,13 +88,13 @@ async function hasProof(
   ports: StepPorts,
   { launch: { nonce } }: MachineRecord,
   { instanceId }: MachineIn<'joining'>,
-  { target, offered }: { readonly target: ShellTarget; readonly offered: string },
+  { target, offered, dialect }: { readonly target: ShellTarget; readonly offered: string } & Told,
 ): Promise<boolean> {
   const trust: HostTrust = { kind: 'keys', keys: [offered] };
   const shown = await ports.shell.withSession(
     { ...target, trust },
     waitMs('ssh.rotate'),
-    async (session) => await run(session, PROOF_SCRIPT),
+    async (session) => await run(session, dialect.proofOfHostKey),
   );
   return shown.output.trim() === ports.credentials.hostKeyProof({ nonce, instanceId, key: offered });
 }
@@ -154,18 +103,18 @@ async function rotate(
   ports: StepPorts,
   record: MachineRecord,
   { id, instanceId }: MachineIn<'joining'>,
-  session: ShellSession,
+  { session, dialect }: { readonly session: ShellSession } & Told,
 ): Promise<FirstContact> {
   let pinned = record.hostKey?.key ?? null;
   if (pinned === null) {
-    const prepared = await run(session, PREPARE_SCRIPT);
+    const prepared = await run(session, dialect.prepareHostKey);
     if (prepared.exitCode !== 0) return failed(ports, record, prepared);
     const made = onlyHostKeyIn(prepared.output);
     if (made === null) return failed(ports, record, prepared);
     pinned = await ports.machines.pinHostKey(id, made);
   }
   const proof = ports.credentials.hostKeyProof({ nonce: record.launch.nonce, instanceId, key: pinned });
-  const activated = await run(session, activateScript(pinned, proof));
+  const activated = await run(session, dialect.activateHostKey(pinned, proof));
   if (activated.exitCode !== 0) return failed(ports, record, activated);
   return { kind: 'trusted', trust: { kind: 'keys', keys: [pinned] } };
 }

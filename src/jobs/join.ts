@@ -8,6 +8,8 @@ import { waitMs } from '../model/waits.ts';
 import { scrubText } from '../observability/redaction.ts';
 import type { MachineRecord } from '../ports/machines.ts';
 import type { CommandResult, ShellTarget, UploadFile } from '../ports/shell.ts';
+import { JOIN_BUSY_EXIT_CODE } from './dialect.ts';
+import { machineDialect } from './dialects.ts';
 import { makeContact } from './first-contact.ts';
 import { runHook } from './hooks.ts';
 import { keepConsole, keepResult } from './output.ts';
@@ -19,69 +21,6 @@ import { isPastDeadline, startTerminating } from './terminate.ts';
 const INSTALL_AGAIN_MS = 30 * SECOND_MS;
 /** One connection with upload, recipe and start; the machine's own join deadline is the outer bound. */
 const SESSION_MS = waitMs('ssh.join');
-
-/** EX_TEMPFAIL of sysexits.h: another join is at work on the machine. */
-const JOIN_BUSY_EXIT_CODE = 75;
-
-/** Of a recipe's output, its end; with the last words of the agent it fits into what a session gives back. */
-const RECIPE_OUTPUT_BYTES = 48 * 1024;
-
-/**
- * Starts recipe and agent on a machine, safe to repeat: an agent that runs already is replaced, never doubled.
- * Everything it needs lies in files beside it; nothing from a policy is ever part of a command line.
- */
-const JOIN_SCRIPT = `set -eu
-cd "$HOME/.spillway"
-# After a stop and a start the numbers of processes that files here name belong to others: they count for one boot.
-boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null || echo unknown)
-# One join at a time. The lock lives on the machine, because whoever began the other one may be gone and its script still run.
-if ! mkdir join.lock 2>/dev/null; then
-  holder= holder_boot=
-  { read -r holder holder_boot <join.lock/pid; } 2>/dev/null || :
-  if [ "$holder_boot" = "$boot" ] && kill -0 "$holder" 2>/dev/null; then exit ${JOIN_BUSY_EXIT_CODE}; fi
-fi
-echo "$$ $boot" >join.lock/pid
-trap 'rm -rf join.lock' EXIT
-# What the recipe has the agent know, one KEY=VALUE per line; each run says it anew.
-: >agent.recipe
-if [ -f recipe.sh ]; then
-  set -a; . ./recipe.env; SPILLWAY_AGENT_SETTINGS=$PWD/agent.recipe; set +a
-  code=0
-  sh ./recipe.sh >recipe.log 2>&1 || code=$?
-  # What it said is kept with the machine; the end of it is what tells why it failed.
-  tail -c ${RECIPE_OUTPUT_BYTES} recipe.log
-  [ "$code" -eq 0 ] || exit "$code"
-fi
-if [ -f agent.pid ]; then
-  old= old_boot=
-  read -r old old_boot <agent.pid || :
-  if [ "$old_boot" = "$boot" ] && kill -0 "$old" 2>/dev/null; then
-    # USR2: the agent goes and its tasks stay for the next one. A machine that is joined twice must not lose work.
-    kill -USR2 "$old" 2>/dev/null || :
-    tries=0
-    while kill -0 "$old" 2>/dev/null && [ "$tries" -lt 10 ]; do sleep 1; tries=$((tries + 1)); done
-    kill -KILL "$old" 2>/dev/null || :
-  fi
-fi
-{
-  # First, because of a setting that comes twice the last one counts: the service's own word.
-  cat agent.recipe; echo; cat agent.settings
-  printf 'SPILLWAY_STATE_DIR=%s\n' "$HOME/.spillway/state"
-  # A simulated host cannot show its hardware in /proc; it tells it in its environment.
-  if [ -n "\${SPILLWAY_SIMULATED_INSTANCE-}" ]; then
-    printf 'SPILLWAY_CPUS=%s\nSPILLWAY_MEMORY_MIB=%s\nSPILLWAY_USED=tasks\n' "$SPILLWAY_CPUS" "$SPILLWAY_MEMORY_MIB"
-    printf 'SPILLWAY_GPUS=%s\nSPILLWAY_ARCH=%s\n' "$SPILLWAY_GPUS" "$SPILLWAY_ARCH"
-    printf 'SPILLWAY_IMDS=%s\n' "\${SPILLWAY_SIMULATED_IMDS-}"
-  fi
-} >agent.env
-rm -f agent.settings
-nohup setsid sh ./agent.sh "$HOME/.spillway/agent.env" >agent.log 2>&1 </dev/null &
-agent=$!
-echo "$agent $boot" >agent.pid
-# Wrong settings end an agent at once; here its last words still reach whoever asks why.
-sleep 0.2 2>/dev/null || sleep 1
-kill -0 "$agent" 2>/dev/null || { tail -n 20 agent.log; exit 70; }
-`;
 
 /** Installs recipe and agent over SSH, and calls the machine ready only when its agent's own report has arrived. */
 export async function stepJoining(
@@ -172,7 +111,10 @@ async function installAgent(
     if (only !== undefined) await ports.machines.confirmHostKey(machine.id, only);
     const files = await joinFiles(ports, machine, policy);
     await session.upload(files);
-    return await session.runScript(JOIN_SCRIPT, { deadlineMs: SESSION_MS, outputBytesMax: 64 * 1024 });
+    return await session.runScript(machineDialect(policy).joinScript, {
+      deadlineMs: SESSION_MS,
+      outputBytesMax: 64 * 1024,
+    });
   });
   if (result.exitCode === JOIN_BUSY_EXIT_CODE) return again(ports.timings.joinPollMs * 4);
   await keepResult(ports, machine.id, 'join', result);
@@ -266,13 +208,16 @@ async function joinFiles(
     // Only spot machines are taken back.
     ...(machine.market === 'spot' ? ['SPILLWAY_IMDS=http://169.254.169.254'] : []),
   ];
+  const { places, helpers, content } = machineDialect(policy);
+  const shell = recipe.shell ?? 'sh';
   const files: UploadFile[] = [
-    { path: '.spillway/agent.sh', content: ports.agent.script, mode: 0o700 },
+    { path: places.agent, content: ports.agent.scripts[shell], mode: 0o700 },
     { path: '.spillway/agent.settings', content: `${settings.join('\n')}\n`, mode: 0o600 },
+    ...helpers,
   ];
   if (recipe.script !== null) {
-    files.push({ path: '.spillway/recipe.sh', content: await ports.agent.readRecipe(recipe.script), mode: 0o700 });
-    files.push({ path: '.spillway/recipe.env', content: ports.agent.renderEnv(recipe.env), mode: 0o600 });
+    files.push({ path: places.recipe, content: await ports.agent.readRecipe(recipe.script), mode: 0o700 });
+    files.push({ path: places.env, content: ports.agent.renderEnv(recipe.env, shell), mode: 0o600 });
     for (const file of recipe.files ?? []) {
       files.push({
         path: `.spillway/recipe/${basename(file)}`,
@@ -281,5 +226,5 @@ async function joinFiles(
       });
     }
   }
-  return files;
+  return files.map((file) => ({ ...file, content: content(file.path, file.content) }));
 }

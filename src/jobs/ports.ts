@@ -1,4 +1,4 @@
-import type { WorkloadPolicy } from '../model/policy.ts';
+import type { RecipeShell, WorkloadPolicy } from '../model/policy.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Cloud } from '../ports/cloud.ts';
 import type { LaunchCredentials } from '../ports/credentials.ts';
@@ -29,14 +29,14 @@ export interface StepPorts {
 
 /** What is put onto a machine to make it an agent. */
 export interface AgentDelivery {
-  /** The agent's script. */
-  readonly script: string;
+  /** The agent, for each shell. */
+  readonly scripts: Readonly<Record<RecipeShell, string>>;
   /** Where agents reach the service. */
   readonly serviceUrl: string;
   /** Whether they may use http:// beyond loopback; the operator's word that the route is private. */
   readonly allowHttp: boolean;
-  /** Variables as lines that `sh` reads back byte for byte. */
-  renderEnv(variables: Readonly<Record<string, string>>): string;
+  /** Variables as lines that the shell reads back byte for byte. */
+  renderEnv(variables: Readonly<Record<string, string>>, shell: RecipeShell): string;
   /** The text of a policy's recipe, or of a file of it. @throws AppError POLICY_UNREADABLE */
   readRecipe(file: string): Promise<string>;
 }

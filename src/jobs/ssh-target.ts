@@ -38,11 +38,12 @@ export function shellTarget(
   { policy, instanceId, address }: ShellPlace,
   trust: HostTrust,
 ): ShellTarget {
-  const { ssh } = policy.join;
+  const { ssh, recipe } = policy.join;
+  const shell = recipe.shell === undefined ? {} : { shell: recipe.shell };
   const login = isKeyPushed(record, ssh)
     ? pushedLogin(ports, record.launch.body.region, { instanceId, user: ssh.user })
     : standingLoginOf(ssh);
-  return { ...shellRoute(policy, address), user: ssh.user, login, trust };
+  return { ...shellRoute(policy, address), user: ssh.user, login, trust, ...shell };
 }
 
 /** A machine that was launched without a key takes no other, whatever the policy says by now. */

@@ -26,7 +26,7 @@ export async function buildLaunch(
   const first = await toRung(ports, policy, action);
   const ladder: LadderRung[] = [];
   for (const choice of action.ladder) ladder.push(await toRung(ports, policy, choice));
-  const { ssh } = policy.join;
+  const { ssh, recipe } = policy.join;
   const login = {
     sshUser: ssh.user,
     // The image brings what takes the keys of EC2 Instance Connect.
@@ -35,6 +35,7 @@ export async function buildLaunch(
     ...(ssh.hostKey === 'injected'
       ? {}
       : { hostKey: ssh.hostKey === 'console' ? ('own' as const) : ('image' as const) }),
+    ...(recipe.shell === 'powershell' ? { platform: 'windows' as const } : {}),
   };
   const body: LaunchBody = {
     region: policy.burst.region,

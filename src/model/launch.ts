@@ -49,6 +49,8 @@ export interface LaunchBody {
   readonly authorizedKey: string | null;
   /** No host key of ours in the user-data: the machine makes its `own`, or keeps those of its `image`. Absent = there is one. */
   readonly hostKey?: 'own' | 'image';
+  /** Absent = Linux. */
+  readonly platform?: 'windows';
   readonly userDataSha256: string;
 }
 

@@ -110,6 +110,8 @@ export interface BurstPolicy {
    * volumes come on top); null = no limit.
    */
   readonly budget: { readonly hourlyUsd: number | null };
+  /** What the licence of the images costs on top of the price list, which is for Linux. Absent: nothing. */
+  readonly license?: { readonly usdPerVcpuHour: number };
   /** Machines that are kept stopped when they are not needed. Absent: none. */
   readonly warmPool?: WarmPoolPolicy;
 }
@@ -170,6 +172,10 @@ export interface BastionPolicy {
   readonly hostKey: { readonly key: string } | { readonly knownHostsFile: string };
 }
 
+/** What runs recipes, ready commands and hooks on a machine: POSIX `sh`, or Windows PowerShell 5.1. */
+export const RECIPE_SHELLS = ['sh', 'powershell'] as const;
+export type RecipeShell = (typeof RECIPE_SHELLS)[number];
+
 /** How a new machine becomes an agent. */
 export interface JoinPolicy {
   readonly ssh: {
@@ -190,7 +196,9 @@ export interface JoinPolicy {
     readonly bastions?: readonly BastionPolicy[];
   };
   readonly recipe: {
-    /** Absolute path of a shell script run on the machine before the agent starts; null = none. */
+    /** Absent = `sh`. `powershell`: the machine runs Windows. */
+    readonly shell?: 'powershell';
+    /** Absolute path of a script run on the machine before the agent starts; null = none. */
     readonly script: string | null;
     /** Absolute paths of files that lie in `recipe/` beside the script while it runs; absent = none. */
     readonly files?: readonly string[];

@@ -1,19 +1,14 @@
 /** Rules about several keys at once. They read the file's own values, so that they speak although other keys are wrong. */
 import { accessSync, constants, statSync } from 'node:fs';
 import path from 'node:path';
-import { isSpoiled, rawAt, spanAt } from './explain.ts';
+import { isMapValue, report, type Check } from './check.ts';
+import { rawAt } from './explain.ts';
 import { LIMITS_MAX_DEFAULT } from './schema.ts';
-import { formatPath, issueAt } from './source.ts';
-import type { IssueText, PolicyPath, Source } from './source.ts';
+import { formatPath } from './source.ts';
+import type { PolicyPath, Source } from './source.ts';
 import type { PolicyIssue } from './types.ts';
-import { pathKey } from './yaml-tree.ts';
+import { checkWindows } from './windows-checks.ts';
 import type { PolicyTree } from './yaml-tree.ts';
-
-interface Check {
-  readonly source: Source;
-  readonly tree: PolicyTree;
-  readonly issues: PolicyIssue[];
-}
 
 export interface CrossCheckOptions {
   /** True: script and key must exist and be readable now. */
@@ -36,6 +31,7 @@ export function crossCheck(source: Source, tree: PolicyTree, options: CrossCheck
   checkTrust(check);
   checkBudgetWindows(check);
   checkDeadlines(check);
+  checkWindows(check);
   if (options.checkFiles) {
     checkFile(check, ['spec', 'join', 'recipe', 'script'], 'the script');
     for (const index of recipeFiles(check).keys())
@@ -45,18 +41,6 @@ export function crossCheck(source: Source, tree: PolicyTree, options: CrossCheck
     checkFile(check, ['spec', 'join', 'ssh', 'hostCa'], 'the file of the authority');
   }
   return check.issues;
-}
-
-function isMapValue(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function report(check: Check, at: PolicyPath, what: IssueText): void {
-  if (isSpoiled(check.tree, at)) return;
-  const spans = check.tree.spans.get(pathKey(at));
-  // A whole map is meant by its key: underlining its first line would point at the wrong thing.
-  const span = isMapValue(rawAt(check.tree.root, at)) ? (spans?.key ?? spanAt(check.tree, at)) : spanAt(check.tree, at);
-  check.issues.push(issueAt(check.source, span, at, what));
 }
 
 function checkSignals(check: Check): void {

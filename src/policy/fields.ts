@@ -143,13 +143,14 @@ export function wholeGib(ends: Ends, doc: FieldDoc) {
 }
 
 /** A number of dollars above 0, to the cent or finer. */
-export function usd(doc: FieldDoc) {
-  const fix = 'write a number of US dollars above 0, such as 40 or 12.50';
+export function usd(doc: FieldDoc, { orNothing = false } = {}) {
+  const fix = `write a number of US dollars ${orNothing ? 'from 0 on' : 'above 0'}, such as 40 or 12.50`;
   const parse = (value: unknown): UnitResult<number> =>
-    typeof value === 'number' && value > 0 && value <= USD_MAX
+    typeof value === 'number' && (value > 0 || (orNothing && value === 0)) && value <= USD_MAX
       ? { ok: true, value }
       : { ok: false, problem: `${quoteValue(value)} is not an amount of dollars`, fix };
-  return field(parse, { type: 'number', exclusiveMinimum: 0, maximum: USD_MAX }, doc);
+  const least = orNothing ? { minimum: 0 } : { exclusiveMinimum: 0 };
+  return field(parse, { type: 'number', ...least, maximum: USD_MAX }, doc);
 }
 
 /** A million dollars an hour: a larger budget is a slip of the keyboard. */

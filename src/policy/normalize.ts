@@ -83,6 +83,7 @@ function burstOf(burst: BurstDocument): WorkloadPolicy['burst'] {
     market: burst.market,
     limits,
     budget: { hourlyUsd: burst.budget.hourly },
+    ...(burst.license === null ? {} : { license: { usdPerVcpuHour: burst.license.perVcpuHour } }),
     ...(burst.warmPool === null || burst.warmPool.max === 0
       ? {}
       : { warmPool: { max: burst.warmPool.max, maxAgeMs: burst.warmPool.maxAge } }),
@@ -114,8 +115,10 @@ function joinOf(join: JoinDocument, file: string): WorkloadPolicy['join'] {
 
 function recipeOf(recipe: JoinDocument['recipe'], file: string): WorkloadPolicy['join']['recipe'] {
   if (recipe === null) return { script: null, env: {} };
-  const { script, files, env } = recipe;
+  const { shell, script, files, env } = recipe;
   return {
+    // As with most of what follows: left out where it is the default, so that policies without it keep their hash.
+    ...(shell === 'sh' ? {} : { shell }),
     script: script === null ? null : resolveFrom(file, script),
     // Left out where there are none, so that policies without them keep their hash.
     ...(files.length === 0 ? {} : { files: files.map((written) => resolveFrom(file, written)) }),

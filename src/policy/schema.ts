@@ -1,6 +1,7 @@
 /** The policy as users write it: every key, its unit, its default and what it means. `docs/policy-schema.json` is made from this. */
 import { z } from 'zod';
 import { DAY_MS, MINUTE_MS, SECOND_MS } from '../model/time.ts';
+import { RECIPE_SHELLS } from '../model/policy.ts';
 import { drainSchema } from './drain-schema.ts';
 import {
   EMPTY_SECTION,
@@ -149,6 +150,23 @@ const burstSchema = z.strictObject({
     })
     .prefault(EMPTY_SECTION)
     .meta({ description: 'Checked before a machine is launched.' }),
+  license: z
+    .strictObject({
+      perVcpuHour: usd(
+        {
+          description: 'In dollars. For Windows 0.046 on most types, burstable ones apart; 0 = a licence of your own.',
+          examples: [0.046],
+        },
+        { orNothing: true },
+      ),
+    })
+    .nullable()
+    .prefault(null)
+    .meta({
+      description:
+        'What EC2 adds for the licence of the images to the on-demand price of Linux; with `join.recipe.shell: powershell`. Default: none.',
+      examples: [{ perVcpuHour: 0.046 }],
+    }),
   warmPool: z
     .strictObject({
       max: count(
@@ -173,8 +191,12 @@ const joinSchema = z.strictObject({
   ssh: sshSchema.prefault(EMPTY_SECTION).meta({ description: 'How Spillway reaches a new machine.' }),
   recipe: z
     .strictObject({
+      shell: choice(RECIPE_SHELLS, {
+        description:
+          'What runs script, ready command and hooks. sh: POSIX sh; powershell: Windows PowerShell 5.1, on a machine with Windows.',
+      }).prefault('sh'),
       script: text(FILE_PATH, {
-        description: 'Shell script run on the machine before the agent starts; relative paths start at this file.',
+        description: 'Script run on the machine before the agent starts; relative paths start at this file.',
       })
         .nullable()
         .prefault(null),

@@ -13,7 +13,6 @@ const UNSUPPORTED_KEYS: readonly string[] = [
   'gpus',
   'launchTemplate',
   'paused',
-  'recipe.shell',
 ];
 
 /** Values that a known key will take one day, by the key's path. */

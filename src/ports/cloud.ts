@@ -95,6 +95,8 @@ export interface ImageFacts {
   readonly rootDeviceName: string;
   /** The image's own root volume: a launch may not ask for less. */
   readonly rootVolumeGib: number;
+  /** Absent = not Windows. */
+  readonly platform?: 'windows';
 }
 
 export interface SpotPrice {

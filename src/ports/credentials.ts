@@ -15,7 +15,7 @@ export interface LaunchCredentials {
   /** What a machine keeps to prove a host key of its own to a database that forgot it; without the deployment key nobody can make it. */
   hostKeyProof(made: { readonly nonce: string; readonly instanceId: string; readonly key: string }): string;
   /** User-data with the host key in it unless the body has none. Same nonce and body, same text. */
-  renderUserData(nonce: string, body: Pick<LaunchBody, 'sshUser' | 'authorizedKey' | 'hostKey'>): string;
+  renderUserData(nonce: string, body: Pick<LaunchBody, 'sshUser' | 'authorizedKey' | 'hostKey' | 'platform'>): string;
   /** SHA-256 of a text as hex; tokens and user-data are kept as this. */
   sha256(text: string): string;
   /** Public half of the key that we log in with; of an agent its first one. @throws AppError CONFIG_KEY_FILE */

@@ -1,3 +1,5 @@
+import type { RecipeShell } from '../model/policy.ts';
+
 /** What a host must prove. There is no other way: a connection that does not verify the host cannot be expressed. */
 export type HostTrust =
   /** Any of these OpenSSH public keys, e.g. `ssh-ed25519 AAAA...` (a comment may follow). */
@@ -52,7 +54,11 @@ export interface ShellRoute extends Pick<ShellHop, 'host' | 'port'> {
 }
 
 /** Where and how to log in. */
-export type ShellTarget = ShellHop & ShellRoute;
+export type ShellTarget = ShellHop &
+  ShellRoute & {
+    /** What runs scripts there; absent = `sh`. */
+    readonly shell?: RecipeShell;
+  };
 
 export interface UploadFile {
   /** Relative to the home directory of the user; folders are made as needed. */
@@ -74,7 +80,7 @@ export interface CommandResult {
 
 export interface ShellSession {
   upload(files: readonly UploadFile[]): Promise<void>;
-  /** Runs `sh -s`-like: `script` is fed on standard input, so that nothing is ever quoted into a command line. */
+  /** Runs `script` in the shell of the target; nothing of it is ever quoted into a command line. */
   runScript(
     script: string,
     options: { readonly deadlineMs: number; readonly outputBytesMax?: number },

@@ -7,6 +7,7 @@
  * - gp3: $0.08 per GiB-month per second from launch to deletion, at least 60 s. A month has the seconds it really has,
  *   as in AWS's own example (43,200 s of a 30-day month of 86,400 x 30 s).
  * - Public IPv4: $0.005 per hour per second from each start to the stop or end that follows, at least 60 s.
+ * - Windows: $0.046 per vCPU and hour on top, on demand. The region sells no spot instances of it.
  * A begun second counts as a whole one.
  */
 import assert from 'node:assert/strict';
@@ -21,6 +22,8 @@ import { nextPriceChangeMs, spotPriceAt } from './spot-prices.ts';
 const MINIMUM_MS = 60 * SECOND_MS;
 const GP3_GIB_MONTH = nanoUsdFromDecimal('0.08');
 const PUBLIC_IPV4_HOUR = nanoUsdFromDecimal('0.005');
+/** What most types cost more with Windows, on demand: c5.large is $0.085 with Linux and $0.177 with Windows. */
+const WINDOWS_VCPU_HOUR = nanoUsdFromDecimal('0.046');
 
 export interface BillLine {
   readonly instanceId: string;
@@ -144,7 +147,8 @@ function costOfRun(thing: BilledThing, run: Interval, seed: string): NanoUsd {
   const type = findInstanceType(thing.instanceType);
   assert(type !== undefined, `bill for an unknown type: ${thing.instanceType}`);
   const seconds = wholeSeconds(run);
-  if (thing.market === 'on-demand') return costOfSeconds(type.priceNanoUsdPerHour, seconds);
+  const license = thing.platform === undefined ? 0n : WINDOWS_VCPU_HOUR * BigInt(type.vcpus);
+  if (thing.market === 'on-demand') return costOfSeconds(type.priceNanoUsdPerHour + license, seconds);
   // Each second belongs to the price that holds when it begins; seconds count from the start of the run.
   let cost = 0n;
   let done = 0;

@@ -19,6 +19,7 @@ import { DAY_MS, HOUR_MS } from '../model/time.ts';
 import type { CatalogueType } from '../cost/catalogue.ts';
 import { findInstanceType, listInstanceTypes } from '../cost/catalogue.ts';
 import { Ec2Error } from './ec2-error.ts';
+import { EC2_WINDOWS } from './instance-shape.ts';
 import type { FilterTable } from './listing.ts';
 import { applyFilters, takePage } from './listing.ts';
 import type { RegionState } from './region-state.ts';
@@ -255,7 +256,9 @@ export function describeImages(state: RegionState, input: DescribeImagesRequest)
       State: 'available',
       Public: false,
       ImageType: 'machine',
-      PlatformDetails: 'Linux/UNIX',
+      ...(image.platform === undefined
+        ? { PlatformDetails: 'Linux/UNIX' }
+        : { Platform: EC2_WINDOWS, PlatformDetails: 'Windows' }),
       RootDeviceName: image.rootDeviceName,
       RootDeviceType: 'ebs',
       VirtualizationType: 'hvm',

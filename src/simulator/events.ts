@@ -7,6 +7,8 @@ export interface BilledThing {
   readonly instanceType: string;
   readonly zone: string;
   readonly market: Market;
+  /** Its image has a licence that EC2 bills; absent = none. */
+  readonly platform?: 'windows';
   readonly volumes: readonly {
     readonly volumeId: string;
     readonly sizeGib: number;
@@ -31,6 +33,7 @@ export function billedThingOf(instance: SimulatedInstance): BilledThing {
     instanceType: instance.type.name,
     zone: instance.subnet.zone,
     market: instance.market,
+    ...(instance.image.platform === undefined ? {} : { platform: instance.image.platform }),
     volumes: instance.volumes.map(({ volumeId, sizeGib, deleteOnTermination }) => ({
       volumeId,
       sizeGib,

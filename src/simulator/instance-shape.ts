@@ -1,5 +1,5 @@
 /** Instances as EC2's API shows them. */
-import type { Instance, Reservation, SpotInstanceRequest, Tag } from '@aws-sdk/client-ec2';
+import type { Instance, PlatformValues, Reservation, SpotInstanceRequest, Tag } from '@aws-sdk/client-ec2';
 import { nanoUsdToDecimal } from '../model/money.ts';
 import type { EpochMs } from '../model/time.ts';
 import { SECOND_MS } from '../model/time.ts';
@@ -26,6 +26,9 @@ export function renderState(state: InstanceState): { Code: number; Name: Instanc
   return { Code: STATE_CODES[state], Name: state };
 }
 
+/** As EC2 writes it; the SDK's types have it with a capital letter. */
+export const EC2_WINDOWS = 'windows' as string as PlatformValues;
+
 /** Instances of one reservation, as seen at `atMs`. */
 export function renderReservation(instances: readonly SimulatedInstance[], atMs: EpochMs): Reservation {
   return {
@@ -41,6 +44,7 @@ function renderInstance(instance: SimulatedInstance, atMs: EpochMs): Instance {
   return {
     InstanceId: instance.instanceId,
     ImageId: instance.image.imageId,
+    ...(instance.image.platform === undefined ? {} : { Platform: EC2_WINDOWS }),
     InstanceType: instance.type.name as NonNullable<Instance['InstanceType']>,
     AmiLaunchIndex: instance.launchIndex,
     Architecture: instance.type.arch,

@@ -59,6 +59,7 @@ export function readRunRequest(state: RegionState, input: RunInstancesRequest): 
   const image = readImage(state, input);
   const placement = readNetwork(state, input);
   requireNoSurplusCredits(input);
+  requireNoWindowsOnSpot(input, image);
   requireMatch(state, { type, image, subnet: placement.subnet });
   return {
     type,
@@ -87,6 +88,12 @@ export function readRunRequest(state: RegionState, input: RunInstancesRequest): 
       [1, 64],
     ),
   };
+}
+
+/** It does not know those prices, and does not bill what it does not know. */
+function requireNoWindowsOnSpot({ InstanceMarketOptions: market }: RunInstancesRequest, image: SimulatedImage): void {
+  if (market?.MarketType !== 'spot' || image.platform === undefined) return;
+  throw new Ec2Error('UnsupportedOperation', 'The simulated region sells Windows on demand only.');
 }
 
 function invalid(name: string, value: unknown, hint = ''): Ec2Error {

@@ -12,6 +12,9 @@ export const SIMULATED_IMAGES: Readonly<Record<Architecture, string>> = {
   arm64: 'ami-05b111a0000000002',
 };
 
+/** Runs Windows, as far as EC2 tells and bills it. */
+export const SIMULATED_WINDOWS_IMAGE = 'ami-05b111a0000000003';
+
 /** Subnets by the letter of their zone. The instances of `a` live in 127.20.0.0/16, those of `b` in 127.21.0.0/16. */
 export const SIMULATED_SUBNETS = { a: 'subnet-05b111a000000000a', b: 'subnet-05b111a000000000b' } as const;
 
@@ -40,6 +43,8 @@ export interface SimulatedImage {
   readonly name: string;
   readonly rootDeviceName: string;
   readonly rootVolumeGib: number;
+  /** Absent = Linux. */
+  readonly platform?: 'windows';
 }
 
 /** Everything about a region that does not change while it runs. */
@@ -122,11 +127,20 @@ export function listSubnets(settings: RegionSettings): SimulatedSubnet[] {
 }
 
 export function listImages(): SimulatedImage[] {
-  return (['x86_64', 'arm64'] as const).map((architecture) => ({
+  const linux = (['x86_64', 'arm64'] as const).map((architecture) => ({
     imageId: SIMULATED_IMAGES[architecture],
     architecture,
     name: `spillway-simulated-${architecture}`,
     rootDeviceName: '/dev/sda1',
     rootVolumeGib: 8,
   }));
+  const windows = {
+    imageId: SIMULATED_WINDOWS_IMAGE,
+    architecture: 'x86_64' as const,
+    name: 'spillway-simulated-windows',
+    rootDeviceName: '/dev/sda1',
+    rootVolumeGib: 30,
+    platform: 'windows' as const,
+  };
+  return [...linux, windows];
 }

@@ -1,9 +1,10 @@
+import { withLicense } from '../cost/license.ts';
 import { AppError } from '../model/errors.ts';
 import type { InstanceType, Offering } from '../model/offering.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import { HOUR_MS, MINUTE_MS } from '../model/time.ts';
 import type { Clock } from '../ports/clock.ts';
-import type { Cloud, SpotPrice, SubnetFacts } from '../ports/cloud.ts';
+import type { Cloud, ImageFacts, SpotPrice, SubnetFacts } from '../ports/cloud.ts';
 import type { Log } from '../ports/log.ts';
 import type { OfferingSource } from '../ports/offerings.ts';
 
@@ -32,7 +33,7 @@ export function createOfferingSource(options: OfferingSourceOptions): OfferingSo
     async list(policy) {
       const { region, subnets: subnetIds, image } = policy.burst;
       try {
-        await cloud.describeImages(region, Object.values(image));
+        requirePlatform(policy, await cloud.describeImages(region, Object.values(image)));
         return buildOfferings(policy, {
           types: await types(region, async () => await cloud.listInstanceTypes(region)),
           subnets: await subnets(subnetIds.join(), async () => await cloud.describeSubnets(region, subnetIds)),
@@ -68,7 +69,7 @@ function buildOfferings(policy: WorkloadPolicy, facts: OfferingFacts): readonly 
   const offerings: Offering[] = [];
   for (const instanceType of facts.types) {
     if (policy.burst.image[instanceType.architecture] === undefined) continue;
-    const listPrice = facts.listPriceUsdPerHour(instanceType.name);
+    const listPrice = withLicense(facts.listPriceUsdPerHour(instanceType.name), instanceType, policy);
     for (const { subnetId, zone, freeAddresses } of facts.subnets) {
       if (freeAddresses === 0) continue;
       const place = { instanceType, zone, subnetId };
@@ -78,6 +79,18 @@ function buildOfferings(policy: WorkloadPolicy, facts: OfferingFacts): readonly 
     }
   }
   return offerings;
+}
+
+/** Windows costs more than the price list says, and is spoken to in another shell: neither may be found out after the launch. */
+function requirePlatform({ join }: WorkloadPolicy, images: readonly ImageFacts[]): void {
+  const wanted = join.recipe.shell === 'powershell' ? 'windows' : undefined;
+  const wrong = images.find(({ platform }) => platform !== wanted);
+  if (wrong === undefined) return;
+  const [is, fix] =
+    wanted === undefined
+      ? ['runs Windows', 'write `shell: powershell` into join.recipe, with what goes with it']
+      : ['does not run Windows', 'leave `shell: powershell` out of join.recipe'];
+  throw new AppError('AWS_CONFIG', `The image ${wrong.imageId} ${is}.`, { remedy: `Name another image, or ${fix}.` });
 }
 
 function indexPrices(prices: readonly SpotPrice[]): ReadonlyMap<string, number> {

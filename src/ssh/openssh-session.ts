@@ -7,7 +7,8 @@ import { raceAbort } from './abort.ts';
 import { collectOutput } from './clean-output.ts';
 import { endGroup, startSsh, type SshChild } from './openssh-process.ts';
 import { quoteForSh } from './quote.ts';
-import { cutError, noShellError, timeoutError, wrapScript, type ScriptRun } from './run-script.ts';
+import { cutError, noShellError, timeoutError, type ScriptRun } from './run-script.ts';
+import { shDialect } from './sh-dialect.ts';
 import { isUploadPath } from './sftp-upload.ts';
 import { lateUploadError, uploadRefused, type TransportOptions } from './transport.ts';
 
@@ -37,7 +38,7 @@ export function createOpensshSession(parts: SessionParts): ShellSession {
   const run = async (script: string, deadlineMs: number, outputBytesMax: number): Promise<CommandResult> =>
     await runOver(parts, {
       target,
-      script,
+      prepared: shDialect.prepare(script, deadlineMs),
       deadlineMs,
       execMs: options.execMs,
       outputBytesMax,
@@ -121,7 +122,7 @@ function finish(child: SshChild, { run, onOutput }: Finishing): Promise<void> {
     child.once('close', () => resolve());
     // A script that exits before it has read all its input makes our write fail; the mark says what happened.
     child.stdin.on('error', () => child.stdin.destroy());
-    child.stdin.end(wrapScript(run.script));
+    child.stdin.end(run.prepared.input);
   });
 }
 

@@ -1,4 +1,6 @@
 import { AppError } from '../model/errors.ts';
+import type { RecipeShell } from '../model/policy.ts';
+import { quoteForPowershell } from '../model/powershell.ts';
 
 const NAME_PATTERN = /^[A-Z_][A-Z0-9_]*$/;
 /**
@@ -18,6 +20,18 @@ const DENIED_NAMES: ReadonlySet<string> = new Set([
   'UID',
 ]);
 const DENIED_PREFIX = 'LD_';
+/** The same for Windows: where programs, modules and libraries are looked for, and where Windows itself is. */
+const DENIED_ON_WINDOWS: ReadonlySet<string> = new Set([
+  'COMSPEC',
+  'PATH',
+  'PATHEXT',
+  'PROGRAMDATA',
+  'PSMODULEPATH',
+  'SYSTEMDRIVE',
+  'SYSTEMROOT',
+  'USERPROFILE',
+  'WINDIR',
+]);
 
 /**
  * `value` as one word of POSIX shell: single quotes, in which nothing is special but the quote itself. Throws
@@ -33,27 +47,33 @@ export function quoteForSh(value: string): string {
 }
 
 /** Why `name` may not be set for a recipe, as the end of a sentence that begins with the name; null when it may. */
-export function whyEnvNameRefused(name: string): string | null {
+export function whyEnvNameRefused(name: string, shell: RecipeShell = 'sh'): string | null {
   if (!NAME_PATTERN.test(name)) return 'is not made of capital letters, digits and underscores';
-  if (DENIED_NAMES.has(name) || name.startsWith(DENIED_PREFIX)) return 'changes how the shell itself works';
-  return null;
+  const isDenied =
+    shell === 'powershell' ? DENIED_ON_WINDOWS.has(name) : DENIED_NAMES.has(name) || name.startsWith(DENIED_PREFIX);
+  return isDenied ? 'changes how the shell itself works' : null;
 }
 
+const SETTING: Readonly<Record<RecipeShell, (name: string, value: string) => string>> = {
+  sh: (name, value) => `export ${name}=${quoteForSh(value)}\n`,
+  powershell: (name, value) => `$env:${name} = ${quoteForPowershell(value)}\n`,
+};
+
 /**
- * A file for `. ./file` that exports `vars`, sorted by name, so that equal input gives equal bytes. SSH's own `env`
+ * A file that sets `vars` when it is read with `.`, sorted by name, so that equal input gives equal bytes. SSH's own `env`
  * requests are no channel for this: servers drop them silently. Throws POLICY_INVALID for a refused name or value.
  */
-export function renderEnvFile(vars: Readonly<Record<string, string>>): string {
+export function renderEnvFile(vars: Readonly<Record<string, string>>, shell: RecipeShell = 'sh'): string {
   const lines = Object.entries(vars)
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([name, value]) => {
-      const refusal = whyEnvNameRefused(name);
+      const refusal = whyEnvNameRefused(name, shell);
       if (refusal !== null) {
         throw new AppError('POLICY_INVALID', `The variable ${JSON.stringify(name)} of the join recipe ${refusal}.`, {
           remedy: 'Rename the variable in join.recipe.env and in the recipe.',
         });
       }
-      return `export ${name}=${quoteForSh(value)}\n`;
+      return SETTING[shell](name, value);
     });
   return lines.join('');
 }

@@ -6,13 +6,14 @@ import { collectOutput } from './clean-output.ts';
 import type { OutputCollector } from './clean-output.ts';
 import { nameOf } from './connect.ts';
 import type { Connection } from './connect.ts';
+import type { PreparedScript } from './dialect.ts';
 
 /** The last words of a script that hung usually say on what. */
 const TAIL_CHARS = 2000;
 
 export interface ScriptRun {
   readonly target: ShellTarget;
-  readonly script: string;
+  readonly prepared: PreparedScript;
   readonly deadlineMs: number;
   /** For the host to start a shell. */
   readonly execMs: number;
@@ -54,7 +55,7 @@ interface Execution {
 function execute(connection: Connection, { run, output, opened }: Execution): Promise<CommandResult> {
   return new Promise<CommandResult>((resolve, reject) => {
     // The listeners must be there before this callback returns: a short command's whole life can come in one packet.
-    connection.client.exec('sh -s', (error, channel) => {
+    connection.client.exec(run.prepared.command, (error, channel) => {
       if (error) {
         reject(noShellError(run, error));
         return;
@@ -62,7 +63,11 @@ function execute(connection: Connection, { run, output, opened }: Execution): Pr
       opened.channel = channel;
       let ended: Pick<CommandResult, 'exitCode' | 'signal'> | null = null;
       let failure: Error | undefined;
-      channel.on('data', (chunk: Buffer) => output.add('stdout', chunk));
+      let tail = '';
+      channel.on('data', (chunk: Buffer) => {
+        output.add('stdout', chunk);
+        tail = (tail + chunk.toString('latin1')).slice(-TAIL_CHARS);
+      });
       channel.stderr.on('data', (chunk: Buffer) => output.add('stderr', chunk));
       channel.on('exit', (exitCode: number | null, signal?: string) => {
         ended = { exitCode, signal: signal ?? null };
@@ -73,24 +78,40 @@ function execute(connection: Connection, { run, output, opened }: Execution): Pr
       });
       channel.on('close', () => {
         if (ended === null) reject(cutError(run, failure));
-        else resolve({ ...ended, output: output.text(), truncated: output.isTruncated() });
+        else settle({ run, output, ended, tail }, { resolve, reject });
       });
-      channel.end(wrapScript(run.script));
+      channel.end(run.prepared.input);
     });
   });
 }
 
-/**
- * Braces make `sh` read the script to its end before it runs the first command: one that arrives in part runs not at all,
- * and commands that read standard input find it empty instead of eating the rest of the script. Line numbers stay.
- */
-export function wrapScript(script: string): string {
-  return `{ : ; ${script}\n} </dev/null\n`;
+interface Ended {
+  readonly run: ScriptRun;
+  readonly output: OutputCollector;
+  readonly ended: Pick<CommandResult, 'exitCode' | 'signal'>;
+  /** The last of standard output. */
+  readonly tail: string;
+}
+
+/** A dialect whose scripts say how they ended is believed, and nothing else: a shell in between may say another thing. */
+function settle(
+  { run, output, ended, tail }: Ended,
+  { resolve, reject }: { readonly resolve: (result: CommandResult) => void; readonly reject: (error: Error) => void },
+): void {
+  const text = run.prepared.clean(output.text());
+  const result = { output: text, truncated: output.isTruncated() };
+  if (run.prepared.end === null) {
+    resolve({ ...ended, ...result });
+    return;
+  }
+  const exitCode = run.prepared.end(tail);
+  if (exitCode === null) reject(noShellError(run, new Error(text.slice(-500) || 'nothing was said')));
+  else resolve({ exitCode, signal: null, ...result });
 }
 
 export function noShellError(run: ScriptRun, cause: Error): AppError {
   return new AppError('SSH_COMMAND', `${nameOf(run.target)} did not start a shell.`, {
-    remedy: 'Check that the login shell of the user runs `sh -s`, and that its authorized_keys forces no command.',
+    remedy: `Check that the login shell of the user runs \`${run.prepared.program}\`, and that its authorized_keys forces no command.`,
     cause,
   });
 }

@@ -20,7 +20,11 @@ export function isUploadPath(path: string): boolean {
 }
 
 /** Writes the files one after the other. Safe to repeat, also when an earlier try was cut. */
-export async function uploadOver(sftp: SFTPWrapper, files: readonly UploadFile[]): Promise<void> {
+export async function uploadOver(
+  sftp: SFTPWrapper,
+  files: readonly UploadFile[],
+  { hasModes }: { readonly hasModes: boolean },
+): Promise<void> {
   for (const file of files) assert(isUploadPath(file.path), `not a path below the home directory: ${file.path}`);
   for (const file of files) {
     await ensureFolders(sftp, file.path);
@@ -35,8 +39,8 @@ export async function uploadOver(sftp: SFTPWrapper, files: readonly UploadFile[]
       await removeIfThere(sftp, file.path).catch(() => undefined);
       throw error;
     }
-    // The server's umask may have taken bits away.
-    await fromCallback<void>((done) => sftp.chmod(file.path, file.mode, done));
+    // The server's umask may have taken bits away. Windows has no modes; there the folder of the user protects what is in it.
+    if (hasModes) await fromCallback<void>((done) => sftp.chmod(file.path, file.mode, done));
   }
 }
 

@@ -3,6 +3,7 @@ import type { ShellSession, ShellTarget, UploadFile } from '../ports/shell.ts';
 import { raceAbort } from './abort.ts';
 import { openConnection, openJumps, reach } from './connect.ts';
 import type { Connection } from './connect.ts';
+import { dialectOf } from './dialects.ts';
 import { runOver } from './run-script.ts';
 import { uploadOver } from './sftp-upload.ts';
 import { uploadRefused, lateUploadError, type Transport, type TransportOptions } from './transport.ts';
@@ -39,15 +40,12 @@ function createSession(parts: SessionParts): ShellSession {
   const { target, connection, options, signal } = parts;
   return {
     upload: async (files) => await upload(parts, files),
-    runScript: async (script, { deadlineMs, outputBytesMax = options.outputBytesMax }) =>
-      await runOver(connection, {
-        target,
-        script,
-        deadlineMs,
-        execMs: options.execMs,
-        outputBytesMax,
-        sessionSignal: signal,
-      }),
+    runScript: async (script, { deadlineMs, outputBytesMax = options.outputBytesMax }) => {
+      const prepared = dialectOf(target.shell).prepare(script, deadlineMs);
+      if (prepared.files.length > 0) await upload(parts, prepared.files);
+      const { execMs } = options;
+      return await runOver(connection, { target, prepared, deadlineMs, execMs, outputBytesMax, sessionSignal: signal });
+    },
   };
 }
 
@@ -59,7 +57,7 @@ async function upload(parts: SessionParts, files: readonly UploadFile[]): Promis
   try {
     await raceAbort(
       signal,
-      connection.ssh.withSFTP((sftp) => uploadOver(sftp, files)),
+      connection.ssh.withSFTP((sftp) => uploadOver(sftp, files, dialectOf(target.shell))),
     );
   } catch (error) {
     // Bugs (a path we should not have asked for) and our own errors keep their names.

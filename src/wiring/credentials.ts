@@ -18,6 +18,7 @@ export function createCredentials(deploymentKey: Buffer, agentSocket: string | n
         hostKey: body.hostKey ?? deriveHostKey(deploymentKey, nonce),
         authorizedKey: body.authorizedKey,
         sshUser: body.sshUser,
+        ...(body.platform === undefined ? {} : { platform: body.platform }),
       });
     },
     sha256: (text) => createHash('sha256').update(text).digest('hex'),

@@ -25,13 +25,6 @@ describe('keys of a later version', () => {
     ['expiry', '  drain:', '  expireAfter: 720h\n  drain:', '16:3', 'spec.expireAfter'],
     ['dry run', '  drain:', '  dryRun: true\n  drain:', '16:3', 'spec.dryRun'],
     ['paused', '  drain:', '  paused: true\n  drain:', '16:3', 'spec.paused'],
-    [
-      'another shell',
-      '  drain:',
-      '    recipe: { script: join.ps1, shell: powershell }\n  drain:',
-      '16:33',
-      'spec.join.recipe.shell',
-    ],
     ['source', '{ task', '{ source: slurm, task', '7:22', 'spec.demand.queue.source'],
     ['shared queue', '{ task', '{ name: shared, task', '7:20', 'spec.demand.queue.name'],
   ])('are refused by name: %s', (_, passage, replacement, place, keyPath) => {

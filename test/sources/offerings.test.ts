@@ -76,6 +76,25 @@ describe('offerings', () => {
     ]);
   });
 
+  test('with a licence cost what both cost together, to the nano-dollar, and burstable types are left out', async () => {
+    const market = new Market();
+    market.images = [{ ...IMAGE, platform: 'windows' }];
+    market.types = [type('c5.large'), { ...type('t3.large'), burstable: true }];
+    const windows = worldPolicy({ burst: { license: { usdPerVcpuHour: 0.046 } }, recipe: { shell: 'powershell' } });
+    const offerings = await market.source.list(windows);
+    expect(offerings?.map((each) => [each.instanceType.name, each.priceUsdPerHour])).toEqual([['c5.large', 0.192]]);
+  });
+
+  test('are not known where the image runs another system than the recipe is written for', async () => {
+    const market = new Market();
+    market.images = [{ ...IMAGE, platform: 'windows' }];
+    expect(await market.source.list(policy)).toBeNull();
+    expect(market.log.lines.at(-1)?.details['error']).toBe('The image ami-1 runs Windows.');
+    market.images = [IMAGE];
+    expect(await market.source.list(worldPolicy({ recipe: { shell: 'powershell' } }))).toBeNull();
+    expect(market.log.lines.at(-1)?.details['error']).toBe('The image ami-1 does not run Windows.');
+  });
+
   test.each<[string, (market: Market) => void]>([
     ['types of an architecture without an image', (market) => (market.types = [type('c6g.large', 'arm64')])],
     ['types that nobody knows the price of', (market) => (market.types = [type('unpriced.large')])],

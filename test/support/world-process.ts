@@ -99,7 +99,7 @@ export function buildProcess(world: Surroundings): Process {
     readPolicy: async (workload) => (await planning.readPolicy(workload))?.policy ?? null,
     wakePlanner: world.wakePlanner,
     agent: {
-      script: '#!/bin/sh\n',
+      scripts: { sh: '#!/bin/sh\n', powershell: '' },
       serviceUrl: 'http://127.0.0.1:1',
       allowHttp: false,
       renderEnv: (variables) => JSON.stringify(variables),
