@@ -3,6 +3,9 @@ import type { Resources } from '../model/resources.ts';
 import type { CommandResult, ShellTarget } from '../ports/shell.ts';
 import type { InstanceView, Region } from '../simulator/region.ts';
 
+/** As cloud-init has it, or as Windows does. */
+const NAMES_A_KEY = /ssh_authorized_keys:|administrators_authorized_keys/;
+
 /**
  * Whether a host lets somebody in: with a key that EC2 Instance Connect brought, or, for all other keys are one to a simulation,
  * because its user-data named one.
@@ -12,7 +15,7 @@ export function takesLogin(
   { instanceId, userData }: Pick<InstanceView, 'instanceId' | 'userData'>,
   { user, login }: Pick<ShellTarget, 'user' | 'login'>,
 ): boolean {
-  if (login.kind !== 'pushed') return Buffer.from(userData ?? '', 'base64').includes('ssh_authorized_keys:');
+  if (login.kind !== 'pushed') return NAMES_A_KEY.test(Buffer.from(userData ?? '', 'base64').toString('utf8'));
   const publicKey = loginKeyFor(instanceId);
   return [...regions].some((region) => region.pushedKeys(instanceId, user).includes(publicKey));
 }

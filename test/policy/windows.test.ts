@@ -72,7 +72,7 @@ describe('a policy for machines with Windows', () => {
     [
       '{ file: /etc/spillway/id }',
       '{ instanceConnect: true }',
-      '13:45 POLICY_CONFLICT spec.join.ssh.identity.instanceConnect | EC2 Instance Connect brings no keys to Windows | name a key file, or an SSH agent',
+      '13:62 POLICY_CONFLICT spec.join.ssh.identity.instanceConnect | EC2 Instance Connect brings no keys to Windows | name a key file, or an SSH agent',
     ],
     [
       'x86_64: ami-0123',
