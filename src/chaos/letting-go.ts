@@ -30,6 +30,9 @@ export interface LettingGoOptions {
   lastHeardMs(instanceId: string): number | null;
 }
 
+/** The service's rows. */
+type Asked = Pick<SqlWorld, 'query'>;
+
 /** One machine, from one start to the stop or end that follows. */
 interface Run {
   readonly instanceId: string;
@@ -123,7 +126,7 @@ export class LettingGo {
   }
 
   /** @throws Violation when something was let go as it must not be */
-  async check(sql: SqlWorld): Promise<void> {
+  async check(sql: Asked): Promise<void> {
     for (const { rule, message, atMs, instanceIds } of this.suspicions) {
       let chosen = 0;
       for (const id of instanceIds) chosen += (await wasChosen(sql, id, atMs)) ? 1 : 0;
@@ -132,7 +135,7 @@ export class LettingGo {
     await this.checkProtected(sql);
   }
 
-  private async checkProtected(sql: SqlWorld): Promise<void> {
+  private async checkProtected(sql: Asked): Promise<void> {
     const rows = await sql.query<{ machine_id: MachineId; at: Date; to_state: string; actor: string; reason: string }>(
       `select machine_id, at, to_state, actor, reason from spillway.machine_events
        where (actor = 'sweeper' and reason in ('protected', 'unprotected'))
@@ -194,7 +197,7 @@ export class LettingGo {
 }
 
 /** True when the service drained it by choice in this run, and did not end it for anything else meanwhile. */
-async function wasChosen(sql: SqlWorld, instanceId: string, atMs: number): Promise<boolean> {
+async function wasChosen(sql: Asked, instanceId: string, atMs: number): Promise<boolean> {
   const rows = await sql.query<{ to_state: string; actor: string }>(
     `select e.to_state, e.actor from spillway.machine_events e join spillway.machines m on m.id = e.machine_id
      where m.instance_id = $1 and e.at <= $2 and e.from_state is distinct from e.to_state

@@ -103,7 +103,7 @@ export class Operators {
 
   private async orderOf(id: MachineId, instanceId: string | null, kind: MachineOrderKind): Promise<void> {
     const { sim, lettingGo } = this.options;
-    const isShort = sim.chance.roll('operator:short').value < 0.7;
+    const isShort = sim.chance.roll('operator:short').value < 0.5;
     const forMs = isShort ? sim.chance.integer('operator:for', 2, 40) * MINUTE_MS : null;
     const force = kind === 'terminate' && sim.chance.roll('operator:force').value < 0.4;
     const order: MachineOrder = { kind, by: 'ann', reason: null, forMs, force };

@@ -187,7 +187,7 @@ function choosePolicy(chance: Chance, name: string): WorkloadPolicy {
       cooldown: { scaleUpMs: 0, scaleDownMs: 0 },
       deadlineMs: between('drain', 10, 40) * MINUTE_MS,
       ...chooseDeadline(chance, name),
-      oneAtATime: chance.roll(`knob:${name}:one-at-a-time`).value < 0.3,
+      oneAtATime: chance.roll(`knob:${name}:one-at-a-time`).value < 0.4,
       hooks: {
         beforeDrain: chance.roll(`knob:${name}:before-drain`).value < 0.3 ? HOOKS.beforeDrain : null,
         beforeTerminate: chance.roll(`knob:${name}:before-terminate`).value < 0.5 ? HOOKS.beforeTerminate : null,

@@ -47,7 +47,7 @@ const STORMS: Readonly<Record<string, number>> = {
   'page-fails': 0.04,
   'spot-taken': 0.02,
   rebalance: 0.01,
-  'machine-ordered': 0.05,
+  'machine-ordered': 0.08,
   'agent-ordered': 0.015,
   'tag-protects': 0.015,
   'host-dies': 0.01,

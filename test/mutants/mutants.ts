@@ -338,12 +338,16 @@ export const MUTANTS: readonly Mutant[] = [
       '.$if(transition.unlessProtected === null,',
     ),
   ),
-  one(
-    'protected-machines-are-planned-away',
-    13,
-    'store/protection.ts',
-    "coalesce(${column('protected_until')} > spillway.now(), true)",
-    "coalesce(${column('protected_until')} > spillway.now(), false)",
+  seenBy(
+    'jobs/drain-orders',
+    'stays when its policy is removed, and goes when it is unprotected',
+    one(
+      'protected-machines-are-planned-away',
+      13,
+      'store/protection.ts',
+      "coalesce(${column('protected_until')} > spillway.now(), true)",
+      "coalesce(${column('protected_until')} > spillway.now(), false)",
+    ),
   ),
   seenBy(
     'jobs/drain-orders',
