@@ -5,7 +5,14 @@ import type { MachineState } from '../model/machine.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import type { TaskState } from '../model/task.ts';
 import type { PlannerInput, PlanOutcome, WorkloadPlan } from '../planner/types.ts';
-import type { AgentDocument, MachineDetails, OpenMachineRow, Timestamp, UsdAmount } from './reports.ts';
+import type {
+  AgentDocument,
+  AgentEventDocument,
+  MachineDetails,
+  OpenMachineRow,
+  Timestamp,
+  UsdAmount,
+} from './reports.ts';
 
 /** A plan as it was stored, with what came of its launches. */
 export interface StoredPlan {
@@ -111,6 +118,8 @@ export interface AgentFacts {
   readonly removedAt: Timestamp | null;
   readonly tasks: HeldTasks;
   readonly machine: { readonly id: MachineId; readonly workload: string; readonly state: MachineState } | null;
+  /** What was ordered of it, on-prem only: the newest hundred, the oldest first. */
+  readonly events: readonly AgentEventDocument[];
   /** In force, by name. */
   readonly policies: readonly WorkloadPolicy[];
 }

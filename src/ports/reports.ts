@@ -9,6 +9,7 @@ import type { MeasuredUse, Resources } from '../model/resources.ts';
 import type { Site } from '../model/agent.ts';
 import type { TaskState } from '../model/task.ts';
 import type { EpochMs } from '../model/time.ts';
+import type { AgentEventKind } from './agent-orders.ts';
 import type { ExplanationReports } from './explanations.ts';
 
 /**
@@ -184,6 +185,17 @@ export interface AgentDocument {
   readonly lastSeenAgeS: number | null;
   readonly registeredAt: Timestamp;
   readonly machineId: MachineId | null;
+}
+
+/** One line of an on-prem agent's history. */
+export interface AgentEventDocument {
+  readonly at: Timestamp;
+  readonly event: AgentEventKind;
+  /** Who ordered it, as they call themselves. */
+  readonly actor: string;
+  /** Null = they did not say. */
+  readonly reason: string | null;
+  readonly detail: Readonly<Record<string, unknown>>;
 }
 
 export interface TaskDocument {

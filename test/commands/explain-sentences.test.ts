@@ -145,6 +145,7 @@ const AGENT: AgentExplanation = {
     registeredAt: '2026-11-20T00:00:00.000Z',
     machineId: null,
   },
+  events: [],
   leftAt: null,
   removedAt: null,
   tasks: { total: 0, items: [] },
