@@ -1,3 +1,4 @@
+import type { AgentEventKind } from './agent-orders.ts';
 import type { WhyNot } from '../planner/why-not.ts';
 import type { LaunchId, MachineId, PlanId, TaskId, TraceId } from '../model/ids.ts';
 import type { LaunchState } from '../model/launch.ts';
@@ -5,14 +6,7 @@ import type { MachineState } from '../model/machine.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import type { TaskState } from '../model/task.ts';
 import type { PlannerInput, PlanOutcome, WorkloadPlan } from '../planner/types.ts';
-import type {
-  AgentDocument,
-  AgentEventDocument,
-  MachineDetails,
-  OpenMachineRow,
-  Timestamp,
-  UsdAmount,
-} from './reports.ts';
+import type { AgentDocument, MachineDetails, OpenMachineRow, Timestamp, UsdAmount } from './reports.ts';
 
 /** A plan as it was stored, with what came of its launches. */
 export interface StoredPlan {
@@ -109,6 +103,17 @@ export interface MachineExplanation extends Omit<MachineFacts, 'open'> {
   readonly blockers: readonly string[];
   /** What it has cost beyond `costUsd` by its price at launch; not in the ledger yet. */
   readonly accruedUsd: UsdAmount;
+}
+
+/** One line of an on-prem agent's history. */
+export interface AgentEventDocument {
+  readonly at: Timestamp;
+  readonly event: AgentEventKind;
+  /** Who ordered it, as they call themselves. */
+  readonly actor: string;
+  /** Null = they did not say. */
+  readonly reason: string | null;
+  readonly detail: Readonly<Record<string, unknown>>;
 }
 
 export interface AgentFacts {

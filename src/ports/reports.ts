@@ -9,7 +9,7 @@ import type { MeasuredUse, Resources } from '../model/resources.ts';
 import type { Site } from '../model/agent.ts';
 import type { TaskState } from '../model/task.ts';
 import type { EpochMs } from '../model/time.ts';
-import type { AgentEventKind } from './agent-orders.ts';
+import type { DrainDocument, DrainStatus } from './drain-documents.ts';
 import type { ExplanationReports } from './explanations.ts';
 
 /**
@@ -80,26 +80,6 @@ export interface ProtectionDocument {
   readonly since: Timestamp | null;
   /** Null: until it is taken back. */
   readonly until: Timestamp | null;
-}
-
-/** A drain that is under way. */
-export interface DrainDocument {
-  /** How often its deadline was moved. */
-  readonly extensions: number;
-  /** When EC2 takes the instance back; null = it has not said so. */
-  readonly interruptedAt: Timestamp | null;
-  /** What keeps the machine; at most a hundred tasks are named. */
-  readonly blockers: readonly DrainBlocker[];
-}
-
-export interface DrainBlocker {
-  readonly kind: 'task' | 'cordon-unacknowledged' | 'agent-missing' | 'hook-running' | 'hook-failed' | 'other-machine';
-  /** One clause, e.g. `task tk-7f3ak2p9qx0z of render runs on it`. */
-  readonly says: string;
-  /** Id of the task or machine, or the name of the hook; null where there is none. */
-  readonly id: string | null;
-  readonly workload: string | null;
-  readonly since: Timestamp | null;
 }
 
 /** What recipe, hooks and console of a machine said, the oldest first: the newest 256 KiB, without secrets. */
@@ -187,17 +167,6 @@ export interface AgentDocument {
   readonly machineId: MachineId | null;
 }
 
-/** One line of an on-prem agent's history. */
-export interface AgentEventDocument {
-  readonly at: Timestamp;
-  readonly event: AgentEventKind;
-  /** Who ordered it, as they call themselves. */
-  readonly actor: string;
-  /** Null = they did not say. */
-  readonly reason: string | null;
-  readonly detail: Readonly<Record<string, unknown>>;
-}
-
 export interface TaskDocument {
   readonly id: TaskId;
   readonly workload: string;
@@ -272,6 +241,8 @@ export interface StatusDocument {
     readonly market: Market;
     readonly count: number;
   }[];
+  /** Workloads that have machines that drain, by name. */
+  readonly drains: readonly DrainStatus[];
   /** What all machines with an instance cost per hour now, by their price at launch. */
   readonly usdPerHour: UsdAmount;
   /** Charged so far; calendar day and month in UTC. */

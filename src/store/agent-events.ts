@@ -1,7 +1,7 @@
 import type { AgentId } from '../model/ids.ts';
 import type { AgentEventKind } from '../ports/agent-orders.ts';
 import type { Orderer } from '../ports/machine-orders.ts';
-import type { AgentEventDocument } from '../ports/reports.ts';
+import type { AgentEventDocument } from '../ports/explanations.ts';
 import { dbNow, type Db, type Tx } from './database.ts';
 import { toTimestamp } from './reports-shared.ts';
 

@@ -89,7 +89,7 @@ describe('the history of an agent', () => {
   test('cannot be written anew', async ({ db }) => {
     await anAgent(db, { name: 'rack-1' });
     await createAgentOrdering(db).setCordon('rack-1', 'cordon', ADA);
-    await expect(db.updateTable('agent_events').set({ actor: 'eve' }).execute()).rejects.toThrow();
+    await expect(db.updateTable('agent_events').set({ actor: 'eve' }).execute()).rejects.toThrow('agent_events');
   });
 
   test('has nothing of what the drains of machines do to their agents: that is in the history of the machine', async ({

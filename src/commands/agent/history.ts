@@ -1,5 +1,5 @@
 import type { AgentEventKind } from '../../ports/agent-orders.ts';
-import type { AgentEventDocument } from '../../ports/reports.ts';
+import type { AgentEventDocument } from '../../ports/explanations.ts';
 
 const SAYS: Readonly<Record<AgentEventKind, string>> = {
   register: 'registered, with a token of',
