@@ -588,6 +588,8 @@ create table spillway.machines (
   run_launch_time timestamp with time zone,
   stopped_at timestamp with time zone,
   power_again_at timestamp with time zone,
+  waits_for text,
+  waits_since timestamp with time zone,
   constraint machines_pkey PRIMARY KEY (id),
   constraint machines_instance_id_key UNIQUE (instance_id),
   constraint machines_arch_check CHECK ((arch = ANY (ARRAY['x86_64'::text, 'arm64'::text]))),
@@ -607,7 +609,9 @@ create table spillway.machines (
   constraint machines_step_error_check CHECK ((length(step_error) <= 1000)),
   constraint machines_step_failures_check CHECK ((step_failures >= 0)),
   constraint machines_trace_id CHECK ((trace_id ~ '^[0-9a-f]{32}$'::text)),
-  constraint machines_volume_gib_check CHECK ((volume_gib >= 0))
+  constraint machines_volume_gib_check CHECK ((volume_gib >= 0)),
+  constraint machines_waits CHECK (((waits_for IS NULL) = (waits_since IS NULL))),
+  constraint machines_waits_for_check CHECK ((length(waits_for) <= 500))
 );
 
 create table spillway.plans (

@@ -117,6 +117,8 @@ export interface MachineEventDocument {
 export interface MachineDetails extends MachineDocument {
   /** What it waits for, until when, and what is done then, as a sentence without its subject; null once it has ended. */
   readonly waiting: string | null;
+  /** What its step said last that it waits for, and since when; null = no more than `waiting` has. Only while it boots or joins. */
+  readonly waitsFor: { readonly says: string; readonly since: Timestamp } | null;
   /** Null: it does not drain. */
   readonly drain: DrainDocument | null;
   /** Visits of its step that failed in a row, and what the last one said. */

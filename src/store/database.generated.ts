@@ -315,6 +315,8 @@ export interface MachinesTable {
   run_launch_time: Timestamp | null;
   stopped_at: Timestamp | null;
   power_again_at: Timestamp | null;
+  waits_for: string | null;
+  waits_since: Timestamp | null;
 }
 
 export interface PlansTable {

@@ -47,6 +47,7 @@ function describeMachine(machine: MachineDetails, output: Output): void {
     ['State', machine.state],
     ['Since', machine.stateSince],
     ['Waiting', machine.waiting],
+    ['Last for', machine.waitsFor === null ? null : `${machine.waitsFor.says}, since ${machine.waitsFor.since}`],
     ...blockerLines(machine),
     ['Protected', machine.protection === null ? null : protectionText(machine.protection)],
     ['Failing', failureSentence(machine)],

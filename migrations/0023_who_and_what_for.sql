@@ -1,3 +1,5 @@
+-- What was known only while it went on, or only to the log.
+
 -- What people ordered of on-prem agents, and why. Machines have such a history; an agent of the datacenter had log lines only.
 
 -- Who made the token with which an agent registers; null = nobody, it is that of a machine in the cloud.
@@ -20,3 +22,9 @@ create index agent_events_at on spillway.agent_events (at);
 -- Old ones are forgotten; what is there stays as it was written.
 create trigger agent_events_unchanged before update on spillway.agent_events
   for each row execute function spillway.refuse_change();
+
+-- What a machine on its way waits for now, in the words of its step, and since when. Null = what its state says of it is all.
+alter table spillway.machines
+  add column waits_for text check (length(waits_for) <= 500),
+  add column waits_since timestamptz,
+  add constraint machines_waits check ((waits_for is null) = (waits_since is null));
