@@ -11,6 +11,7 @@ import type { TaskState } from '../model/task.ts';
 import type { EpochMs } from '../model/time.ts';
 import type { DrainDocument, DrainStatus } from './drain-documents.ts';
 import type { ExplanationReports } from './explanations.ts';
+import type { Names } from './names.ts';
 
 /**
  * What operators may read. Everything here is a document in its published form: times are RFC 3339 in UTC,
@@ -319,7 +320,7 @@ export interface TaskFilter {
 }
 
 /** Read-only questions about the fleet. Every list is bounded; `AppError` DATABASE_UNREACHABLE when there is no answer. */
-export interface Reports extends ExplanationReports {
+export interface Reports extends ExplanationReports, Names {
   /** Newest first. */
   listMachines(filter: MachineFilter, page: PageRequest): Promise<Page<MachineDocument>>;
   /** Null = no such machine. */

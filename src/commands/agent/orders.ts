@@ -30,7 +30,12 @@ export const AGENT_REASON_OPTION: OptionSpec = {
   summary: 'why, for whoever reads the history of the agent',
 };
 
-export const AGENTS_ARGUMENT = { name: 'AGENT', summary: 'name or id of an on-prem agent', variadic: true } as const;
+export const AGENTS_ARGUMENT = {
+  name: 'AGENT',
+  summary: 'name or id of an on-prem agent',
+  variadic: true,
+  names: 'local-agents',
+} as const;
 
 /**
  * Gives each named agent the order and lists what came of it. One that is refused does not keep the others from theirs; the first

@@ -9,7 +9,7 @@ import { agentState } from './list.ts';
 export const agentShow: CommandSpec = {
   path: 'agent show',
   summary: 'Show one agent: what it offers, what it holds, how it is, and what was ordered of it',
-  arguments: [{ name: 'AGENT', summary: 'id of the agent, ag-..., or its name' }],
+  arguments: [{ name: 'AGENT', summary: 'id of the agent, ag-..., or its name', names: 'agents' }],
   examples: [{ command: 'spillway agent show rack-1', summary: 'by name' }],
   output: 'object',
   exitCodes: [3],

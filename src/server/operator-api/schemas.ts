@@ -3,6 +3,7 @@ import { COST_GROUPINGS } from '../../cost/report.ts';
 import { isId } from '../../model/ids.ts';
 import { MACHINE_STATES } from '../../model/machine.ts';
 import { DAY_MS, MINUTE_MS, SECOND_MS } from '../../model/time.ts';
+import { NAME_KINDS } from '../../ports/names.ts';
 import { PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX } from '../../ports/reports.ts';
 
 /** Unknown keys are refused everywhere: a misspelt filter that is ignored would show everything. */
@@ -44,6 +45,9 @@ export const logQuery = z.strictObject({
   attempt: wholeNumber(1, 1_000_000).nullable().default(null),
   offset: wholeNumber(0, Number.MAX_SAFE_INTEGER).default(0),
 });
+
+export const nameKind = z.enum(NAME_KINDS);
+export const namesQuery = z.strictObject({ prefix: z.string().max(253).default('') });
 
 export const machineLogQuery = z.strictObject({ after: wholeNumber(0, Number.MAX_SAFE_INTEGER).default(0) });
 
