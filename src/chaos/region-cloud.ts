@@ -4,6 +4,8 @@ import {
   toImageFacts,
   toInstanceType,
   toLaunchedInstance,
+  SPOT_MARKED,
+  toInterruption,
   toSpotEnd,
   toSpotPrice,
   toSubnetFacts,
@@ -105,7 +107,7 @@ export function createRegionCloud(options: RegionCloudOptions): Cloud {
 function looksAtInstances(
   call: Call,
   asking: <T>(doing: string, ask: () => T) => T,
-): Pick<Cloud, 'consoleOutput' | 'listSpotEnds'> {
+): Pick<Cloud, 'consoleOutput' | 'listSpotEnds' | 'listInterruptions'> {
   return {
     async consoleOutput(region, instanceId) {
       const answer = asking('read the console', () => call(region, 'GetConsoleOutput', { InstanceId: instanceId }));
@@ -116,6 +118,15 @@ function looksAtInstances(
       const Filters = [{ Name: 'instance-id', Values: [...instanceIds] }];
       const answer = asking('list spot requests', () => call(region, 'DescribeSpotInstanceRequests', { Filters }));
       return new Map((answer.SpotInstanceRequests ?? []).map(toSpotEnd).filter((end) => end !== null));
+    },
+
+    async listInterruptions(region, owner) {
+      const Filters = [
+        { Name: 'tag:spillway:owner', Values: [owner] },
+        { Name: 'status-code', Values: [SPOT_MARKED] },
+      ];
+      const answer = asking('list marked ones', () => call(region, 'DescribeSpotInstanceRequests', { Filters }));
+      return new Map((answer.SpotInstanceRequests ?? []).map(toInterruption).filter((marked) => marked !== null));
     },
   };
 }

@@ -1,7 +1,8 @@
 import type { AgentId, MachineId } from '../model/ids.ts';
 import { AppError, describeError } from '../model/errors.ts';
 import { orderLeaseMsMin } from '../model/task.ts';
-import { MINUTE_MS, SECOND_MS } from '../model/time.ts';
+import { SPOT_NOTICE_MS } from '../model/state-waits.ts';
+import { SECOND_MS } from '../model/time.ts';
 import type { AgentGateway, AgentOrders, AgentReport, HeartbeatOutcome } from '../ports/agent-gateway.ts';
 import type { HeldTask, ReportResult } from '../ports/tasks.ts';
 import type { TaskLease } from '../ports/queue.ts';
@@ -74,16 +75,14 @@ async function refuseToGuess(ports: EnginePorts): Promise<void> {
   });
 }
 
-/** EC2 gives so much notice; its best effort may be less, and a time beyond is a mistake or a lie. */
-const NOTICE_MS = 2 * MINUTE_MS;
-
 /** The agent repeats a notice with every report: what fails now is done then. */
 async function noteInterruption(
   ports: EnginePorts,
   agentId: AgentId,
   { atMs }: NonNullable<AgentReport['interruption']>,
 ): Promise<void> {
-  const latestMs = ports.clock.nowMs() + NOTICE_MS;
+  // A time beyond the notice is a mistake or a lie.
+  const latestMs = ports.clock.nowMs() + SPOT_NOTICE_MS;
   const endMs = Math.min(atMs ?? latestMs, latestMs);
   const facts = { agentId, endsAt: new Date(endMs).toISOString() };
   try {

@@ -65,6 +65,7 @@ class Replica {
       listSpotPrices: never,
       consoleOutput: never,
       listSpotEnds: never,
+      listInterruptions: never,
     };
     this.cloud = limitCloud(ec2, openCallGate({ clock: realClock, budget }));
   }
