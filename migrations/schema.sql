@@ -188,6 +188,20 @@ begin
   return new;
 end $function$;
 
+create table spillway.agent_events (
+  id bigint generated always as identity not null,
+  agent_id text not null,
+  at timestamp with time zone default spillway.now() not null,
+  event text not null,
+  actor text not null,
+  reason text,
+  detail jsonb default '{}'::jsonb not null,
+  constraint agent_events_pkey PRIMARY KEY (id),
+  constraint agent_events_actor_check CHECK (((length(actor) >= 1) AND (length(actor) <= 100))),
+  constraint agent_events_event_check CHECK ((event = ANY (ARRAY['register'::text, 'install'::text, 'cordon'::text, 'drain'::text, 'uncordon'::text, 'remove'::text]))),
+  constraint agent_events_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 500)))
+);
+
 create table spillway.agents (
   id text not null,
   name text not null,
@@ -319,7 +333,11 @@ create table spillway.enrolments (
   expires_at timestamp with time zone not null,
   used_at timestamp with time zone,
   agent_id text,
+  created_by text,
+  reason text,
   constraint enrolments_pkey PRIMARY KEY (token_hash),
+  constraint enrolments_created_by_check CHECK (((length(created_by) >= 1) AND (length(created_by) <= 100))),
+  constraint enrolments_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 500))),
   constraint enrolments_site_check CHECK ((site = ANY (ARRAY['on-prem'::text, 'aws'::text]))),
   constraint enrolments_token_hash_check CHECK ((token_hash ~ '^[0-9a-f]{64}$'::text))
 );
@@ -570,6 +588,8 @@ create table spillway.machines (
   run_launch_time timestamp with time zone,
   stopped_at timestamp with time zone,
   power_again_at timestamp with time zone,
+  waits_for text,
+  waits_since timestamp with time zone,
   constraint machines_pkey PRIMARY KEY (id),
   constraint machines_instance_id_key UNIQUE (instance_id),
   constraint machines_arch_check CHECK ((arch = ANY (ARRAY['x86_64'::text, 'arm64'::text]))),
@@ -589,7 +609,9 @@ create table spillway.machines (
   constraint machines_step_error_check CHECK ((length(step_error) <= 1000)),
   constraint machines_step_failures_check CHECK ((step_failures >= 0)),
   constraint machines_trace_id CHECK ((trace_id ~ '^[0-9a-f]{32}$'::text)),
-  constraint machines_volume_gib_check CHECK ((volume_gib >= 0))
+  constraint machines_volume_gib_check CHECK ((volume_gib >= 0)),
+  constraint machines_waits CHECK (((waits_for IS NULL) = (waits_since IS NULL))),
+  constraint machines_waits_for_check CHECK ((length(waits_for) <= 500))
 );
 
 create table spillway.plans (
@@ -712,6 +734,8 @@ create table spillway.workload_times (
   constraint workload_times_run_tasks_check CHECK ((run_tasks >= 0))
 );
 
+CREATE INDEX agent_events_agent ON spillway.agent_events USING btree (agent_id, id);
+CREATE INDEX agent_events_at ON spillway.agent_events USING btree (at);
 CREATE UNIQUE INDEX agents_one_per_machine ON spillway.agents USING btree (machine_id) WHERE ((machine_id IS NOT NULL) AND (removed_at IS NULL));
 CREATE INDEX charges_from ON spillway.charges USING btree (from_at);
 CREATE INDEX enrolments_machine ON spillway.enrolments USING btree (machine_id) WHERE (machine_id IS NOT NULL);
@@ -737,6 +761,7 @@ CREATE INDEX tasks_held ON spillway.tasks USING btree (agent_id) WHERE (state = 
 CREATE INDEX tasks_pending ON spillway.tasks USING btree (workload, cpu_milli, memory_mib, gpus, submitted_at) WHERE (state = 'pending'::text);
 CREATE INDEX tasks_recent ON spillway.tasks USING btree (submitted_at);
 
+alter table spillway.agent_events add constraint agent_events_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES agents(id);
 alter table spillway.agents add constraint agents_machine FOREIGN KEY (machine_id) REFERENCES machines(id);
 alter table spillway.charges add constraint charges_machine_id_fkey FOREIGN KEY (machine_id) REFERENCES machines(id);
 alter table spillway.enrolments add constraint enrolments_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES agents(id);
@@ -755,6 +780,7 @@ alter table spillway.samples add constraint samples_agent_id_fkey FOREIGN KEY (a
 alter table spillway.task_logs add constraint task_logs_task_id_fkey FOREIGN KEY (task_id) REFERENCES tasks(id);
 alter table spillway.tasks add constraint tasks_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES agents(id);
 
+CREATE TRIGGER agent_events_unchanged BEFORE UPDATE ON spillway.agent_events FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER charges_append_only BEFORE DELETE OR UPDATE ON spillway.charges FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER launch_attempts_immutable BEFORE UPDATE ON spillway.launch_attempts FOR EACH ROW EXECUTE FUNCTION refuse_changed_attempt();
 CREATE TRIGGER launch_attempts_kept BEFORE DELETE ON spillway.launch_attempts FOR EACH ROW EXECUTE FUNCTION refuse_change();

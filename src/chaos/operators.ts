@@ -1,6 +1,7 @@
 import { AppError } from '../model/errors.ts';
 import type { MachineId } from '../model/ids.ts';
 import { MINUTE_MS } from '../model/time.ts';
+import type { Orderer } from '../ports/machine-orders.ts';
 import type { MachineOrder, MachineOrderKind, OperatorActions } from '../ports/operator.ts';
 import type { Region } from '../simulator/region.ts';
 import type { LettingGo } from './letting-go.ts';
@@ -22,6 +23,8 @@ const ORDERS: readonly [MachineOrderKind, ...MachineOrderKind[]] = [
   'undrain',
   'terminate',
 ];
+
+const SOMEBODY: Orderer = { by: 'somebody', reason: null };
 
 interface OperatorsOptions {
   readonly sim: Sim;
@@ -54,7 +57,7 @@ export class Operators {
       const agents = await sql.query<{ id: string }>(
         'select id from spillway.agents where machine_id is null and removed_at is null and cordoned order by id',
       );
-      for (const { id } of agents) void this.ask(async (actions) => await actions.cordonAgent(id, false));
+      for (const { id } of agents) void this.ask(async (actions) => await actions.cordonAgent(id, 'uncordon', SOMEBODY));
     });
   }
 
@@ -79,12 +82,12 @@ export class Operators {
     const how = sim.chance.pick('operator:how', ['cordon', 'cordon', 'uncordon', 'remove', 'remove-by-force']);
     if (agent === undefined) return;
     void this.ask(async (actions) => {
-      if (how.startsWith('remove')) await actions.removeAgent(agent.id, how === 'remove-by-force');
-      else await actions.cordonAgent(agent.id, how === 'cordon');
+      if (how.startsWith('remove')) await actions.removeAgent(agent.id, how === 'remove-by-force', SOMEBODY);
+      else await actions.cordonAgent(agent.id, how === 'cordon' ? 'cordon' : 'uncordon', SOMEBODY);
     });
     if (how !== 'cordon') return;
     const forMs = sim.chance.integer('operator:cordon-for', 2, 30) * MINUTE_MS;
-    sim.at(forMs, () => void this.ask(async (actions) => await actions.cordonAgent(agent.id, false)));
+    sim.at(forMs, () => void this.ask(async (actions) => await actions.cordonAgent(agent.id, 'uncordon', SOMEBODY)));
   }
 
   /** Whoever may tag instances in EC2 protects one for a while. */

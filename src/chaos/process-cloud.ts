@@ -53,6 +53,8 @@ export function createProcessCloud(sim: Sim, { proc, clock, rates, cloud }: Clou
     terminateInstances: async (...given) =>
       await call('terminate', async () => await cloud.terminateInstances(...given)),
     listSpotEnds: async (...given) => await call('spot-ends', async () => await cloud.listSpotEnds(...given)),
+    listInterruptions: async (...given) =>
+      await call('interruptions', async () => await cloud.listInterruptions(...given)),
     listInstanceTypes: async (...given) => await call('types', async () => await cloud.listInstanceTypes(...given)),
     describeImages: async (...given) => await call('images', async () => await cloud.describeImages(...given)),
     describeSubnets: async (...given) => await call('subnets', async () => await cloud.describeSubnets(...given)),

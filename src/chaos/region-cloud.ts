@@ -4,6 +4,8 @@ import {
   toImageFacts,
   toInstanceType,
   toLaunchedInstance,
+  SPOT_MARKED,
+  toInterruption,
   toSpotEnd,
   toSpotPrice,
   toSubnetFacts,
@@ -114,7 +116,7 @@ export function createRegionCloud(options: RegionCloudOptions): Cloud {
 function looksAtInstances(
   call: Call,
   asking: <T>(doing: string, ask: () => T) => T,
-): Pick<Cloud, 'consoleOutput' | 'listSpotEnds' | 'pushLoginKey'> {
+): Pick<Cloud, 'consoleOutput' | 'listSpotEnds' | 'listInterruptions' | 'pushLoginKey'> {
   return {
     pushLoginKey: async (region, key) => pushKey(call, region, key),
 
@@ -127,6 +129,15 @@ function looksAtInstances(
       const Filters = [{ Name: 'instance-id', Values: [...instanceIds] }];
       const answer = asking('list spot requests', () => call(region, 'DescribeSpotInstanceRequests', { Filters }));
       return new Map((answer.SpotInstanceRequests ?? []).map(toSpotEnd).filter((end) => end !== null));
+    },
+
+    async listInterruptions(region, owner) {
+      const Filters = [
+        { Name: 'tag:spillway:owner', Values: [owner] },
+        { Name: 'status-code', Values: [SPOT_MARKED] },
+      ];
+      const answer = asking('list marked ones', () => call(region, 'DescribeSpotInstanceRequests', { Filters }));
+      return new Map((answer.SpotInstanceRequests ?? []).map(toInterruption).filter((marked) => marked !== null));
     },
   };
 }

@@ -12,7 +12,7 @@ import {
   StopInstancesCommand,
   TerminateInstancesCommand,
 } from '@aws-sdk/client-ec2';
-import type { DescribeSpotPriceHistoryCommandInput, EC2Client } from '@aws-sdk/client-ec2';
+import type { DescribeSpotPriceHistoryCommandInput, EC2Client, Filter, SpotInstanceRequest } from '@aws-sdk/client-ec2';
 import { AppError, describeError } from '../model/errors.ts';
 import type { InstanceType } from '../model/offering.ts';
 import type { ClockTimes } from '../model/clock-times.ts';
@@ -40,12 +40,15 @@ import {
   toImageFacts,
   toInstanceType,
   toLaunchedInstance,
+  SPOT_MARKED,
+  toInterruption,
   toSpotEnd,
   toSpotPrice,
   toSubnetFacts,
 } from './facts.ts';
 import { readPages } from './pages.ts';
 import type { Page, PagedItems } from './pages.ts';
+import { PAGES_MAX, wholeListing } from './whole-listing.ts';
 import { openKeyPusher } from './instance-connect.ts';
 import { toRunInput } from './run-input.ts';
 import { USER_DATA_BYTES_MAX } from './user-data.ts';
@@ -58,8 +61,6 @@ const OWNER_PATTERN = /^[A-Za-z0-9._:/@=+-]{1,256}$/;
 /** EC2's largest pages: 1,000, but 100 for instance types. */
 const PAGE_SIZE = 1000;
 const TYPE_PAGE_SIZE = 100;
-/** 100 pages = 100,000 instances or prices: far beyond one deployment, so that more is a fault and not a fleet. */
-const PAGES_MAX = 100;
 const TERMINATE_IDS_MAX = 1000;
 /** EC2 takes at most 200 values of a filter. */
 const FILTER_VALUES_MAX = 200;
@@ -104,6 +105,7 @@ export function openEc2Cloud(options: Ec2CloudOptions): Ec2Cloud {
     startInstance: (region, instanceId, signBefore) =>
       changePower(context, region, { command: new StartInstancesCommand({ InstanceIds: [instanceId] }), signBefore }),
     listSpotEnds: (region, instanceIds) => listSpotEnds(context, region, instanceIds),
+    listInterruptions: (region, owner) => listInterruptions(context, region, owner),
     listInstanceTypes: (region) => listInstanceTypes(context, region),
     describeSubnets: (region, subnetIds) => describeSubnets(context, region, subnetIds),
     listSpotPrices: (region, instanceTypes, sinceMs) => listSpotPrices(context, { region, instanceTypes, sinceMs }),
@@ -290,20 +292,40 @@ async function listSpotEnds(
   region: string,
   instanceIds: readonly string[],
 ): Promise<ReadonlyMap<string, EpochMs>> {
-  const doing = `list spot requests in ${region}`;
   const ends: (readonly [string, EpochMs])[] = [];
   for (let from = 0; from < instanceIds.length; from += FILTER_VALUES_MAX) {
     const Values = instanceIds.slice(from, from + FILTER_VALUES_MAX);
-    const pages = await readAllPages(context, doing, async (NextToken) => {
-      const input = { Filters: [{ Name: 'instance-id', Values }], MaxResults: PAGE_SIZE, NextToken };
-      const answer = await read(context, [region, 'DescribeSpotInstanceRequests'], (client, options) =>
-        client.send(new DescribeSpotInstanceRequestsCommand(input), options),
-      );
-      return { items: answer.SpotInstanceRequests ?? [], nextToken: answer.NextToken };
-    });
-    for (const end of wholeListing(pages, doing).map(toSpotEnd)) if (end !== null) ends.push(end);
+    const requests = await listSpotRequests(context, region, [{ Name: 'instance-id', Values }]);
+    for (const end of requests.map(toSpotEnd)) if (end !== null) ends.push(end);
   }
   return new Map(ends);
+}
+
+async function listInterruptions(
+  context: Ec2Context,
+  region: string,
+  owner: string,
+): Promise<ReadonlyMap<string, EpochMs>> {
+  assert(OWNER_PATTERN.test(owner), `not a name of an owner: ${owner}`);
+  const ours = { Name: `tag:${OWNER_TAG}`, Values: [owner] };
+  const requests = await listSpotRequests(context, region, [ours, { Name: 'status-code', Values: [SPOT_MARKED] }]);
+  return new Map(requests.map(toInterruption).filter((marked) => marked !== null));
+}
+
+async function listSpotRequests(
+  context: Ec2Context,
+  region: string,
+  Filters: Filter[],
+): Promise<readonly SpotInstanceRequest[]> {
+  const doing = `list spot requests in ${region}`;
+  const pages = await readAllPages(context, doing, async (NextToken) => {
+    const input = { Filters, MaxResults: PAGE_SIZE, NextToken };
+    const answer = await read(context, [region, 'DescribeSpotInstanceRequests'], (client, options) =>
+      client.send(new DescribeSpotInstanceRequestsCommand(input), options),
+    );
+    return { items: answer.SpotInstanceRequests ?? [], nextToken: answer.NextToken };
+  });
+  return wholeListing(pages, doing);
 }
 
 async function consoleOutput(context: Ec2Context, region: string, instanceId: string): Promise<string | null> {
@@ -375,15 +397,4 @@ async function readAllPages<T>(
   } catch (error) {
     throw toCloudError(error, doing);
   }
-}
-
-/** The items of a listing of which a part is worth nothing: a price or type that is missing would be decided upon. */
-function wholeListing<T>(pages: PagedItems<T>, doing: string): readonly T[] {
-  if (pages.stoppedBy === null) return pages.items;
-  const { reason, error } = pages.stoppedBy;
-  if (reason === 'failure') throw toCloudError(error, doing);
-  const why = reason === 'deadline' ? 'in time' : `within ${PAGES_MAX} pages`;
-  throw new AppError('AWS_UNREACHABLE', `EC2 did not ${doing} ${why}.`, {
-    remedy: 'Name fewer instance families in the policies, or look for a proxy that slows the answers down.',
-  });
 }

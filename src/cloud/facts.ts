@@ -16,6 +16,7 @@ import type {
   SpotPrice,
   SubnetFacts,
 } from '../ports/cloud.ts';
+import { SPOT_NOTICE_MS } from '../model/state-waits.ts';
 import type { EpochMs } from '../model/time.ts';
 
 const STATES: ReadonlySet<string> = new Set<CloudInstanceState>([
@@ -137,6 +138,18 @@ export function toSpotEnd({ InstanceId: instanceId, Status }: SpotInstanceReques
   if (instanceId === undefined || Status?.UpdateTime === undefined) return null;
   return SPOT_ENDED.test(Status.Code ?? '') ? [instanceId, Status.UpdateTime.getTime()] : null;
 }
+
+/** When EC2 takes the instance back that it has marked; null for a request of another status, or where EC2 gives no time. */
+export function toInterruption({
+  InstanceId: instanceId,
+  Status,
+}: SpotInstanceRequest): readonly [string, EpochMs] | null {
+  if (instanceId === undefined || Status?.UpdateTime === undefined || Status.Code !== SPOT_MARKED) return null;
+  return [instanceId, Status.UpdateTime.getTime() + SPOT_NOTICE_MS];
+}
+
+/** Status code of a request whose instance still runs and is about to be taken back (EC2 User Guide, "Spot request status codes"). */
+export const SPOT_MARKED = 'marked-for-termination';
 
 /** Status codes of requests whose instance is gone, `-by-user` included (EC2 User Guide, "Spot request status codes"). */
 const SPOT_ENDED = /^instance-terminated-/;

@@ -7,6 +7,7 @@ import { agentRemove } from './agent/remove.ts';
 import { agentShow } from './agent/show.ts';
 import { backtest } from './backtest/backtest.ts';
 import { completion } from './completion.ts';
+import { completionNames } from './completion/names.ts';
 import { configShow } from './config/show.ts';
 import { costReport } from './cost/report.ts';
 import { explainAgent } from './explain/agent.ts';
@@ -75,4 +76,5 @@ export const COMMANDS: readonly CommandSpec[] = [
   simulateRegion,
   configShow,
   completion,
+  completionNames,
 ];

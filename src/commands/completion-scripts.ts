@@ -1,3 +1,4 @@
+import type { NameKind } from '../ports/names.ts';
 import { COMMANDS } from './catalog.ts';
 import { globalOptionsOf, HELP_TOPICS } from './help.ts';
 import { didYouMean, usage } from './options.ts';
@@ -29,7 +30,7 @@ function completions(): Completion[] {
   }
   groups.set('', [...(groups.get('') ?? []), 'help']);
   groups.set('help', [...(groups.get('') ?? []), ...Object.keys(HELP_TOPICS)]);
-  groups.set('completion', ['bash', 'zsh', 'fish']);
+  groups.set('completion', ['bash', 'zsh', 'fish', ...(groups.get('completion') ?? [])]);
   const flags = COMMANDS.map((spec) => ({
     path: spec.path,
     words: [...(groups.get(spec.path) ?? []), ...flagWords(spec)],
@@ -50,12 +51,42 @@ function choices(): { readonly path: string; readonly flag: string; readonly val
   );
 }
 
+type NameCase = readonly [pattern: string, kind: NameKind | ''];
+
+/** Where names that the running service knows may stand, as patterns of `case`: after `path|flag`, or after `path`. */
+interface NamePlaces {
+  readonly flags: readonly NameCase[];
+  readonly words: readonly NameCase[];
+}
+
+function namePlaces(): NamePlaces {
+  const flags = COMMANDS.flatMap((spec) =>
+    optionsOf(spec).flatMap(({ name, short, value, names }) => {
+      // A value of another kind is no name either, where the command takes names.
+      if (names === undefined && (value === undefined || spec.arguments?.[0]?.names === undefined)) return [];
+      const given = [`--${name}`, ...(short === undefined ? [] : [`-${short}`])];
+      return given.map((flag) => [`'${spec.path}|${flag}'`, names ?? ''] as const);
+    }),
+  );
+  const words = COMMANDS.flatMap(({ path, arguments: [first] = [] }) => {
+    if (first?.names === undefined) return [];
+    // After the first of several names another one may come.
+    return [[first.variadic === true ? `'${path}'|'${path} '*` : `'${path}'`, first.names] as const];
+  });
+  return { flags, words };
+}
+
+function nameCases(places: readonly NameCase[], indent: string): string {
+  return places.map(([pattern, kind]) => `${indent}${pattern}) kind=${kind} ;;`).join('\n');
+}
+
 function bashScript(): string {
+  const names = namePlaces();
   const valueCases = choices().map(({ path, flag, values }) => `    '${path}|${flag}') words='${values.join(' ')}' ;;`);
   const wordCases = completions().map(({ path, words }) => `    '${path}') words='${words.join(' ')}' ;;`);
   return `# Completion of spillway for bash.
 _spillway() {
-  local current=\${COMP_WORDS[COMP_CWORD]} previous=\${COMP_WORDS[COMP_CWORD-1]} path='' word words=''
+  local current=\${COMP_WORDS[COMP_CWORD]} previous=\${COMP_WORDS[COMP_CWORD-1]} path='' word words='' kind=''
   for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     case $word in -*) break ;; esac
     path="\${path:+$path }$word"
@@ -68,6 +99,15 @@ ${valueCases.join('\n')}
 ${wordCases.join('\n')}
     esac
   fi
+  case "$path|$previous" in
+${nameCases(names.flags, '    ')}
+    *) case $path in
+${nameCases(names.words, '      ')}
+    esac ;;
+  esac
+  if [ -n "$kind" ] && [ "\${current#-}" = "$current" ]; then
+    words=$("\${COMP_WORDS[0]}" completion names "$kind" "$current" 2>/dev/null)
+  fi
   mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }
 complete -o default -F _spillway spillway
@@ -76,10 +116,11 @@ complete -o default -F _spillway spillway
 
 /** zsh runs the script of bash through its own emulation: one table of words, one set of mistakes. */
 function zshScript(): string {
+  const names = namePlaces();
   return `#compdef spillway
 # Completion of spillway for zsh.
 _spillway_zsh() {
-  local current=\${words[CURRENT]} previous=\${words[CURRENT-1]} command_path='' word candidates=''
+  local current=\${words[CURRENT]} previous=\${words[CURRENT-1]} command_path='' word candidates='' kind=''
   for word in "\${(@)words[2,CURRENT-1]}"; do
     case $word in -*) break ;; esac
     command_path="\${command_path:+$command_path }$word"
@@ -96,6 +137,15 @@ ${completions()
   .join('\n')}
     esac
   fi
+  case "$command_path|$previous" in
+${nameCases(names.flags, '    ')}
+    *) case $command_path in
+${nameCases(names.words, '      ')}
+    esac ;;
+  esac
+  if [[ -n $kind && $current != -* ]]; then
+    candidates=$("\${(Q)words[1]}" completion names "$kind" "$current" 2>/dev/null)
+  fi
   if [[ -n $candidates ]]; then compadd -- \${=candidates}; else _files; fi
 }
 compdef _spillway_zsh spillway
@@ -104,6 +154,11 @@ compdef _spillway_zsh spillway
 
 function quoteFish(text: string): string {
   return `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
+}
+
+/** Fish runs it when it asks for candidates. */
+function fishNames(kind: NameKind): string {
+  return `(spillway completion names ${kind} (commandline -ct) 2>/dev/null)`;
 }
 
 function fishScript(): string {
@@ -123,11 +178,16 @@ function fishScript(): string {
         option.value === undefined
           ? ''
           : option.choices === undefined
-            ? ' -r'
+            ? option.names === undefined
+              ? ' -r'
+              : ` -x -a ${quoteFish(fishNames(option.names))}`
             : ` -x -a ${quoteFish(option.choices.join(' '))}`;
       return `complete -c spillway -n '${reached}' -l ${option.name}${short}${value} -d ${quoteFish(option.summary)}`;
     });
-    return [word, ...flags];
+    const kind = spec.arguments?.[0]?.names;
+    const names =
+      kind === undefined ? [] : [`complete -c spillway -f -n '${reached}' -a ${quoteFish(fishNames(kind))}`];
+    return [word, ...flags, ...names];
   });
   const nouns = new Set(
     COMMANDS.filter((spec) => spec.path.includes(' ')).map((spec) => spec.path.split(' ')[0] ?? ''),

@@ -10,7 +10,7 @@ export const plan: CommandSpec = {
   description:
     'Below the plan stands how far its launches are from the cheapest machines that could hold the same work, proved by a solver within four seconds, or why that is not proved.',
   options: [
-    { name: 'workload', short: 'w', value: 'WORKLOAD', summary: 'only this workload' },
+    { name: 'workload', short: 'w', value: 'WORKLOAD', names: 'workloads', summary: 'only this workload' },
     { name: 'detailed-exitcode', summary: 'exit 10 when something would be launched or drained' },
   ],
   examples: [

@@ -66,11 +66,12 @@ async function runCommand(
     wiring: environment.wiring,
     nowMs: environment.nowMs,
     signal: interrupt.signal,
-    client: async () => {
+    client: async (requestMs) => {
       const { serviceUrl, socketPath } = await environment.wiring.readConfig();
       return new ServiceClient(
         serviceUrl === null ? { kind: 'socket', path: socketPath } : { kind: 'url', url: serviceUrl },
         interrupt.signal,
+        requestMs,
       );
     },
   };

@@ -1,4 +1,5 @@
 import type { ServiceHealth } from '../ports/operator.ts';
+import type { DrainStatus } from '../ports/drain-documents.ts';
 import type { LayerStatus, StatusDocument } from '../ports/reports.ts';
 import { cores, gib, humanAge, humanSeconds, humanUsd, shape } from './output/format.ts';
 import type { Output } from './output/output.ts';
@@ -64,6 +65,8 @@ function describeStatus(document: Status, output: Output, nowMs: number): void {
   output.block(hasGpus ? [...LAYER_COLUMNS, ...GPU_COLUMNS] : LAYER_COLUMNS, document.layers);
   output.line(`Waiting: ${waitingSentence(document)}`);
   output.line(`Machines: ${machinesSentence(document)}`);
+  const drains = document.drains.flatMap(drainClauses);
+  if (drains.length > 0) output.line(`Drains: ${drains.join('; ')}`);
   output.line(
     `Money: $${humanUsd(document.usdPerHour, 3)}/h now, $${humanUsd(document.spend.todayUsd)} today, $${humanUsd(document.spend.monthUsd)} this month (UTC)`,
   );
@@ -83,4 +86,15 @@ function machinesSentence({ machines }: Status): string {
   const counts = new Map<string, number>();
   for (const { state, count } of machines) counts.set(state, (counts.get(state) ?? 0) + count);
   return [...counts].map(([state, count]) => `${count} ${state}`).join(', ');
+}
+
+/** What does not go on by itself as it should; nothing of drains that just take their time. */
+function drainClauses({ workload, overdue, oldestOverdueS, heldByHealth, heldByTurn }: DrainStatus): string[] {
+  const name = terminalSafe(workload);
+  const late = `${overdue} of ${name} past ${overdue === 1 ? 'its' : 'their'} deadline`;
+  return [
+    ...(overdue === 0 ? [] : [`${late} (oldest by ${humanSeconds(oldestOverdueS ?? 0)})`]),
+    ...(heldByHealth === 0 ? [] : [`${heldByHealth} of ${name} held by the hook health`]),
+    ...(heldByTurn === 0 ? [] : [`${heldByTurn} of ${name} held until another machine has gone`]),
+  ];
 }

@@ -1,6 +1,7 @@
 import type { Config } from '../config/types.ts';
 import type { History, HistoryRequest } from '../ports/history.ts';
 import type { Shell } from '../ports/shell.ts';
+import type { NameKind } from '../ports/names.ts';
 import type { Options } from './options.ts';
 import type { Output } from './output/output.ts';
 import type { ServiceClient } from './service-client.ts';
@@ -19,6 +20,8 @@ export interface OptionSpec {
   readonly choices?: readonly string[];
   readonly repeatable?: boolean;
   readonly required?: boolean;
+  /** Its value is such a name. */
+  readonly names?: NameKind;
 }
 
 export interface ArgumentSpec {
@@ -27,6 +30,8 @@ export interface ArgumentSpec {
   readonly summary: string;
   readonly variadic?: boolean;
   readonly optional?: boolean;
+  /** It is such a name. */
+  readonly names?: NameKind;
 }
 
 export interface Example {
@@ -73,8 +78,8 @@ export interface CommandContext {
   readonly nowMs: () => number;
   /** Aborts on Ctrl-C. */
   readonly signal: AbortSignal;
-  /** The running service. Reads the configuration, connects with the first request. */
-  client(): Promise<ServiceClient>;
+  /** The running service. Reads the configuration, connects with the first request. @param requestMs for one answer */
+  client(requestMs?: number): Promise<ServiceClient>;
 }
 
 export interface MigrationReport {

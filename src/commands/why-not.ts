@@ -10,7 +10,7 @@ export const whyNot: CommandSpec = {
   path: 'why-not',
   summary: 'Say why nothing more is launched for a workload, or let go, and what to do about it',
   description: 'Asks the planner for what it would do now. What binds first is named first.',
-  arguments: [{ name: 'WORKLOAD', summary: 'name of the workload' }],
+  arguments: [{ name: 'WORKLOAD', summary: 'name of the workload', names: 'workloads' }],
   options: [
     { name: 'scale-up', summary: 'only why nothing more is launched' },
     { name: 'scale-down', summary: 'only why nothing is let go' },

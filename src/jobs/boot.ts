@@ -4,7 +4,7 @@ import { SECOND_MS } from '../model/time.ts';
 import { waitMs } from '../model/waits.ts';
 import type { MachineRecord } from '../ports/machines.ts';
 import { afterSshError } from './join.ts';
-import { again, type StepOutcome, type StepPorts } from './ports.ts';
+import { again, NO_POLICY, type StepOutcome, type StepPorts } from './ports.ts';
 import { startIfStopped } from './power.ts';
 import { shellRoute } from './ssh-target.ts';
 import { isPastDeadline, startTerminating } from './terminate.ts';
@@ -29,11 +29,14 @@ export async function stepBooting(
   if (refused !== null) return refused;
   const policy = await ports.readPolicy(machine.workload);
   const pauseMs = bootPauseMs(record.nowMs - machine.stateSinceMs, ports.timings.bootPollMs);
-  if (policy === null || machine.privateIp === null) return again(pauseMs);
+  if (policy === null) return again(pauseMs, NO_POLICY);
+  if (machine.privateIp === null) return again(pauseMs, 'EC2 to tell its address');
   const route = shellRoute(policy, machine.privateIp);
   try {
     const wait = route.jumps.length === 0 ? waitMs('ssh.probe') : waitMs('ssh.probe-through');
-    if (!(await ports.shell.isOpen(route, wait))) return again(pauseMs);
+    if (!(await ports.shell.isOpen(route, wait))) {
+      return again(pauseMs, `port ${route.port} of ${route.host} to open, which is its SSH port`);
+    }
   } catch (error) {
     // Of a jump host: the machine itself was not spoken to.
     if (!(error instanceof AppError)) throw error;

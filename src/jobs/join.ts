@@ -13,7 +13,7 @@ import { machineDialect } from './dialects.ts';
 import { makeContact } from './first-contact.ts';
 import { runHook } from './hooks.ts';
 import { keepConsole, keepResult } from './output.ts';
-import { again, type StepOutcome, type StepPorts } from './ports.ts';
+import { again, NO_POLICY, type StepOutcome, type StepPorts } from './ports.ts';
 import { shellTarget } from './ssh-target.ts';
 import { isPastDeadline, startTerminating } from './terminate.ts';
 
@@ -21,6 +21,9 @@ import { isPastDeadline, startTerminating } from './terminate.ts';
 const INSTALL_AGAIN_MS = 30 * SECOND_MS;
 /** One connection with upload, recipe and start; the machine's own join deadline is the outer bound. */
 const SESSION_MS = waitMs('ssh.join');
+
+const FIRST_REPORT = 'the first report of its agent, which was started';
+const BUSY = 'another join on it to end, or its recipe to pass (exit code 75)';
 
 /** Installs recipe and agent over SSH, and calls the machine ready only when its agent's own report has arrived. */
 export async function stepJoining(
@@ -30,12 +33,13 @@ export async function stepJoining(
 ): Promise<StepOutcome> {
   if (isPastDeadline(record)) return await giveUpJoin(ports, record, machine, { reason: 'join-deadline', detail: {} });
   const policy = await ports.readPolicy(machine.workload);
-  if (policy === null || machine.privateIp === null) return again(ports.timings.joinPollMs);
+  if (policy === null) return again(ports.timings.joinPollMs, NO_POLICY);
+  if (machine.privateIp === null) return again(ports.timings.joinPollMs, 'EC2 to tell its address');
   if (record.agent !== null && record.agent.lastSeenAtMs !== null) {
     return await becomeReady(ports, record, machine, policy);
   }
   if (record.installedAtMs !== null && record.nowMs - record.installedAtMs < INSTALL_AGAIN_MS) {
-    return again(ports.timings.joinPollMs);
+    return again(ports.timings.joinPollMs, FIRST_REPORT);
   }
   return await install(ports, record, machine, { policy, address: machine.privateIp });
 }
@@ -49,7 +53,9 @@ async function becomeReady(
   const { command } = policy.join.ready;
   if (command !== null) {
     const hook = { policy, command, name: 'ready' as const, deadlineMs: waitMs('ssh.ready-command') };
-    if (!(await runHook(ports, record, machine, hook))) return again(ports.timings.joinPollMs);
+    if (!(await runHook(ports, record, machine, hook))) {
+      return again(ports.timings.joinPollMs, 'its ready command to pass');
+    }
   }
   if (record.agent === null) return again(ports.timings.joinPollMs);
   const moved = await ports.machines.transition(machine, {
@@ -82,7 +88,7 @@ async function install(
     }
     if (contact.kind === 'later') {
       ports.log.info({ machineId: machine.id, waitsFor: contact.waitsFor }, 'join waits');
-      return again(contact.afterMs);
+      return again(contact.afterMs, contact.waitsFor);
     }
     const target = shellTarget(ports, record, { ...place, instanceId: machine.instanceId }, contact.trust);
     return await installAgent(ports, record, machine, { policy: place.policy, target });
@@ -116,11 +122,11 @@ async function installAgent(
       outputBytesMax: 64 * 1024,
     });
   });
-  if (result.exitCode === JOIN_BUSY_EXIT_CODE) return again(ports.timings.joinPollMs * 4);
+  if (result.exitCode === JOIN_BUSY_EXIT_CODE) return again(ports.timings.joinPollMs * 4, BUSY);
   await keepResult(ports, machine.id, 'join', result);
   if (result.exitCode !== 0) return await failInstall(ports, record, machine, result);
   await ports.machines.markInstalled(machine.id);
-  return again(ports.timings.joinPollMs);
+  return again(ports.timings.joinPollMs, FIRST_REPORT);
 }
 
 /** What follows when a machine, or a host on the way to it, could not be logged in to. */
@@ -145,7 +151,13 @@ export async function afterSshError(
     const content = scrubText(`${error.code}: ${error.message}\n${error.remedy}\n`);
     await ports.machines.keepOutput(machine.id, { phase: 'log-in', exitCode: null, content });
   }
-  return again(ports.timings.joinPollMs * 4);
+  return again(ports.timings.joinPollMs * 4, reasonToWait(error));
+}
+
+/** In one line without secrets: `machine show` has it. */
+function reasonToWait({ code, message, details }: AppError): string {
+  if (details['noTurn'] === true) return 'its turn among the SSH sessions, which are all taken';
+  return `an SSH session that works (${code}: ${scrubText(message).replaceAll(/\s+/g, ' ')})`;
 }
 
 async function failInstall(

@@ -52,10 +52,16 @@ export interface StepTimings {
 }
 
 /** A step is through with its row for now (`done`), or wants to look again. */
-export type StepOutcome = { readonly kind: 'done' } | { readonly kind: 'again'; readonly afterMs: number };
+export type StepOutcome =
+  | { readonly kind: 'done' }
+  /** `waitsFor`: what for, going on from "waits for"; null = what the state of the row says of it is all. */
+  | { readonly kind: 'again'; readonly afterMs: number; readonly waitsFor: string | null };
+
+/** What a machine waits for whose workload has never had a policy that is known. */
+export const NO_POLICY = 'a policy of its workload';
 
 export const DONE: StepOutcome = { kind: 'done' };
 
-export function again(afterMs: number): StepOutcome {
-  return { kind: 'again', afterMs };
+export function again(afterMs: number, waitsFor: string | null = null): StepOutcome {
+  return { kind: 'again', afterMs, waitsFor };
 }

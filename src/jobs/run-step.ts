@@ -36,7 +36,7 @@ export async function runStep(ports: StepPorts, job: WakeJob): Promise<StepOutco
   try {
     const outcome = await withinLimit(ports, job);
     // The row keeps its own time beside the queue's: whichever rings first, the other finds nothing to do.
-    if (outcome.kind === 'again') await wakeRow(ports, job, outcome.afterMs);
+    if (outcome.kind === 'again') await wakeRow(ports, job, outcome);
     return outcome;
   } catch (error) {
     return await failStep(ports, job, error);
@@ -66,9 +66,11 @@ async function step(ports: StepPorts, job: WakeJob): Promise<StepOutcome> {
   return job.kind === 'launch' ? await stepLaunch(ports, job.id) : await stepMachine(ports, job.id);
 }
 
-async function wakeRow(ports: StepPorts, job: WakeJob, afterMs: number): Promise<void> {
+type Again = Extract<StepOutcome, { kind: 'again' }>;
+
+async function wakeRow(ports: StepPorts, job: WakeJob, { afterMs, waitsFor }: Again): Promise<void> {
   if (job.kind === 'launch') await ports.launches.wakeAfter(job.id, afterMs);
-  else await ports.machines.wakeAfter(job.id, afterMs);
+  else await ports.machines.wakeAfter(job.id, afterMs, waitsFor);
 }
 
 async function failStep(ports: StepPorts, job: WakeJob, error: unknown): Promise<StepOutcome> {

@@ -7,6 +7,7 @@ import type { LedgerStore } from '../ports/ledger.ts';
 import type { LearningStore } from '../ports/learning.ts';
 import type { MemoryStore } from '../ports/memory.ts';
 import type { Log } from '../ports/log.ts';
+import type { MachineOrders } from '../ports/machine-orders.ts';
 import type { LaunchStore, MachineStore } from '../ports/machines.ts';
 import type { OfferingSource } from '../ports/offerings.ts';
 import type { PlanningStore } from '../ports/planning.ts';
@@ -30,6 +31,7 @@ export interface LoopPorts {
   readonly machines: MachineStore;
   readonly launches: LaunchStore;
   readonly sweeping: SweepStore;
+  readonly interruptions: Pick<MachineOrders, 'noteInterruption'>;
   readonly memory: MemoryStore;
   /** What this process and those before it saw of the database. */
   readonly recollection: Recollection;

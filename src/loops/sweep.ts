@@ -6,6 +6,7 @@ import type { EpochMs } from '../model/time.ts';
 import { HOUR_MS, MINUTE_MS } from '../model/time.ts';
 import type { CloudInstance, InstanceListing } from '../ports/cloud.ts';
 import type { OwnedInstance, UnboundInstance } from '../ports/sweeping.ts';
+import { noteMarked } from './interruptions.ts';
 import type { Mandate } from './lead.ts';
 import type { LoopPorts } from './ports.ts';
 import { declareUnknown, recover } from './rebuild.ts';
@@ -52,6 +53,7 @@ export async function sweepTick(ports: LoopPorts): Promise<readonly SweepResult[
   // Taken before anything is read that is acted upon: whoever was stopped or deposed in between ends nothing.
   const mandate = await ports.lead.take();
   const { looks, failure } = await lookEverywhere(ports, await listRegions(ports, before));
+  const unmarked = await noteMarked(ports, looks);
   await declareUnknown(ports, looks);
   const amnesia = await checkMemory(ports);
   if (amnesia !== null) {
@@ -60,7 +62,9 @@ export async function sweepTick(ports: LoopPorts): Promise<readonly SweepResult[
     await recover(ports, mandate, { looks, isWhole: failure === null });
   }
   const condemned = amnesia === null ? await condemn(ports, mandate, looks) : new Map<string, number>();
-  if (failure !== null) throw failure;
+  // What went wrong anywhere fails the turn, so that health shows it; it has hidden nothing.
+  const trouble = failure ?? unmarked;
+  if (trouble !== null) throw trouble;
   return looks.map(({ region, listing, adopted, foreign }) => ({
     listed: listing.instances.length,
     complete: listing.complete,

@@ -30,6 +30,12 @@ export const AGENT_LOST_AFTER_MS = 15 * MINUTE_MS;
  */
 export const AGENT_GONE_AFTER_MS = HOUR_MS;
 
+/**
+ * EC2 gives so much notice before it takes a spot instance back; its best effort may be less.
+ * https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
+ */
+export const SPOT_NOTICE_MS = 2 * MINUTE_MS;
+
 /** What a machine gets for its next step when an amnesia is over: its old deadline may have passed while everything held. */
 export const DEADLINE_ANEW_MS = 10 * MINUTE_MS;
 

@@ -144,6 +144,13 @@ export const SERVING_WAITS = {
     code: 'TIMEOUT',
   },
 
+  'cli.names': {
+    ms: 300,
+    setBy: '`spillway completion names --timeout`',
+    waitsFor: 'names that complete a command line',
+    end: 'there are none to choose from',
+  },
+
   'cli.install-report': {
     ms: MINUTE_MS,
     setBy: '`spillway agent install --timeout`',

@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, Registry, type LabelValues } from '@prometheus-io/client';
 import type { CloudMeter, StepMeter } from '../ports/meter.ts';
+import type { DrainStatus } from '../ports/drain-documents.ts';
 import type { StatusDocument } from '../ports/reports.ts';
 import type { EpochMs } from '../model/time.ts';
 
@@ -208,9 +209,11 @@ function createFleetGauges(registry: Registry): (status: StatusDocument | null) 
     '1 while the database has lost commits and its rows are rebuilt; nothing is launched or ended',
     [],
   );
+  const drains = createDrainGauges(registry);
   return (status) => {
     // Cleared first: a state that no machine is in any more must not keep its last count.
     for (const gauge of [machines, capacity, gpus, agents, pending, hourly, monthly, amnesia]) gauge.clear();
+    drains(status?.drains ?? []);
     if (status === null) return;
     status.machines.forEach(({ count, workload, state, market }) => machines.set({ workload, state, market }, count));
     status.waiting.forEach(({ workload, tasks }) => pending.set({ workload }, tasks));
@@ -226,5 +229,33 @@ function createFleetGauges(registry: Registry): (status: StatusDocument | null) 
     amnesia.set({}, status.amnesia === null ? 0 : 1);
     hourly.set({}, Number(status.usdPerHour));
     monthly.set({}, Number(status.spend.monthUsd));
+  };
+}
+
+/** Of workloads that have machines that drain. */
+function createDrainGauges(registry: Registry): (drains: readonly DrainStatus[]) => void {
+  const overdue = new OptionalGauge(registry, 'spillway_drains_overdue', 'Machines whose drain is past its deadline', [
+    'workload',
+  ]);
+  const oldest = new OptionalGauge(
+    registry,
+    'spillway_drain_oldest_overdue_seconds',
+    'For how long the deadline of the oldest overdue drain has been over; 0 when none is',
+    ['workload'],
+  );
+  const held = new OptionalGauge(
+    registry,
+    'spillway_drains_held',
+    'Machines whose drain may not begin yet: the hook health does not pass, or it is the turn of another one',
+    ['workload', 'by'],
+  );
+  return (drains) => {
+    for (const gauge of [overdue, oldest, held]) gauge.clear();
+    for (const { workload, ...drain } of drains) {
+      overdue.set({ workload }, drain.overdue);
+      oldest.set({ workload }, drain.oldestOverdueS ?? 0);
+      held.set({ workload, by: 'health' }, drain.heldByHealth);
+      held.set({ workload, by: 'turn' }, drain.heldByTurn);
+    }
   };
 }

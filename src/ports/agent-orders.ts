@@ -1,4 +1,11 @@
 import type { AgentId } from '../model/ids.ts';
+import type { Orderer } from './machine-orders.ts';
+
+/** `drain` is a cordon whose giver waits until the work is gone. */
+export type CordonOrder = 'cordon' | 'drain' | 'uncordon';
+
+/** What the history of an on-prem agent tells of. */
+export type AgentEventKind = CordonOrder | 'register' | 'install' | 'remove';
 
 /** Why an order is not carried out. */
 export type AgentOrderRefusal =
@@ -15,14 +22,17 @@ export type AgentOrderOutcome =
   | { readonly kind: 'refused'; readonly because: AgentOrderRefusal }
   | { readonly kind: 'unknown' };
 
-/** What people order of on-prem agents, by id or name. Rows: an order outlives every restart of service and agent. */
+/**
+ * What people order of on-prem agents, by id or name. Rows: an order outlives every restart of service and agent, and each that
+ * changes something is one transaction with its event.
+ */
 export interface AgentOrdering {
-  /** True = it takes no new tasks until false. */
-  setCordon(idOrName: string, cordoned: boolean): Promise<AgentOrderOutcome>;
+  /** It takes no new tasks until `uncordon`. */
+  setCordon(idOrName: string, order: CordonOrder, orderer: Orderer): Promise<AgentOrderOutcome>;
   /**
    * Its token is good for nothing from now on. What it still holds runs elsewhere when its lease is over, not before: until then
    * the agent may not have heard of it.
    * @param force true = although it holds work
    */
-  remove(idOrName: string, force: boolean): Promise<AgentOrderOutcome>;
+  remove(idOrName: string, force: boolean, orderer: Orderer): Promise<AgentOrderOutcome>;
 }

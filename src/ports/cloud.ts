@@ -160,6 +160,8 @@ export interface Cloud {
   startInstance(region: string, instanceId: string, signBefore: ClockTimes): Promise<PowerOutcome>;
   /** When EC2 took spot instances back, which their listing does not say; without those of which it knows nothing. At most 1,000 ids. */
   listSpotEnds(region: string, instanceIds: readonly string[]): Promise<ReadonlyMap<string, EpochMs>>;
+  /** When EC2 takes back the spot instances with our owner tag that it has marked for termination; most often there are none. */
+  listInterruptions(region: string, owner: string): Promise<ReadonlyMap<string, EpochMs>>;
   listInstanceTypes(region: string): Promise<readonly InstanceType[]>;
   /** Facts of images, remembered for good because an image never changes. Unknown ids throw AWS_CONFIG. */
   describeImages(region: string, imageIds: readonly string[]): Promise<readonly ImageFacts[]>;

@@ -1,3 +1,4 @@
+import type { AgentEventKind } from './agent-orders.ts';
 import type { WhyNot } from '../planner/why-not.ts';
 import type { LaunchId, MachineId, PlanId, TaskId, TraceId } from '../model/ids.ts';
 import type { LaunchState } from '../model/launch.ts';
@@ -104,6 +105,17 @@ export interface MachineExplanation extends Omit<MachineFacts, 'open'> {
   readonly accruedUsd: UsdAmount;
 }
 
+/** One line of an on-prem agent's history. */
+export interface AgentEventDocument {
+  readonly at: Timestamp;
+  readonly event: AgentEventKind;
+  /** Who ordered it, as they call themselves. */
+  readonly actor: string;
+  /** Null = they did not say. */
+  readonly reason: string | null;
+  readonly detail: Readonly<Record<string, unknown>>;
+}
+
 export interface AgentFacts {
   readonly at: Timestamp;
   readonly agent: AgentDocument;
@@ -111,6 +123,8 @@ export interface AgentFacts {
   readonly removedAt: Timestamp | null;
   readonly tasks: HeldTasks;
   readonly machine: { readonly id: MachineId; readonly workload: string; readonly state: MachineState } | null;
+  /** What was ordered of it, on-prem only: the newest hundred, the oldest first. */
+  readonly events: readonly AgentEventDocument[];
   /** In force, by name. */
   readonly policies: readonly WorkloadPolicy[];
 }

@@ -138,8 +138,11 @@ export interface MachineStore {
   /** Null = there is no such machine. Asks for nothing but the columns themselves. */
   readFacts(id: MachineId): Promise<MachineFacts | null>;
   transition(machine: MachineRef, transition: Transition): Promise<boolean>;
-  /** Notes when the row wants attention next, but never later than its deadline; its step did not fail. */
-  wakeAfter(id: MachineId, ms: number): Promise<void>;
+  /**
+   * Notes when the row wants attention next, but never later than its deadline; its step did not fail.
+   * @param waitsFor goes on from "waits for", for whoever asks; nothing is decided by it. Absent = nothing beyond its state
+   */
+  wakeAfter(id: MachineId, ms: number, waitsFor?: string | null): Promise<void>;
   recordFailure(id: MachineId, failure: StepFailureRecord): Promise<number | null>;
   /** Rows (live machines, open launches) whose time has come; oldest first, at most `limit`. */
   listDue(limit: number): Promise<readonly WakeJob[]>;

@@ -4,7 +4,9 @@ import type { Architecture } from '../model/offering.ts';
 import type { MeasuredUse, Resources } from '../model/resources.ts';
 import type { PlanPreview } from '../planner/proof.ts';
 import type { PlanOutcome } from '../planner/types.ts';
+import type { CordonOrder } from './agent-orders.ts';
 import type { Orderer } from './machine-orders.ts';
+import type { EnrolmentOrder } from './tasks.ts';
 
 /** What an operator may ask the running service to do; the HTTP layer validates, these act. */
 export interface OperatorActions {
@@ -20,9 +22,9 @@ export interface OperatorActions {
   /** Makes a one-time token with which an on-prem agent may register. The token is shown once and kept only as a hash. */
   createEnrolment(request: EnrolmentRequest): Promise<{ readonly token: string; readonly expiresAtMs: number }>;
   /** By id or name, on-prem only. @throws AppError NOT_FOUND, REFUSED */
-  cordonAgent(idOrName: string, cordoned: boolean): Promise<AgentReceipt>;
+  cordonAgent(idOrName: string, order: CordonOrder, orderer: Orderer): Promise<AgentReceipt>;
   /** By id or name, on-prem only; `force` = although it holds work. @throws AppError NOT_FOUND, REFUSED */
-  removeAgent(idOrName: string, force: boolean): Promise<AgentReceipt>;
+  removeAgent(idOrName: string, force: boolean, orderer: Orderer): Promise<AgentReceipt>;
   /**
    * Protects, drains or ends one machine, or takes that back; rings whoever has to do with it.
    * @throws AppError NOT_FOUND, REFUSED, DATABASE_AMNESIA
@@ -79,7 +81,7 @@ export interface TaskSubmission {
   readonly count: number;
 }
 
-export interface EnrolmentRequest {
+export interface EnrolmentRequest extends EnrolmentOrder {
   readonly labels: Readonly<Record<string, string>>;
   readonly ttlMs: number;
 }

@@ -9,7 +9,9 @@ import type { MeasuredUse, Resources } from '../model/resources.ts';
 import type { Site } from '../model/agent.ts';
 import type { TaskState } from '../model/task.ts';
 import type { EpochMs } from '../model/time.ts';
+import type { DrainDocument, DrainStatus } from './drain-documents.ts';
 import type { ExplanationReports } from './explanations.ts';
+import type { Names } from './names.ts';
 
 /**
  * What operators may read. Everything here is a document in its published form: times are RFC 3339 in UTC,
@@ -81,26 +83,6 @@ export interface ProtectionDocument {
   readonly until: Timestamp | null;
 }
 
-/** A drain that is under way. */
-export interface DrainDocument {
-  /** How often its deadline was moved. */
-  readonly extensions: number;
-  /** When EC2 takes the instance back; null = it has not said so. */
-  readonly interruptedAt: Timestamp | null;
-  /** What keeps the machine; at most a hundred tasks are named. */
-  readonly blockers: readonly DrainBlocker[];
-}
-
-export interface DrainBlocker {
-  readonly kind: 'task' | 'cordon-unacknowledged' | 'agent-missing' | 'hook-running' | 'hook-failed' | 'other-machine';
-  /** One clause, e.g. `task tk-7f3ak2p9qx0z of render runs on it`. */
-  readonly says: string;
-  /** Id of the task or machine, or the name of the hook; null where there is none. */
-  readonly id: string | null;
-  readonly workload: string | null;
-  readonly since: Timestamp | null;
-}
-
 /** What recipe, hooks and console of a machine said, the oldest first: the newest 256 KiB, without secrets. */
 export interface MachineLogDocument {
   readonly items: readonly MachineOutputDocument[];
@@ -136,6 +118,8 @@ export interface MachineEventDocument {
 export interface MachineDetails extends MachineDocument {
   /** What it waits for, until when, and what is done then, as a sentence without its subject; null once it has ended. */
   readonly waiting: string | null;
+  /** What its step said last that it waits for, and since when; null = no more than `waiting` has. Only while it boots or joins. */
+  readonly waitsFor: { readonly says: string; readonly since: Timestamp } | null;
   /** Null: it does not drain. */
   readonly drain: DrainDocument | null;
   /** Visits of its step that failed in a row, and what the last one said. */
@@ -260,6 +244,8 @@ export interface StatusDocument {
     readonly market: Market;
     readonly count: number;
   }[];
+  /** Workloads that have machines that drain, by name. */
+  readonly drains: readonly DrainStatus[];
   /** What all machines with an instance cost per hour now, by their price at launch. */
   readonly usdPerHour: UsdAmount;
   /** Charged so far; calendar day and month in UTC. */
@@ -334,7 +320,7 @@ export interface TaskFilter {
 }
 
 /** Read-only questions about the fleet. Every list is bounded; `AppError` DATABASE_UNREACHABLE when there is no answer. */
-export interface Reports extends ExplanationReports {
+export interface Reports extends ExplanationReports, Names {
   /** Newest first. */
   listMachines(filter: MachineFilter, page: PageRequest): Promise<Page<MachineDocument>>;
   /** Null = no such machine. */

@@ -1,4 +1,4 @@
-import type { LaunchId, MachineId } from '../model/ids.ts';
+import type { AgentId, LaunchId, MachineId } from '../model/ids.ts';
 import type { CloudInstance, InstanceListing } from './cloud.ts';
 import type { Lease } from './leadership.ts';
 
@@ -11,6 +11,8 @@ export interface SweepStore {
   observe(region: string, listing: InstanceListing): Promise<{ readonly changed: readonly MachineId[] }>;
   /** Of these instances those whose rows do not say yet when they ended. */
   findUndatedEnds(instanceIds: readonly string[]): Promise<readonly string[]>;
+  /** Of these instances those whose rows live, have not begun to leave and have no notice of EC2 yet. */
+  findUnnoticed(instanceIds: readonly string[]): Promise<readonly UnnoticedMachine[]>;
   /**
    * For each of our instances that no live row names, the launch it came of. Instances that are over are told only when their
    * launch, or the attempt of it that they came of, is not known.
@@ -30,6 +32,12 @@ export interface SweepStore {
   ): Promise<CondemnOutcome>;
   /** Regions that live machines are in. */
   listLiveRegions(): Promise<readonly string[]>;
+}
+
+export interface UnnoticedMachine {
+  readonly id: MachineId;
+  readonly instanceId: string;
+  readonly agentId: AgentId | null;
 }
 
 /** `too-many`: with what was ended within the window it would be more than the limit; nothing was written. */

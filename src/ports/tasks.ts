@@ -4,6 +4,7 @@ import type { Architecture } from '../model/offering.ts';
 import type { Resources } from '../model/resources.ts';
 import type { EpochMs } from '../model/time.ts';
 import type { AgentReport, LogOutcome, LogPart } from './agent-gateway.ts';
+import type { Orderer } from './machine-orders.ts';
 
 /** Tasks that are alike for whoever places them share one queue. */
 export interface TaskKind {
@@ -130,6 +131,12 @@ export interface NewAgent {
   readonly bootId: string;
 }
 
+/** Who wants an agent of the datacenter; told in its history when it registers. */
+export interface EnrolmentOrder extends Orderer {
+  /** `agent install` was given the agent of this name; one that is there has it in its history at once. Null = no name is known. */
+  readonly installs: string | null;
+}
+
 export type RegistrationRefusal = 'unknown-token' | 'expired' | 'used';
 
 /** Agents as rows. Reports are written in batches: a thousand heartbeats cost a few statements, not thousands. */
@@ -154,5 +161,6 @@ export interface AgentStore {
     tokenHash: string,
     labels: Readonly<Record<string, string>>,
     ttlMs: number,
+    order: EnrolmentOrder,
   ): Promise<{ readonly expiresAtMs: EpochMs }>;
 }

@@ -4,6 +4,7 @@ import { describeError } from '../model/errors.ts';
 import { isId } from '../model/ids.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { WakeHandler, WakeJob, WakeQueue } from '../ports/queue.ts';
+import { listenToWorker } from './lock-renewals.ts';
 import { errorListener, isLost, reaching } from './queue-errors.ts';
 import { BACKEND_OPTIONS, OWN_CONNECTION, QUEUE_OPTIONS, type QueueStore } from './queue-store.ts';
 import type { Log } from '../ports/log.ts';
@@ -45,6 +46,8 @@ export class BullWakeQueue implements WakeQueue {
   readonly #bells: Bells;
   /** Jobs in hand here, and how the row was rung for meanwhile. */
   readonly #inHand = new Map<string, KeptRing>();
+  /** Those of them whose handler has not answered yet. */
+  readonly #working = new Set<string>();
   #consumer: Consumer | null = null;
 
   constructor(store: QueueStore, options: WakeOptions) {
@@ -81,7 +84,11 @@ export class BullWakeQueue implements WakeQueue {
       this.#store.waiting,
     );
     this.#consumer = consumer;
-    consumer.on('error', this.#onError);
+    listenToWorker(consumer, {
+      isWorking: (jobId) => this.#working.has(jobId),
+      log: this.#options.log,
+      onError: this.#onError,
+    });
     consumer.on('stalled', (jobId) =>
       this.#options.log.info({ jobId }, 'a consumer died: its job is back in the queue'),
     );
@@ -119,12 +126,15 @@ export class BullWakeQueue implements WakeQueue {
       return;
     }
     this.#inHand.set(job.id, 'none');
+    this.#working.add(job.id);
     let afterMs: number | null = null;
     try {
       const outcome = await handler(wake);
       if (outcome.kind === 'again') afterMs = outcome.afterMs;
     } catch (error) {
       log.error({ kind: wake.kind, id: wake.id, error: describeError(error) }, 'a step failed');
+    } finally {
+      this.#working.delete(job.id);
     }
     if (afterMs === null) return;
     // It was first for once: when it looks again by itself, it is one of many.

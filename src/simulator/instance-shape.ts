@@ -191,5 +191,5 @@ function spotStatusAt(
   const notice = instance.steps.find((one) => one.kind === 'interruption-notice' && one.atMs <= atMs);
   return notice === undefined
     ? { code: 'fulfilled', sinceMs: step.atMs }
-    : { code: 'marked-for-termination', sinceMs: step.atMs };
+    : { code: 'marked-for-termination', sinceMs: notice.atMs };
 }

@@ -98,6 +98,7 @@ async function isOpen(transport: Transport, route: ShellRoute, deadlineMs: numbe
 function turnError(target: ShellTarget, turnMs: number): AppError {
   return new AppError('TIMEOUT', `No session with ${nameOf(target)} became free within ${turnMs} ms.`, {
     remedy: 'Nothing to do if it happens once: the step is repeated. Else see in the log which sessions take long.',
+    details: { noTurn: true },
   });
 }
 

@@ -2,6 +2,8 @@ import { sql } from 'kysely';
 
 import type { AgentId } from '../model/ids.ts';
 import type { AgentOrdering, AgentOrderOutcome } from '../ports/agent-orders.ts';
+import type { Orderer } from '../ports/machine-orders.ts';
+import { writeAgentEvent } from './agent-events.ts';
 import { setCordon } from './cordon.ts';
 import { dbNow, inTransaction, type Db, type Tx } from './database.ts';
 
@@ -20,21 +22,30 @@ export function createAgentOrdering(db: Db): AgentOrdering {
       return await carryOut(tx, agent);
     });
   return {
-    setCordon: async (idOrName, cordoned) =>
-      await order(idOrName, async (tx, agent) => {
-        await setCordon(tx, agent.agentId, cordoned);
-        return { kind: 'done', agentId: agent.agentId, changed: agent.cordoned !== cordoned };
+    setCordon: async (idOrName, kind, orderer) =>
+      await order(idOrName, async (tx, { agentId, cordoned }) => {
+        const changed = cordoned !== (kind !== 'uncordon');
+        if (changed) {
+          await setCordon(tx, agentId, !cordoned);
+          await writeAgentEvent(tx, { agentId, kind, ...told(orderer) });
+        }
+        return { kind: 'done', agentId, changed };
       }),
 
-    remove: async (idOrName, force) =>
+    remove: async (idOrName, force, orderer) =>
       await order(idOrName, async (tx, { agentId, runningTasks }) => {
-        if (!force && (runningTasks > 0 || (await holdsTasks(tx, agentId)))) {
-          return { kind: 'refused', because: 'holds-work' };
-        }
+        const heldWork = runningTasks > 0 || (await holdsTasks(tx, agentId));
+        if (!force && heldWork) return { kind: 'refused', because: 'holds-work' };
+        await writeAgentEvent(tx, { agentId, kind: 'remove', ...told(orderer), detail: { force, heldWork } });
         await tx.updateTable('agents').set({ removed_at: dbNow() }).where('id', '=', agentId).execute();
         return { kind: 'done', agentId, changed: true };
       }),
   };
+}
+
+/** Whoever gives the order may know more than belongs into the row. */
+function told({ by, reason }: Orderer): Orderer {
+  return { by, reason };
 }
 
 interface OrderedAgent {

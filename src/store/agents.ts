@@ -2,7 +2,9 @@ import { sql } from 'kysely';
 
 import type { AgentId } from '../model/ids.ts';
 import type { Site } from '../model/agent.ts';
+import type { Orderer } from '../ports/machine-orders.ts';
 import type { AgentStore, NewAgent } from '../ports/tasks.ts';
+import { writeAgentEvent } from './agent-events.ts';
 import { mayHaveForgotten } from './amnesia.ts';
 import { lockAgentsOf } from './cordon.ts';
 import { dbNow, dbNowPlus, inTransaction, toMs, type Db, type Tx } from './database.ts';
@@ -31,21 +33,42 @@ export function createAgentStore(db: Db): AgentStore {
     writeReports: async (reports, leaseMs) =>
       await inTransaction(db, async (tx) => await writeReports(tx, reports, leaseMs)),
 
-    async createEnrolment(tokenHash, labels, ttlMs) {
-      const row = await db
-        .insertInto('enrolments')
-        .values({
-          token_hash: tokenHash,
-          site: 'on-prem',
-          labels: JSON.stringify(labels),
-          created_at: dbNow(),
-          expires_at: dbNowPlus(ttlMs),
-        })
-        .returning('expires_at')
-        .executeTakeFirstOrThrow();
-      return { expiresAtMs: toMs(row.expires_at) };
-    },
+    createEnrolment: async (tokenHash, labels, ttlMs, order) =>
+      await inTransaction(db, async (tx) => {
+        const row = await tx
+          .insertInto('enrolments')
+          .values({
+            token_hash: tokenHash,
+            site: 'on-prem',
+            labels: JSON.stringify(labels),
+            created_at: dbNow(),
+            expires_at: dbNowPlus(ttlMs),
+            created_by: order.by,
+            reason: order.reason,
+          })
+          .returning('expires_at')
+          .executeTakeFirstOrThrow();
+        if (order.installs !== null) await noteInstall(tx, order.installs, order);
+        return { expiresAtMs: toMs(row.expires_at) };
+      }),
   };
+}
+
+/** An agent that is there keeps its identity when it is installed again, and needs no token: it never registers anew. */
+async function noteInstall(tx: Tx, name: string, { by, reason }: Orderer): Promise<void> {
+  const known = await tx
+    .selectFrom('agents')
+    .select('id')
+    .where('name', '=', name)
+    .where('site', '=', 'on-prem')
+    .where('removed_at', 'is', null)
+    .orderBy('id')
+    .limit(2)
+    .execute();
+  // Of several nobody knows which one is meant.
+  const [agent, another] = known;
+  if (agent === undefined || another !== undefined) return;
+  await writeAgentEvent(tx, { agentId: agent.id as AgentId, kind: 'install', by, reason });
 }
 
 async function registerAgent(
@@ -55,7 +78,7 @@ async function registerAgent(
 ): Promise<Awaited<ReturnType<AgentStore['register']>>> {
   const enrolment = await tx
     .selectFrom('enrolments')
-    .select(['site', 'machine_id', 'labels', 'used_at', 'agent_id'])
+    .select(['site', 'machine_id', 'labels', 'used_at', 'agent_id', 'created_by', 'reason'])
     .select(sql<boolean>`expires_at <= ${dbNow()}`.as('expired'))
     .where('token_hash', '=', enrolmentHash)
     .forUpdate()
@@ -92,6 +115,9 @@ async function registerAgent(
     .set({ used_at: dbNow(), agent_id: agent.id })
     .where('token_hash', '=', enrolmentHash)
     .execute();
+  // The history of a machine tells of its agent.
+  const { created_by: by, reason } = enrolment;
+  if (by !== null) await writeAgentEvent(tx, { agentId: agent.id, kind: 'register', by, reason });
   return { kind: 'registered', agentId: agent.id };
 }
 

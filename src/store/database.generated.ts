@@ -12,6 +12,16 @@ export type Timestamp = ColumnType<Date, Date | string, Date | string>;
 /** Read as a value that is still to be checked; written as JSON text. */
 export type Json = ColumnType<unknown, string, string>;
 
+export interface AgentEventsTable {
+  id: Identity<number>;
+  agent_id: string;
+  at: Generated<Timestamp>;
+  event: string;
+  actor: string;
+  reason: string | null;
+  detail: Generated<Json>;
+}
+
 export interface AgentsTable {
   id: string;
   name: string;
@@ -104,6 +114,8 @@ export interface EnrolmentsTable {
   expires_at: Timestamp;
   used_at: Timestamp | null;
   agent_id: string | null;
+  created_by: string | null;
+  reason: string | null;
 }
 
 export interface InstallationTable {
@@ -303,6 +315,8 @@ export interface MachinesTable {
   run_launch_time: Timestamp | null;
   stopped_at: Timestamp | null;
   power_again_at: Timestamp | null;
+  waits_for: string | null;
+  waits_since: Timestamp | null;
 }
 
 export interface PlansTable {
@@ -397,6 +411,7 @@ export interface WorkloadTimesTable {
 
 /** All tables, for `new Kysely<Database>(...).withSchema('spillway')`. */
 export interface Database {
+  agent_events: AgentEventsTable;
   agents: AgentsTable;
   amnesia: AmnesiaTable;
   api_buckets: ApiBucketsTable;

@@ -21,7 +21,7 @@ import {
 } from './launch-rows.ts';
 import { toMachine } from './machine-rows.ts';
 import { transitionMachine } from './machines.ts';
-import { recordStepFailure, wakeRowAfter } from './step-rows.ts';
+import { recordStepFailure, wakeLaunchAfter } from './step-rows.ts';
 
 /** Launches as rows: intent, the calls made for it, and what came of them. */
 export function createLaunchStore(db: Db): LaunchStore {
@@ -48,7 +48,7 @@ export function createLaunchStore(db: Db): LaunchStore {
       await inTransaction(db, async (tx) => await fulfilLaunch(tx, id, { attempt, instances })),
     close: async (id, state, end) => await inTransaction(db, async (tx) => await closeLaunch(tx, id, state, end)),
 
-    wakeAfter: async (id, ms) => await wakeRowAfter(db, 'launches', id, ms),
+    wakeAfter: async (id, ms) => await wakeLaunchAfter(db, id, ms),
     recordFailure: async (id, failure) => await recordStepFailure(db, 'launches', id, failure),
 
     noteJoin: async (id, end) =>

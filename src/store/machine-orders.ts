@@ -3,7 +3,8 @@ import { sql } from 'kysely';
 import type { AgentId, MachineId } from '../model/ids.ts';
 import { isId } from '../model/ids.ts';
 import type { MachineRef, MachineState } from '../model/machine.ts';
-import { type EpochMs, MINUTE_MS } from '../model/time.ts';
+import { SPOT_NOTICE_MS } from '../model/state-waits.ts';
+import type { EpochMs } from '../model/time.ts';
 import type { MachineOrders, Orderer, OrderOutcome, OrderRefusal } from '../ports/machine-orders.ts';
 import type { Transition } from '../ports/machines.ts';
 import { lockAgentsOf } from './cordon.ts';
@@ -202,13 +203,13 @@ async function terminate(
   });
 }
 
-/** EC2 gives so much notice; its best effort may be less, and a time beyond is a mistake or a lie. */
-const NOTICE_MS = 2 * MINUTE_MS;
-
-/** By the clock of the database: a process whose own is wrong would end work before EC2 does. */
+/**
+ * By the clock of the database: a process whose own is wrong would end work before EC2 does. A time beyond the notice is a mistake
+ * or a lie.
+ */
 async function endOfNotice(tx: Tx, atMs: EpochMs | null): Promise<Date> {
   const { rows } = await sql<{ now: Date }>`select spillway.now() as now`.execute(tx);
-  const latestMs = (rows[0]?.now.getTime() ?? 0) + NOTICE_MS;
+  const latestMs = (rows[0]?.now.getTime() ?? 0) + SPOT_NOTICE_MS;
   return new Date(Math.min(atMs ?? latestMs, latestMs));
 }
 

@@ -16,7 +16,7 @@ import { markDrain, NO_HOOK, noteHook, takeTurn } from './drain-notes.ts';
 import { keepOutput } from './machine-output.ts';
 import { machineColumns, toMachine } from './machine-rows.ts';
 import { isProtected } from './protection.ts';
-import { recordStepFailure, wakeRowAfter } from './step-rows.ts';
+import { recordStepFailure, wakeMachineAfter } from './step-rows.ts';
 import { createTerminations } from './terminations.ts';
 import { createWarmPool } from './warm-pool.ts';
 
@@ -28,7 +28,7 @@ export function createMachineStore(db: Db): MachineStore {
     transition: async (machine, transition) =>
       await inTransaction(db, async (tx) => await transitionMachine(tx, machine, transition)),
 
-    wakeAfter: async (id, ms) => await wakeRowAfter(db, 'machines', id, ms),
+    wakeAfter: async (id, ms, waitsFor = null) => await wakeMachineAfter(db, id, ms, waitsFor),
     recordFailure: async (id, failure) => await recordStepFailure(db, 'machines', id, failure),
 
     listDue: async (limit) => await listDue(db, limit),
@@ -282,6 +282,8 @@ function columnsOf({ to, deadlineMs, endReason, agentId }: Transition) {
     wake_at: dbNow(),
     step_failures: 0,
     step_error: null,
+    waits_for: null,
+    waits_since: null,
     ...NO_HOOK,
     ...(to === 'draining' ? { drain_extensions: 0, drain_done: [] } : {}),
     power_again_at: null,

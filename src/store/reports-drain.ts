@@ -1,6 +1,8 @@
+import { sql } from 'kysely';
+
 import type { MachineId } from '../model/ids.ts';
-import type { DrainBlocker, DrainDocument } from '../ports/reports.ts';
-import type { Db } from './database.ts';
+import type { DrainBlocker, DrainDocument, DrainStatus } from '../ports/drain-documents.ts';
+import type { Db, Tx } from './database.ts';
 import { toTimestamp } from './reports-shared.ts';
 
 /** More names help nobody. */
@@ -26,6 +28,54 @@ export async function readDrain(db: Db, id: MachineId): Promise<DrainDocument> {
       ...(row.agent_id === null ? [] : await findTasks(db, row.agent_id)),
     ],
   };
+}
+
+interface DrainStatusRow {
+  workload: string;
+  machines: number;
+  overdue: number;
+  oldest_s: number | null;
+  by_health: number;
+  by_turn: number;
+}
+
+/**
+ * Overdue since the first time that its deadline passed and was no extension that the policy expects (`onDeadline: extend` writes
+ * down how many those are), or since a deadline that no step has looked at yet.
+ */
+export async function readDrainStatus(tx: Tx): Promise<DrainStatus[]> {
+  const { rows } = await sql<DrainStatusRow>`
+    with newest as (
+      select distinct on (workload) workload, document->'drain'->'oneAtATime' = 'true'::jsonb as one_at_a_time
+      from spillway.policies order by workload, active desc, first_seen_at desc),
+    going as (
+      select workload, id from spillway.machines
+      where state in ('leaving', 'terminating') or (state = 'draining' and 'turn' = any(drain_done))),
+    drains as (
+      select m.workload,
+        least(late.at, case when m.deadline_at < spillway.now() then m.deadline_at end) as late_since,
+        m.hook is null and m.hook_error like 'health:%' as by_health,
+        coalesce(p.one_at_a_time, false) and not m.drain_irrevocable and not 'turn' = any(m.drain_done)
+          and exists (select 1 from going g where g.workload = m.workload and g.id <> m.id) as by_turn
+      from spillway.machines m
+      left join newest p on p.workload = m.workload
+      left join lateral (
+        select min(e.at) as at from spillway.machine_events e
+        where e.machine_id = m.id and e.revision = m.revision
+          and (e.reason = 'drain-overdue' or (e.reason = 'drain-deadline-extended' and not e.detail ? 'expected'))) late on true
+      where m.state = 'draining')
+    select workload, count(*)::int as machines, count(late_since)::int as overdue,
+      extract(epoch from spillway.now() - min(late_since))::float8 as oldest_s,
+      (count(*) filter (where by_health))::int as by_health, (count(*) filter (where by_turn))::int as by_turn
+    from drains group by workload order by workload`.execute(tx);
+  return rows.map((row) => ({
+    workload: row.workload,
+    machines: row.machines,
+    overdue: row.overdue,
+    oldestOverdueS: row.oldest_s === null ? null : Math.max(0, Math.round(row.oldest_s * 1000) / 1000),
+    heldByHealth: row.by_health,
+    heldByTurn: row.by_turn,
+  }));
 }
 
 type Told = Partial<Omit<DrainBlocker, 'kind' | 'says'>>;

@@ -15,6 +15,7 @@ import type {
 } from '../ports/explanations.ts';
 import type { AgentDocument, MachineDetails } from '../ports/reports.ts';
 import { dbNow, inTransaction, type Db, type Tx } from './database.ts';
+import { readAgentEvents } from './agent-events.ts';
 import { readAgent } from './reports-agents.ts';
 import { readOpenMachine } from './reports-charges.ts';
 import { showMachine } from './reports-machines.ts';
@@ -135,6 +136,7 @@ export async function readAgentFacts(db: Db, idOrName: string, freshnessMs: numb
         removedAt,
         tasks: await readHeldTasks(tx, agent.id),
         machine: agent.machineId === null ? null : await readMachineOf(tx, agent.machineId),
+        events: await readAgentEvents(tx, agent.id),
         policies: await readPolicies(tx),
       };
     },

@@ -66,6 +66,8 @@ interface MachineDetailRow extends MachineRow {
   step_error: string | null;
   host_key: string | null;
   host_key_confirmed_at: Date | null;
+  waits_for: string | null;
+  waits_since: Date | null;
 }
 
 /** Columns and joins that every view of a machine has; the row's alias is `r`. */
@@ -111,7 +113,7 @@ export async function listMachines(db: Db, filter: MachineFilter, page: PageRequ
 export async function showMachine(db: Db, id: MachineId): Promise<MachineDetails | null> {
   const { rows } = await sql<MachineDetailRow>`
     select ${COLUMNS}, r.launch_id, r.plan_id, r.trace_id, r.volume_gib, r.observed_state, r.observed_at, r.launch_time, r.ended_at,
-      r.step_failures, r.step_error, r.host_key, r.host_key_confirmed_at
+      r.step_failures, r.step_error, r.host_key, r.host_key_confirmed_at, r.waits_for, r.waits_since
     from spillway.machines r ${JOINS} where r.id = ${id}`.execute(db);
   const [row] = rows;
   if (row === undefined) return null;
@@ -121,6 +123,7 @@ export async function showMachine(db: Db, id: MachineId): Promise<MachineDetails
       row.state === 'terminated'
         ? null
         : describeMachineWait(row.state as LiveMachineState, toTimestamp(row.deadline_at)),
+    waitsFor: waitsForOf(row),
     drain: row.state === 'draining' ? await readDrain(db, id) : null,
     stepFailures: row.step_failures,
     stepError: row.step_error,
@@ -139,6 +142,13 @@ export async function showMachine(db: Db, id: MachineId): Promise<MachineDetails
     costByKind: await readCostByKind(db, id),
     events: await readEvents(db, id),
   };
+}
+
+/** The states whose steps say it; a step that somebody overtook may have left a word of the state before. */
+const TELLING: ReadonlySet<string> = new Set<MachineState>(['booting', 'joining']);
+
+function waitsForOf({ state, waits_for: says, waits_since: since }: MachineDetailRow): MachineDetails['waitsFor'] {
+  return says === null || since === null || !TELLING.has(state) ? null : { says, since: toTimestamp(since) };
 }
 
 /** As `ssh-keygen -l` prints it. */

@@ -7,6 +7,7 @@ import type { TaskState } from '../model/task.ts';
 import type { LayerStatus, StatusDocument, WaitingStatus } from '../ports/reports.ts';
 import { readAmnesia } from './amnesia.ts';
 import { inTransaction, type Db, type Tx } from './database.ts';
+import { readDrainStatus } from './reports-drain.ts';
 import { toTimestamp } from './reports-shared.ts';
 
 /** The figures of one moment. */
@@ -21,6 +22,7 @@ export async function readStatus(db: Db, freshnessMs: number): Promise<StatusDoc
         waiting: await readWaiting(tx),
         tasks: await countTasks(tx),
         machines: await countMachines(tx),
+        drains: await readDrainStatus(tx),
         usdPerHour: money.per_hour,
         spend: { todayUsd: money.today, monthUsd: money.month },
         lastPlan: await readLastPlan(tx),

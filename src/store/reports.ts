@@ -5,6 +5,7 @@ import { listAgents } from './reports-agents.ts';
 import { readCharges } from './reports-charges.ts';
 import { readAgentFacts, readMachineFacts } from './reports-explain.ts';
 import { listMachines, showMachine } from './reports-machines.ts';
+import { listNames } from './reports-names.ts';
 import { readPlan } from './reports-plans.ts';
 import { answered } from './reports-shared.ts';
 import { readStatus } from './reports-status.ts';
@@ -30,6 +31,7 @@ export function createReports(db: Db, options: ReportsOptions = {}): Reports {
     readPlan: async (id) => answered(async () => readPlan(db, id)),
     readMachineFacts: async (id) => answered(async () => readMachineFacts(db, id, freshnessMs)),
     readAgentFacts: async (idOrName) => answered(async () => readAgentFacts(db, idOrName, freshnessMs)),
+    listNames: async (kind, prefix) => answered(async () => listNames(db, kind, prefix)),
     status: async () => answered(async () => readStatus(db, freshnessMs)),
   };
 }

@@ -35,7 +35,14 @@ export function createRetentionStore(db: Db): RetentionStore {
         delete from spillway.demand_history where ctid = any(array(
           select ctid from spillway.demand_history
           where bucket < spillway.now() - ${DEMAND_KEPT_MS} * interval '1 millisecond' limit ${limit}))`.execute(db);
-      return [samples, logs, output, plans, holds, demand].reduce(
+      // The newest of an agent that is there stays: it says why the agent is as it is.
+      const orders = await sql`
+        delete from spillway.agent_events where id = any(array(
+          select e.id from spillway.agent_events e join spillway.agents a on a.id = e.agent_id
+          where e.at < ${old} and (a.removed_at is not null or exists (
+            select 1 from spillway.agent_events newer where newer.agent_id = e.agent_id and newer.id > e.id))
+          order by e.at limit ${limit}))`.execute(db);
+      return [samples, logs, output, plans, holds, demand, orders].reduce(
         (sum, result) => sum + Number(result.numAffectedRows ?? 0n),
         0,
       );

@@ -1,10 +1,16 @@
 import { sql } from 'kysely';
 
-import type { LaunchId, MachineId } from '../model/ids.ts';
+import type { AgentId, LaunchId, MachineId } from '../model/ids.ts';
 import { MINUTE_MS, SECOND_MS } from '../model/time.ts';
 import type { CloudInstance, InstanceListing } from '../ports/cloud.ts';
 import type { Lease } from '../ports/leadership.ts';
-import type { CondemnOutcome, OwnedInstance, SweepStore, UnboundInstance } from '../ports/sweeping.ts';
+import type {
+  CondemnOutcome,
+  OwnedInstance,
+  SweepStore,
+  UnboundInstance,
+  UnnoticedMachine,
+} from '../ports/sweeping.ts';
 import { hasForgotten } from './amnesia.ts';
 import { dbNow, inTransaction, toMs, type Db, type Tx } from './database.ts';
 import { holdsLease } from './leadership.ts';
@@ -27,6 +33,7 @@ export function createSweepStore(db: Db): SweepStore {
   return {
     observe: async (region, listing) => await observe(db, region, listing),
     findUndatedEnds: async (instanceIds) => await findUndatedEnds(db, instanceIds),
+    findUnnoticed: async (instanceIds) => await findUnnoticed(db, instanceIds),
     findUnbound: async (instances) => await findUnbound(db, instances),
 
     async markSuspect(instanceId, reason) {
@@ -74,6 +81,22 @@ async function findUndatedEnds(db: Db, instanceIds: readonly string[]): Promise<
     .orderBy('instance_id')
     .execute();
   return rows.flatMap(({ instance_id }) => instance_id ?? []);
+}
+
+async function findUnnoticed(db: Db, instanceIds: readonly string[]): Promise<readonly UnnoticedMachine[]> {
+  const rows = await db
+    .selectFrom('machines')
+    .select(['id', 'instance_id', 'agent_id'])
+    .where('instance_id', 'in', [...instanceIds])
+    .where('state', 'in', ['booting', 'joining', 'ready', 'draining'])
+    .where('interrupted_at', 'is', null)
+    .orderBy('id')
+    .execute();
+  return rows.map((row) => ({
+    id: row.id as MachineId,
+    instanceId: row.instance_id ?? '',
+    agentId: row.agent_id as AgentId | null,
+  }));
 }
 
 /** A few statements for a whole listing: the number of round trips must not grow with the fleet. */

@@ -11,7 +11,7 @@ import type { PlannerInput, PlanOutcome } from '../planner/types.ts';
 import type { AgentReceipt, HealthCheck, OperatorActions } from '../ports/operator.ts';
 import type { AgentOrdering } from '../ports/agent-orders.ts';
 import type { AgentStore } from '../ports/tasks.ts';
-import type { MachineOrders } from '../ports/machine-orders.ts';
+import type { MachineOrders, Orderer } from '../ports/machine-orders.ts';
 import type { Reports } from '../ports/reports.ts';
 import { orderMachine } from './machine-orders.ts';
 import type { PlanProver } from './plan-prover.ts';
@@ -46,22 +46,23 @@ export function createOperatorActions(parts: ActionParts): OperatorActions {
       return { ...planFor(workload, input), proofs: await parts.prover.prove(input, workload) };
     },
 
-    async createEnrolment({ labels, ttlMs }) {
+    async createEnrolment({ labels, ttlMs, ...order }) {
       const token = loops.ids.hex(32);
-      const { expiresAtMs } = await agents.createEnrolment(loops.credentials.sha256(token), labels, ttlMs);
+      const { expiresAtMs } = await agents.createEnrolment(loops.credentials.sha256(token), labels, ttlMs, order);
       return { token, expiresAtMs };
     },
 
-    async cordonAgent(idOrName, cordoned) {
-      const receipt = receiptOf(idOrName, await agentOrdering.setCordon(idOrName, cordoned));
-      const what = cordoned ? 'an operator cordoned an agent' : 'an operator lifted the cordon of an agent';
-      noteAgentOrder(parts, receipt, what);
+    async cordonAgent(idOrName, order, orderer) {
+      const receipt = receiptOf(idOrName, await agentOrdering.setCordon(idOrName, order, orderer));
+      const what = order === 'uncordon' ? 'an operator lifted the cordon of an agent' : 'an operator cordoned an agent';
+      noteAgentOrder(parts, receipt, orderer, what);
       return receipt;
     },
 
-    async removeAgent(idOrName, force) {
-      const receipt = receiptOf(idOrName, await agentOrdering.remove(idOrName, force));
-      noteAgentOrder(parts, receipt, force ? 'an operator removed an agent by force' : 'an operator removed an agent');
+    async removeAgent(idOrName, force, orderer) {
+      const receipt = receiptOf(idOrName, await agentOrdering.remove(idOrName, force, orderer));
+      const what = force ? 'an operator removed an agent by force' : 'an operator removed an agent';
+      noteAgentOrder(parts, receipt, orderer, what);
       return receipt;
     },
     orderMachine: async (id, order) => await orderMachine(parts, id, order),
@@ -101,9 +102,14 @@ function planFor(workload: string | null, input: PlannerInput): PlanOutcome {
 }
 
 /** The agent hears of it at once, and the plan that counts on it is made anew. */
-function noteAgentOrder({ engine }: ActionParts, { agentId, changed }: AgentReceipt, what: string): void {
+function noteAgentOrder(
+  { engine }: ActionParts,
+  { agentId, changed }: AgentReceipt,
+  { by, reason }: Orderer,
+  what: string,
+): void {
   if (!changed) return;
-  engine.log.info({ agentId }, what);
+  engine.log.info({ agentId, by, reason }, what);
   engine.bell.ring([agentId]);
   engine.wakeAssigner();
   engine.wakePlanner();

@@ -108,6 +108,7 @@ function buildLoops(outside: ServiceOutside): LoopPorts {
     machines: stores.machines,
     launches: stores.launches,
     sweeping: stores.sweeping,
+    interruptions: stores.orders,
     memory: stores.memory,
     recollection: new Recollection({ witness: outside.witness, clock, owner }),
     ledger: stores.ledger,

@@ -27,6 +27,23 @@ describe('calls to EC2 in a minute', () => {
   );
 
   test.for([
+    [10, 1],
+    [2500, 3],
+  ] as const)(
+    'of a fleet of %d spot machines are one more per sweep, which asks who is marked',
+    { timeout: 300_000 },
+    async ([machines, pages], { pool }) => {
+      const { minutes, throttled } = await measureStanding(pool, machines, 'spot');
+      const [{ DescribeInstances, DescribeSpotInstanceRequests } = {}] = minutes;
+      expect({ DescribeInstances, DescribeSpotInstanceRequests }).toEqual({
+        DescribeInstances: SWEEPS * pages,
+        DescribeSpotInstanceRequests: SWEEPS,
+      });
+      expect(throttled).toBe(0);
+    },
+  );
+
+  test.for([
     [10, 1, 1],
     [100, 1, 1],
     // One bucket full of instances, and a hundred that wait ten seconds for their tokens.

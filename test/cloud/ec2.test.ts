@@ -239,6 +239,22 @@ describe('stopping and starting', () => {
   });
 });
 
+describe('interruptions', () => {
+  test('are those of our spot instances that EC2 has marked, with the end of their notice', async () => {
+    const spot = { market: 'spot' as const };
+    const [marked = ''] = launchedIds(await cloud.runInstances(runRequest({ token: newToken(), body: spot })));
+    await cloud.runInstances(runRequest({ token: newToken(), body: spot }));
+    expect(await cloud.listInterruptions(REGION, OWNER)).toEqual(new Map());
+    simulated.region.interrupt(marked);
+    const endsAtMs = simulated.region.interruptedAtMs(marked) ?? 0;
+    const told = await cloud.listInterruptions(REGION, OWNER);
+    expect([...told.keys()]).toEqual([marked]);
+    // The wire has whole seconds or milliseconds.
+    expect(Math.abs((told.get(marked) ?? 0) - endsAtMs)).toBeLessThan(1000);
+    expect(await cloud.listInterruptions(REGION, 'somebody-else')).toEqual(new Map());
+  });
+});
+
 describe('facts', () => {
   test('every type comes with its hardware, over several pages', async () => {
     const types = await cloud.listInstanceTypes(REGION);

@@ -66,6 +66,7 @@ class Replica {
       consoleOutput: never,
       pushLoginKey: never,
       listSpotEnds: never,
+      listInterruptions: never,
     };
     this.cloud = limitCloud(ec2, openCallGate({ clock: realClock, budget }));
   }

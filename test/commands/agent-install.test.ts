@@ -7,12 +7,13 @@ import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import type { AddressInfo } from 'node:net';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
+import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { describe } from 'vitest';
 import { RunInstancesCommand, EC2Client } from '@aws-sdk/client-ec2';
 import { deriveHostKey } from '../../src/cloud/host-key.ts';
 import { renderUserData } from '../../src/cloud/user-data.ts';
+import type { AgentId } from '../../src/model/ids.ts';
 import { createLogger } from '../../src/observability/log.ts';
 import { createMetrics } from '../../src/observability/metrics.ts';
 import { createAgentApi } from '../../src/server/agent-api/create-agent-api.ts';
@@ -21,6 +22,7 @@ import { createOperatorApi } from '../../src/server/operator-api/create-operator
 import { startRegion } from '../../src/simulator/start.ts';
 import { SIMULATED_IMAGES, SIMULATED_SUBNETS } from '../../src/simulator/world.ts';
 import { createReports } from '../../src/store/reports.ts';
+import { readAgentEvents } from '../../src/store/agent-events.ts';
 import { createAgentStore } from '../../src/store/agents.ts';
 import { startEngine } from '../engine/start-engine.ts';
 import { recordingActions } from '../server/operator-api/service.ts';
@@ -70,9 +72,9 @@ const test = base.extend<{ datacenter: Datacenter }>({
     const agentApi = createAgentApi({ ...common, gateway, deploymentKey: Buffer.alloc(32, 7), ids: randomIds });
     await agentApi.listen({ host: '127.0.0.1', port: 0 });
     const { actions } = recordingActions({
-      createEnrolment: async ({ labels, ttlMs }) => {
+      createEnrolment: async ({ labels, ttlMs, ...order }) => {
         const token = randomIds.hex(32);
-        return { token, ...(await createAgentStore(db).createEnrolment(hashToken(token), labels, ttlMs)) };
+        return { token, ...(await createAgentStore(db).createEnrolment(hashToken(token), labels, ttlMs, order)) };
       },
     });
     const operatorApi = createOperatorApi({
@@ -160,10 +162,17 @@ describe('agent install', () => {
       /ENROL_TOKEN=(\w+)/.exec(readFileSync(join(files, 'agent.env'), 'utf8'))![1]!,
     );
 
-    expect(await datacenter.install('-q', ...places)).toMatchObject({ exitCode: 0 });
+    expect(await datacenter.install('-q', '--reason', 'a new script', ...places)).toMatchObject({ exitCode: 0 });
     const after = await db.selectFrom('agents').select(['id', 'boot_id']).orderBy('id').execute();
     expect(after.map(({ id }) => id)).toEqual(rows.map(({ id }) => id));
     expect(after.map(({ boot_id: boot }) => boot)).not.toEqual(rows.map(({ boot_id: boot }) => boot));
+    const actor = userInfo().username;
+    for (const { id } of rows) {
+      expect(await readAgentEvents(db, id as AgentId)).toMatchObject([
+        { event: 'register', actor, reason: null },
+        { event: 'install', actor, reason: 'a new script' },
+      ]);
+    }
   });
 
   test('leaves alone a machine whose key is not known, and one that shows another key, whatever it is told to accept', async ({

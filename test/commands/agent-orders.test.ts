@@ -1,3 +1,4 @@
+import { userInfo } from 'node:os';
 import { describe } from 'vitest';
 import type { OperatorActions } from '../../src/ports/operator.ts';
 import { createAgentOrdering } from '../../src/store/agent-orders.ts';
@@ -51,8 +52,8 @@ describe('agent', () => {
       actions: async ({ db }, use) => {
         const ordering = createAgentOrdering(db);
         await use({
-          cordonAgent: async (who, cordoned) => receiptOf(who, await ordering.setCordon(who, cordoned)),
-          removeAgent: async (who, force) => receiptOf(who, await ordering.remove(who, force)),
+          cordonAgent: async (who, order, orderer) => receiptOf(who, await ordering.setCordon(who, order, orderer)),
+          removeAgent: async (who, force, orderer) => receiptOf(who, await ordering.remove(who, force, orderer)),
         });
       },
     });
@@ -69,6 +70,32 @@ describe('agent', () => {
         expect(await service.run('agent', 'cordon', 'idle')).toMatchObject({ exitCode: 3 });
       },
     );
+
+    real('are told by show and explain, with who gave them and why, and as JSON', async ({ db, service, expect }) => {
+      await anAgent(db, { name: 'rack-1' });
+      await service.run('agent', 'drain', 'rack-1', '--reason', 'a new\u001b disk');
+      await service.run('agent', 'uncordon', 'rack-1');
+      await service.run('agent', 'remove', 'rack-1', '--reason', 'sold');
+      const actor = userInfo().username;
+      const told = [
+        `cordoned for a drain by ${actor}: a new\\x1b disk`,
+        `uncordoned by ${actor}`,
+        `removed by ${actor}: sold`,
+      ];
+      for (const noun of ['agent show', 'explain agent']) {
+        const { stdout } = await service.run(...noun.split(' '), 'rack-1');
+        for (const sentence of told)
+          expect(stdout).toMatch(new RegExp(`Z {2}${sentence.replaceAll('\\', '\\\\')}$`, 'm'));
+        const { events } = JSON.parse((await service.run(...noun.split(' '), 'rack-1', '-o', 'json')).stdout) as {
+          events: unknown[];
+        };
+        expect(events).toMatchObject([
+          { event: 'drain', actor, reason: 'a new\u001b disk' },
+          { event: 'uncordon', actor, reason: null },
+          { event: 'remove', actor, reason: 'sold', detail: { force: false } },
+        ]);
+      }
+    });
 
     real(
       'drain --wait ends when the agent has said so and nothing runs, and with 7 when that takes too long',

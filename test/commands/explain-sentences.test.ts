@@ -70,6 +70,7 @@ const MACHINE: MachineExplanation = {
     protection: null,
     drain: null,
     waiting: 'waits for its tasks, until 2026-11-22T12:28:00.000Z; then it is waited for once more',
+    waitsFor: null,
     stepFailures: 0,
     stepError: null,
     launchId: 'ln-000000000001',
@@ -145,6 +146,7 @@ const AGENT: AgentExplanation = {
     registeredAt: '2026-11-20T00:00:00.000Z',
     machineId: null,
   },
+  events: [],
   leftAt: null,
   removedAt: null,
   tasks: { total: 0, items: [] },
@@ -228,6 +230,14 @@ Money:
     const text = machineSentences({ ...MACHINE, machine, blockers: [], accruedUsd: '0.000000000' }).join('\n');
     expect(text).toContain('  it has ended (scale-down: no capacity); it waits for nothing');
     expect(text).not.toContain('not charged yet');
+  });
+
+  it('on its way says what its step waited for last', () => {
+    const waitsFor = { says: 'the host key on the console', since: '2026-11-22T11:58:30.000Z' };
+    const machine = { ...MACHINE.machine, state: 'joining' as const, waitsFor };
+    expect(machineSentences({ ...MACHINE, machine, blockers: [] }).join('\n')).toContain(
+      '  at the last visit it waited for the host key on the console, since 2026-11-22T11:58:30.000Z',
+    );
   });
 
   it('whose plan was lost, whose step fails and whose time is over says all of that', () => {

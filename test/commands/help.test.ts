@@ -171,6 +171,7 @@ describe('completion', () => {
     expect(await complete(['spillway', 'task', 'list', '--st'])).toEqual(['--state']);
     expect(await complete(['spillway', 'task', 'list', '--state', 'p'])).toEqual(['pending']);
     expect(await complete(['spillway', 'completion', 'z'])).toEqual(['zsh']);
+    expect(await complete(['spillway', 'completion', 'names', '--de'])).toEqual(['--debug']);
     expect(await complete(['spillway', 'help', 'exi'])).toEqual(['exit-codes']);
     expect(await complete(['spillway', 'plan', 'r'])).toEqual(['replay']);
     expect(await complete(['spillway', 'plan', 'replay', '--p'])).toEqual(['--policy']);

@@ -1,5 +1,7 @@
 import { describe } from 'vitest';
 import { sql } from 'kysely';
+import { createMachineStore } from '../../src/store/machines.ts';
+import { aMachine } from '../support/builders.ts';
 import { until } from '../support/wait.ts';
 import { ids, seedFleet, TRACE } from '../store/reports-fleet.ts';
 import { test } from './spillway.ts';
@@ -238,7 +240,7 @@ describe('agent', () => {
       stdout: 'en-secret\n',
       stderr: 'valid for one agent until 2026-11-22T10:10:00.000Z; it is not shown again\n',
     });
-    expect(service.api.enrolments).toEqual([{ labels: { pool: 'media', rack: 'a1' }, ttlMs: 600_000 }]);
+    expect(service.api.enrolments).toMatchObject([{ labels: { pool: 'media', rack: 'a1' }, ttlMs: 600_000 }]);
   });
 
   test("enrol --env prints what the agent's file needs", async ({ service, expect }) => {
@@ -339,6 +341,19 @@ describe('status and plan', () => {
     expect(waiting).toBe('Waiting: 1 task of transcode (1 cores, 1 GiB; oldest 4m12s)');
     expect(machines).toBe('Machines: 1 booting, 1 ready');
     expect(money).toBe('Money: $0.680/h now, $0.34 today, $0.36 this month (UTC)');
+  });
+
+  test('status has a line about drains that do not go on', async ({ db, service, expect }) => {
+    const { id } = await aMachine(db, 'draining', { workload: 'render' });
+    const set = async (changes: object): Promise<unknown> => await db.updateTable('machines').set(changes).execute();
+    expect((await service.run('status')).stdout).not.toContain('Drains:');
+    await set({ hook_error: 'health: exit code 1' });
+    const machines = createMachineStore(db);
+    const { machine } = (await machines.read(id))!;
+    await machines.extendDeadline(machine, { ms: 60_000, reason: 'drain-deadline-extended', detail: {} });
+    expect((await service.run('status')).stdout).toMatch(
+      /^Drains: 1 of render past its deadline \(oldest by [0-9a-z]+\); 1 of render held by the hook health$/m,
+    );
   });
 
   test('status -o json is the document of the API', async ({ db, service, expect }) => {

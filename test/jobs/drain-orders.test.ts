@@ -104,7 +104,15 @@ describe('a drain whose deadline is extended', () => {
     await world.runUntil('a task runs', async () => (await world.count('tasks', 'running')) > 0);
     const { id } = await onlyMachine(world);
     await drainByHand(world, 2 * MINUTE);
-    await world.run(9 * MINUTE);
+    await world.run(5 * MINUTE);
+    const calm = { workload: 'render', machines: 1, overdue: 0, oldestOverdueS: null, heldByHealth: 0, heldByTurn: 0 };
+    expect((await world.stores.reports.status()).drains).toEqual([calm]);
+    await world.run(4 * MINUTE);
+    // Its third deadline, which was one too many, passed after six minutes, give or take a visit.
+    const [drains] = (await world.stores.reports.status()).drains;
+    expect(drains).toEqual({ ...calm, overdue: 1, oldestOverdueS: expect.any(Number) as number });
+    expect(drains?.oldestOverdueS).toBeGreaterThan(150);
+    expect(drains?.oldestOverdueS).toBeLessThanOrEqual(180);
     const shown = await world.stores.reports.showMachine(id);
     expect(shown?.drain).toMatchObject({ extensions: 4, blockers: [{ kind: 'task', workload: 'render' }] });
     const moved = shown?.events.filter(({ reason }) => /deadline-extended|overdue/.test(reason)) ?? [];
@@ -227,6 +235,10 @@ describe('machines that belong together', () => {
       'hook-failed',
       'other-machine',
     ]);
+    const { drains } = await world.stores.reports.status();
+    expect(drains).toMatchObject([{ workload: 'render', machines: 2, overdue: 2, heldByHealth: 1, heldByTurn: 1 }]);
+    expect(drains[0]?.oldestOverdueS).toBeGreaterThan(4 * 60);
+    expect(drains[0]?.oldestOverdueS).toBeLessThanOrEqual(5 * 60);
     world.hosts.manners.exits.set('health', 0);
     await world.runUntil('both are gone', async () => (await world.count('machines', 'terminated')) === 2, 30 * MINUTE);
   });

@@ -165,7 +165,10 @@ describe('hostKey: console', () => {
     const { userData } = world.region.findInstance(instanceId)!;
     expect(Buffer.from(userData ?? '', 'base64').toString()).not.toContain('ssh_keys');
     await world.run(60_000);
-    expect((await onlyMachine(world)).state).toBe('joining');
+    const { id, state } = await onlyMachine(world);
+    expect(state).toBe('joining');
+    const shown = await world.stores.reports.showMachine(id);
+    expect(shown?.waitsFor?.says).toBe('the host key on the console');
     const own = world.hosts.ownKey(instanceId);
     show(world, instanceId, own);
     await readyInstance(world);

@@ -137,6 +137,74 @@ describe('joining', () => {
   });
 });
 
+describe('what a machine on its way waits for', () => {
+  async function addressOf(world: World): Promise<string> {
+    let address: string | null = null;
+    await world.runUntil('EC2 tells its address', async () => {
+      const machine = await onlyMachine(world);
+      address = 'privateIp' in machine ? machine.privateIp : null;
+      return address !== null;
+    });
+    return address ?? '';
+  }
+
+  const shown = async (world: World) =>
+    (await world.stores.reports.showMachine((await onlyMachine(world)).id))?.waitsFor;
+
+  test('is told from one step to the next, with the time since when, and no more once it is ready', async ({
+    pool,
+  }) => {
+    const world = await World.create(pool, {
+      policies: [worldPolicy({ ...ONE, ready: { command: 'is-up' } })],
+      ...CALM,
+    });
+    const { manners } = world.hosts;
+    const told = async (says: string): Promise<string> => {
+      await world.runUntil(`it waits for ${says}`, async () => (await shown(world))?.says === says, 120_000);
+      return (await shown(world))!.since;
+    };
+    manners.closed = true;
+    manners.noTurn = true;
+    manners.agentMute = true;
+    manners.exits.set('is-up', 1);
+    await world.submit(1, 10);
+    await world.runUntil('it boots', async () => (await world.count('machines', 'booting')) === 1);
+    const host = await addressOf(world);
+    const since = await told(`port 22 of ${host} to open, which is its SSH port`);
+    await world.run(60_000);
+    expect((await shown(world))?.since).toBe(since);
+
+    manners.closed = false;
+    expect(Date.parse(await told('its turn among the SSH sessions, which are all taken'))).toBeGreaterThan(
+      Date.parse(since) + 60_000,
+    );
+    manners.noTurn = false;
+    manners.loginFails = 'SSH_AUTH';
+    await told(`an SSH session that works (SSH_AUTH: no session with ${host})`);
+    manners.loginFails = null;
+    manners.joinExit = 75;
+    await told('another join on it to end, or its recipe to pass (exit code 75)');
+    manners.joinExit = 0;
+    await told('the first report of its agent, which was started');
+    manners.agentMute = false;
+    await told('its ready command to pass');
+    manners.exits.delete('is-up');
+    await readyInstance(world);
+    expect(await shown(world)).toBeNull();
+  });
+
+  test('is not kept from one visit to the next when the next does not say it', async ({ pool }) => {
+    const world = await World.create(pool, { policies: [worldPolicy(ONE)], ...CALM });
+    world.hosts.manners.noTurn = true;
+    await world.submit(1, 10);
+    await world.runUntil('it waits', async () => (await world.count('machines', 'joining')) === 1);
+    await world.runUntil('it says so', async () => (await shown(world))?.says.startsWith('its turn') === true);
+    const { id } = await onlyMachine(world);
+    await world.stores.machines.wakeAfter(id, 60_000);
+    expect(await shown(world)).toBeNull();
+  });
+});
+
 describe('booting', () => {
   test('ends at its deadline when SSH never answers', async ({ pool }) => {
     const world = await World.create(pool, { policies: [worldPolicy(ONE)], ...CALM });

@@ -71,11 +71,17 @@ describe('the ledger', () => {
       const policies = [worldPolicy({ burst: SPOT.burst, demand: SPOT.demand, limits: { max: 1 } })];
       const everyS = { ...SLOW, plan: 120, sweep: 10, account: 120 };
       const world = await World.create(pool, { policies, everyS, ...LONG_RUN });
+      // EC2 cuts the work short.
+      world.truth.killsAllowed = true;
       await world.turn('prices');
       for (const minutes of [20, 90]) {
         await world.submit(1, 7 * 3600);
         await world.run(minutes * 60_000);
-        world.region.interrupt(world.truth.living()[0]?.instanceId ?? '');
+        const [instance] = world.truth.living();
+        world.region.interrupt(instance?.instanceId ?? '');
+        // It works until EC2 takes it: whoever ends it himself within the notice pays for it.
+        const state = () => world.region.findInstance(instance?.instanceId ?? '')?.state;
+        await world.runUntil('EC2 has taken it', async () => await Promise.resolve(state() !== 'running'));
         await world.db.updateTable('tasks').set({ state: 'cancelled' }).execute();
         await untilGone(world);
       }

@@ -18,6 +18,7 @@ test('the fleet vanishes when it cannot be read, and a state without machines do
     at: '',
     layers: [],
     waiting: [],
+    drains: [],
     tasks: {},
     usdPerHour: '0.5',
     spend: { todayUsd: '0', monthUsd: '1.25' },
@@ -32,6 +33,35 @@ test('the fleet vanishes when it cannot be read, and a state without machines do
   expect(text).toMatch(/^spillway_spend_month_usd 1\.25$/m);
   metrics.fleet(null);
   expect(await metrics.render()).not.toMatch(/^spillway_(machines|spend)/m);
+});
+
+test('drains that are overdue or held are gauges of their workload, and vanish with the last drain', async () => {
+  const metrics = createMetrics('1.2.3');
+  const status = {
+    at: '',
+    layers: [],
+    waiting: [],
+    tasks: {},
+    machines: [],
+    usdPerHour: '0',
+    spend: { todayUsd: '0', monthUsd: '0' },
+    lastPlan: null,
+    amnesia: null,
+  };
+  const drain = { workload: 'db', machines: 4, overdue: 2, oldestOverdueS: 95.5, heldByHealth: 1, heldByTurn: 3 };
+  const calm = { ...drain, workload: 'ci', overdue: 0, oldestOverdueS: null };
+  metrics.fleet({ ...status, drains: [drain, calm] });
+  const text = await metrics.render();
+  expect(text).toContain('spillway_drains_overdue{workload="db"} 2');
+  expect(text).toContain('spillway_drain_oldest_overdue_seconds{workload="db"} 95.5');
+  expect(text).toContain('spillway_drain_oldest_overdue_seconds{workload="ci"} 0');
+  expect(text).toContain('spillway_drains_held{workload="db",by="health"} 1');
+  expect(text).toContain('spillway_drains_held{workload="db",by="turn"} 3');
+  metrics.fleet({ ...status, drains: [] });
+  expect(await metrics.render()).not.toMatch(/^spillway_drain(?:s_|_oldest)/m);
+  metrics.fleet({ ...status, drains: [drain] });
+  metrics.fleet(null);
+  expect(await metrics.render()).not.toMatch(/^spillway_drain(?:s_|_oldest)/m);
 });
 
 test('counts decisions by what and why, and times in seconds', async () => {

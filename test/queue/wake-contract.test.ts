@@ -315,6 +315,20 @@ describe.each(STORES)('wake queue on $kind', ({ test, missing }) => {
       await consumer.stop(1_000);
     });
 
+    test('says aloud that a lock is gone while its handler works', async ({ queues: { wake }, store, log }) => {
+      const job = newMachine();
+      const { got, handler, release } = recorder(undefined, { held: true });
+      const consumer = await consume(wake, handler);
+      await wake.ring([job]);
+      await until('it is in hand', () => got.length === 1);
+      await store.empty();
+      await until('it is told', () =>
+        log.lines.some(({ level, details }) => level === 'warn' && String(details['error']).includes(job.id)),
+      );
+      release();
+      await consumer.stop(1_000);
+    });
+
     test('goes on in a process whose store was emptied under its job', async ({
       startConsumer,
       queues: { wake },

@@ -280,9 +280,12 @@ describe('ends that nobody asked for', () => {
     expect(region.interrupt(onDemand)).toBe(false);
     expect(region.interrupt(id)).toBe(true);
     expect(region.interrupt(id)).toBe(false);
-    const status = () => region.perform('DescribeSpotInstanceRequests', {}).SpotInstanceRequests?.[0]?.Status?.Code;
+    const request = () => region.perform('DescribeSpotInstanceRequests', {}).SpotInstanceRequests?.[0];
+    const status = () => request()?.Status?.Code;
+    const noticedAtMs = clock.nowMs();
     expect(status()).toBe('marked-for-termination');
     clock.step(119_999);
+    expect(request()?.Status).toMatchObject({ Code: 'marked-for-termination', UpdateTime: new Date(noticedAtMs) });
     expect(region.findInstance(id)?.state).toBe('running');
     clock.step(5_000);
     expect(region.findInstance(id)?.state).toBe('terminated');

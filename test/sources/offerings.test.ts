@@ -45,6 +45,7 @@ class Market {
       consoleOutput: never,
       pushLoginKey: never,
       listSpotEnds: never,
+      listInterruptions: never,
       listInstanceTypes: async () => await this.answer('types', () => this.types),
       describeSubnets: async () => await this.answer('subnets', () => this.subnets),
       describeImages: async () => await this.answer('images', () => this.images),

@@ -51,7 +51,11 @@ describe('turns', () => {
       const long = shell.withSession(server.target, 60_000, async () => await leave.promise);
       await until('it is in', () => server.methods.length > 0);
       const attempt = shell.withSession(server.target, 60_000, async () => undefined);
-      await expect(attempt).rejects.toMatchObject({ code: 'TIMEOUT', message: expect.stringContaining('became free') });
+      await expect(attempt).rejects.toMatchObject({
+        code: 'TIMEOUT',
+        message: expect.stringContaining('became free'),
+        details: { noTurn: true },
+      });
       leave.resolve();
       await long;
       await shell.withSession(server.target, 60_000, async () => undefined);

@@ -1,6 +1,7 @@
 import { describe, expect } from 'vitest';
 import type { NewAgent } from '../../src/ports/tasks.ts';
 import type { Db } from '../../src/store/database.ts';
+import { readAgentEvents } from '../../src/store/agent-events.ts';
 import { createAgentStore } from '../../src/store/agents.ts';
 import { createMachineStore, transitionMachine } from '../../src/store/machines.ts';
 import {
@@ -19,6 +20,7 @@ import { test } from '../support/database.ts';
 import { untilBlocked, withOpenTransaction } from './blocked.ts';
 
 const TTL_MS = 60_000;
+const ADA = { by: 'ada', reason: 'a new rack', installs: null };
 
 function aNewAgent(overrides: Partial<NewAgent> = {}): NewAgent {
   return {
@@ -34,13 +36,43 @@ function aNewAgent(overrides: Partial<NewAgent> = {}): NewAgent {
 
 async function anEnrolment(db: Db, labels: Readonly<Record<string, string>> = {}): Promise<string> {
   const token = someHex(64);
-  await createAgentStore(db).createEnrolment(token, labels, TTL_MS);
+  await createAgentStore(db).createEnrolment(token, labels, TTL_MS, ADA);
   return token;
 }
 
 const rows = async (db: Db) => await db.selectFrom('agents').selectAll().orderBy('id').execute();
 
 describe('register', () => {
+  test('tells in its history who made the token, and why; an agent of a machine has none', async ({ db }) => {
+    const token = await anEnrolment(db);
+    const agent = aNewAgent();
+    const agents = createAgentStore(db);
+    await agents.register(token, agent);
+    await agents.register(token, { ...agent, tokenHash: someHex(64) });
+    const { id } = await aMachine(db, 'joining');
+    const other = someHex(64);
+    await createMachineStore(db).issueEnrolment(id, other, {}, TTL_MS);
+    const ofMachine = aNewAgent();
+    await agents.register(other, ofMachine);
+
+    expect(await readAgentEvents(db, agent.id)).toMatchObject([
+      { event: 'register', actor: 'ada', reason: 'a new rack', detail: {} },
+    ]);
+    expect(await readAgentEvents(db, ofMachine.id)).toEqual([]);
+  });
+
+  test('tells of an agent that is installed again with the order itself, unless its name is that of several', async ({
+    db,
+  }) => {
+    const agents = createAgentStore(db);
+    const [rack, twin] = [await anAgent(db, { name: 'rack-1' }), await anAgent(db, { name: 'twin' })];
+    await anAgent(db, { name: 'twin' });
+    for (const installs of ['rack-1', 'twin', 'nobody'])
+      await agents.createEnrolment(someHex(64), {}, TTL_MS, { ...ADA, installs });
+    expect(await readAgentEvents(db, rack)).toMatchObject([{ event: 'install', actor: 'ada', reason: 'a new rack' }]);
+    expect(await readAgentEvents(db, twin)).toEqual([]);
+  });
+
   test('makes the agent, and the labels of the enrolment win over its own', async ({ db }) => {
     await stopClock(db);
     const token = await anEnrolment(db, { pool: 'media' });
@@ -104,7 +136,7 @@ describe('register', () => {
     await stopClock(db);
     const agents = createAgentStore(db);
     const token = someHex(64);
-    expect(await agents.createEnrolment(token, {}, TTL_MS)).toEqual({ expiresAtMs: NOW_MS + TTL_MS });
+    expect(await agents.createEnrolment(token, {}, TTL_MS, ADA)).toEqual({ expiresAtMs: NOW_MS + TTL_MS });
     await passTime(db, TTL_MS);
 
     expect(await agents.register(token, aNewAgent())).toEqual({ kind: 'refused', why: 'expired' });

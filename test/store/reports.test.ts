@@ -2,7 +2,9 @@ import { describe } from 'vitest';
 import { sql } from 'kysely';
 import { createDatabase } from '../../src/store/database.ts';
 import { createPool } from '../../src/store/pool.ts';
+import { createMachineStore } from '../../src/store/machines.ts';
 import { createReports } from '../../src/store/reports.ts';
+import { aMachine, passTime, stopClock } from '../support/builders.ts';
 import { test } from '../support/database.ts';
 import { quietLog } from '../support/log.ts';
 import { ids, TRACE, seedFleet } from './reports-fleet.ts';
@@ -201,11 +203,45 @@ describe('status', () => {
     expect(status.lastPlan).toEqual({ id: ids.plan, decidedAt: '2026-11-22T09:59:20.000Z' });
   });
 
+  test('counts a drain as overdue from its first deadline on, and what an earlier drain of the machine was is over', async ({
+    db,
+    expect,
+  }) => {
+    await stopClock(db);
+    const reports = createReports(db);
+    const { id } = await aMachine(db, 'draining', { workload: 'render' });
+    await aMachine(db, 'ready', { workload: 'other' });
+    const machines = createMachineStore(db);
+    const read = async () => (await machines.read(id))!.machine;
+    const extension = { ms: 60_000, reason: 'drain-deadline-extended', detail: {} } as const;
+    await machines.extendDeadline(await read(), extension);
+    await passTime(db, 30_000);
+    const none = { heldByHealth: 0, heldByTurn: 0 };
+    expect((await reports.status()).drains).toEqual([
+      { workload: 'render', machines: 1, overdue: 1, oldestOverdueS: 30, ...none },
+    ]);
+    await machines.transition(await read(), {
+      to: 'ready',
+      actor: 'planner',
+      reason: 'drain-cancelled',
+      deadlineMs: null,
+    });
+    expect((await reports.status()).drains).toEqual([]);
+    const again = { to: 'draining', actor: 'planner', reason: 'unneeded', endReason: 'scale-down' } as const;
+    await machines.transition(await read(), { ...again, deadlineMs: 10_000 });
+    const [calm] = (await reports.status()).drains;
+    expect(calm).toEqual({ workload: 'render', machines: 1, overdue: 0, oldestOverdueS: null, ...none });
+    // No step has looked at it since.
+    await passTime(db, 12_000);
+    expect((await reports.status()).drains).toEqual([{ ...calm, overdue: 1, oldestOverdueS: 2 }]);
+  });
+
   test('of an empty installation is all zeroes and no plan', async ({ db, expect }) => {
     const status = await createReports(db).status();
     expect(status).toMatchObject({
       waiting: [],
       machines: [],
+      drains: [],
       tasks: {},
       usdPerHour: '0.000000',
       spend: { todayUsd: '0.000000000' },

@@ -1,4 +1,6 @@
 import { describe, expect } from 'vitest';
+import { readAgentEvents } from '../../src/store/agent-events.ts';
+import { createAgentOrdering } from '../../src/store/agent-orders.ts';
 import { createLaunchStore } from '../../src/store/launches.ts';
 import { createRetentionStore } from '../../src/store/retention.ts';
 import { aLaunch, anAgent, aPlanRow, aTask, NOW_MS, passTime, stopClock } from '../support/builders.ts';
@@ -65,6 +67,25 @@ describe('forget', () => {
     expect(await createRetentionStore(db).forget(DAY_MS, 100)).toBe(1);
 
     expect(await db.selectFrom('launch_holds').select('scope').execute()).toEqual([{ scope: 'workload' }]);
+  });
+
+  test('deletes old orders to agents, but not the newest of an agent that is there: it says why it is cordoned', async ({
+    db,
+  }) => {
+    await stopClock(db);
+    const ordering = createAgentOrdering(db);
+    const ada = { by: 'ada', reason: null };
+    const [stays, goes] = [await anAgent(db, { name: 'stays' }), await anAgent(db, { name: 'goes' })];
+    await ordering.setCordon('stays', 'cordon', ada);
+    await ordering.setCordon('stays', 'uncordon', ada);
+    await ordering.setCordon('stays', 'drain', ada);
+    await ordering.remove('goes', false, ada);
+    await passTime(db, DAY_MS + 1);
+
+    expect(await createRetentionStore(db).forget(DAY_MS, 100)).toBe(3);
+
+    expect(await readAgentEvents(db, stays)).toMatchObject([{ event: 'drain' }]);
+    expect(await readAgentEvents(db, goes)).toEqual([]);
   });
 
   test('deletes at most so many of each kind at a time', async ({ db }) => {

@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 import type pg from 'pg';
 import { REBUILT_REASON } from '../../src/model/machine.ts';
+import type { Market } from '../../src/model/offering.ts';
 import type { Ec2Action, Ec2Input, Ec2Output, Region } from '../../src/simulator/region.ts';
 import { SIMULATED_IMAGES, SIMULATED_SUBNETS } from '../../src/simulator/world.ts';
 import { createCredentials } from '../../src/wiring/credentials.ts';
@@ -32,8 +33,12 @@ export interface FleetCalls {
  * What a fleet that stands asks of EC2 in a minute, by the region's own count: all loops run at their default intervals, and every
  * machine has its step. `pool` is that of an empty database; EC2's own buckets are in force.
  */
-export async function measureStanding(pool: pg.Pool, machines: number): Promise<FleetCalls> {
-  const world = await openFleet(pool, machines);
+export async function measureStanding(
+  pool: pg.Pool,
+  machines: number,
+  market: Market = 'on-demand',
+): Promise<FleetCalls> {
+  const world = await openFleet(pool, machines, market);
   const calls = countCalls(world.region);
   await liveMinute(world);
   return { minutes: [calls.take()], throttled: calls.throttled() };
@@ -67,7 +72,7 @@ export function sumOf(counts: CallCounts): number {
   return Object.values(counts).reduce((sum, count) => sum + count, 0);
 }
 
-async function openFleet(pool: pg.Pool, machines: number): Promise<World> {
+async function openFleet(pool: pg.Pool, machines: number, market: Market = 'on-demand'): Promise<World> {
   const policy = worldPolicy({ limits: { max: machines }, drain: { scaleDownUnneededMs: 24 * 60 * MINUTE_MS } });
   const world = await World.create(pool, {
     policies: [policy],
@@ -77,7 +82,7 @@ async function openFleet(pool: pg.Pool, machines: number): Promise<World> {
     pageSize: 1000,
   });
   for (let seeded = 0; seeded < machines; seeded += PER_LAUNCH) {
-    await seedLaunch(world, seeded / PER_LAUNCH, Math.min(PER_LAUNCH, machines - seeded));
+    await seedLaunch(world, { index: seeded / PER_LAUNCH, count: Math.min(PER_LAUNCH, machines - seeded), market });
     await world.time.run(REFILL_MS);
   }
   // What is asked once an hour is not what is measured.
@@ -122,7 +127,10 @@ function countCalls(region: Region): { take(): CallCounts; throttled(): number }
 }
 
 /** A launch's instances, and the rows that are there when they work; written as they are, without living through it. */
-async function seedLaunch(world: World, index: number, count: number): Promise<void> {
+async function seedLaunch(
+  world: World,
+  { index, count, market }: { readonly index: number; readonly count: number; readonly market: Market },
+): Promise<void> {
   const token = createCredentials(WORLD_KEY).makeToken((index + 1).toString(16).padStart(32, '0'), 1);
   const answer = world.region.perform('RunInstances', {
     ClientToken: token,
@@ -132,6 +140,7 @@ async function seedLaunch(world: World, index: number, count: number): Promise<v
     MinCount: count,
     MaxCount: count,
     InstanceInitiatedShutdownBehavior: 'terminate',
+    ...(market === 'spot' ? { InstanceMarketOptions: { MarketType: 'spot' as const } } : {}),
     TagSpecifications: [{ ResourceType: 'instance', Tags: [{ Key: 'spillway:owner', Value: WORLD_OWNER }] }],
   });
   const region = world.region.settings.region;
@@ -143,7 +152,7 @@ async function seedLaunch(world: World, index: number, count: number): Promise<v
     await sql`
     insert into spillway.machines (id, launch_id, plan_id, workload, state, instance_type, cpu_milli, memory_mib, zone, market,
       volume_gib, price_usd_per_hour, instance_id, private_ip, launch_time, observed_state, wake_at)
-    select 'mc-' || suffix, l.id, l.plan_id, 'render', 'ready', 'c5.large', 2000, 4096, 'us-east-1a', 'on-demand', 20, 0.085,
+    select 'mc-' || suffix, l.id, l.plan_id, 'render', 'ready', 'c5.large', 2000, 4096, 'us-east-1a', ${market}, 20, 0.085,
       instance_id, '10.0.0.7', spillway.now(), 'pending', spillway.now() + interval '1 hour'
     from unnest(${instanceIds}::text[], ${suffixes}::text[]) as i(instance_id, suffix), spillway.launches l
     where l.id = ${launchId}`.execute(tx);

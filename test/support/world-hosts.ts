@@ -26,6 +26,8 @@ export interface HostManners {
   rotateExit: number;
   /** Log-in fails with this code. */
   loginFails: 'SSH_UNREACHABLE' | 'SSH_AUTH' | null;
+  /** All sessions are taken for longer than anybody waits for one. */
+  noTurn: boolean;
   /** Exit code of join scripts; 0 starts the agent. */
   joinExit: number;
   /** The join script says 0, but no agent ever reports. */
@@ -49,6 +51,7 @@ export class WorldHosts implements Shell {
     foreignKey: false,
     rotateExit: 0,
     loginFails: null,
+    noTurn: false,
     joinExit: 0,
     agentMute: false,
     exits: new Map(),
@@ -74,7 +77,8 @@ export class WorldHosts implements Shell {
     use: (session: ShellSession) => Promise<T>,
   ): Promise<T> {
     const instance = instanceAt(this.regions.values(), target.host);
-    const { closed, loginFails, foreignKey } = this.manners;
+    const { closed, loginFails, foreignKey, noTurn } = this.manners;
+    if (noTurn) throw new AppError('TIMEOUT', 'no session became free', { remedy: 'none', details: { noTurn } });
     if (instance === null || closed) throw sshError('SSH_UNREACHABLE', target);
     const host = this.hostOf(instance);
     const wanted = target.trust.kind === 'keys' ? target.trust.keys : [];

@@ -77,6 +77,7 @@ export function buildProcess(world: Surroundings): Process {
     policies: { current: () => world.policies().map(loaded) },
     lead: createLead({ leadership: wrap('leadership', stores.leadership), clock: time, log, holder: world.holder }),
     sweeping: wrap('sweeping', stores.sweeping),
+    interruptions: wrap('interruptions', stores.orders),
     memory: wrap('memory', stores.memory),
     recollection: new Recollection({ witness: world.witness, clock: time, owner: WORLD_OWNER }),
     ledger: wrap('ledger', stores.ledger),

@@ -36,6 +36,8 @@ import { WorldTruth } from './world-truth.ts';
 import { MemoryWitness } from './world-witness.ts';
 
 const TIMINGS: StepTimings = { bootPollMs: 5000, joinPollMs: 5000, drainPollMs: 5000, terminatePollMs: 10_000 };
+/** Who puts agents into a world. */
+const ORDERER = { by: 'operator', reason: null, installs: null };
 const LOOPS = { plan: 5, sweep: 10, ring: 5, assign: 2, recover: 7, account: 300, prices: 900 } as const;
 export type WorldLoop = keyof typeof LOOPS;
 
@@ -161,7 +163,7 @@ export class World {
 
   async addLocalAgent(cpus: number): Promise<WorldAgent> {
     const token = this.ids.hex(32);
-    await this.stores.agents.createEnrolment(sha256(token), { pool: 'local' }, 60_000);
+    await this.stores.agents.createEnrolment(sha256(token), { pool: 'local' }, 60_000, ORDERER);
     const capacity = { cpuMilli: cpus * 1000, memoryMib: cpus * 4096, gpus: 0 };
     const birth = { name: `local-${this.localAgents.length}`, enrolmentToken: token, capacity, isPowered: () => true };
     const agent = new WorldAgent(this.agentSurroundings(), birth);

@@ -32,6 +32,7 @@ describe('installing an agent', () => {
         service: new Service({ kind: 'socket', path: '/nowhere' }, AbortSignal.timeout(60_000)),
         script: '',
         labels: {},
+        orderer: { by: 'ada', reason: null },
         login: { kind: 'agent', socket: null },
         knownHosts: '/nowhere',
         caPem: null,

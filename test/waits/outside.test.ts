@@ -10,6 +10,7 @@ import { waitMs } from '../../src/model/waits.ts';
 import { createShell } from '../../src/ssh/shell.ts';
 import { REGION, useEndpoint } from '../cloud/builders.ts';
 import { realClock } from '../support/clock.ts';
+import { spillway } from '../commands/spillway.ts';
 import { test as databaseTest } from '../support/database.ts';
 import { blackHole, fullHouse, shows } from '../support/waits.ts';
 import { worldPolicy } from '../support/world-policy.ts';
@@ -94,6 +95,12 @@ describe('machines', () => {
     expect(sessions).toEqual(names.map(waitMs));
     expect(new Set(probes)).toEqual(new Set([waitMs('ssh.probe')]));
   });
+});
+
+test(`a service that never answers a line that is being completed ${shows('cli.names')}`, async () => {
+  const { port } = await blackHole();
+  const env = { SPILLWAY_ADDR: `http://127.0.0.1:${port}` };
+  expect(await spillway(['completion', 'names', 'agents'], { env })).toEqual({ exitCode: 0, stdout: '', stderr: '' });
 });
 
 test(`a service that never answers a command ${shows('cli.request')}`, async () => {

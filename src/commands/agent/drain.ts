@@ -4,7 +4,7 @@ import { parseDuration } from '../../model/units.ts';
 import type { AgentExplanation } from '../../ports/explanations.ts';
 import { parseUnit, usage } from '../options.ts';
 import type { CommandContext, CommandSpec } from '../types.ts';
-import { AGENTS_ARGUMENT, orderAgents } from './orders.ts';
+import { AGENT_REASON_OPTION, AGENTS_ARGUMENT, orderAgents } from './orders.ts';
 
 /** Agents report every ten seconds unless something ends. */
 const LOOK_AGAIN_MS = SECOND_MS;
@@ -16,6 +16,7 @@ export const agentDrain: CommandSpec = {
     'Without --wait it is the same as cordon. With it the command ends when each agent has said that it takes no new tasks and that none runs.',
   arguments: [AGENTS_ARGUMENT],
   options: [
+    AGENT_REASON_OPTION,
     { name: 'wait', summary: 'until no task runs there' },
     { name: 'timeout', value: 'DURATION', summary: 'with --wait: for so long at most, up to 7d', default: '1h' },
   ],
@@ -28,7 +29,7 @@ export const agentDrain: CommandSpec = {
     const timeoutMs = parseUnit('timeout', options.text('timeout') ?? '1h', parseDuration);
     if (timeoutMs < SECOND_MS || timeoutMs > 7 * DAY_MS)
       throw usage('--timeout must be from 1s to 7d', 'write --timeout 1h');
-    await orderAgents(context, { order: 'cordon', body: { cordoned: true }, done: 'cordoned' });
+    await orderAgents(context, { order: 'cordon', body: { cordoned: true, drain: true }, done: 'cordoned' });
     if (!options.isSet('wait')) return 0;
     const untilMs = context.nowMs() + timeoutMs;
     for (const agent of new Set(args)) {

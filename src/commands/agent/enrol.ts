@@ -2,6 +2,7 @@ import { DAY_MS, MINUTE_MS } from '../../model/time.ts';
 import { parseDuration } from '../../model/units.ts';
 import { parseLabels, parseUnit, usage } from '../options.ts';
 import type { CommandSpec } from '../types.ts';
+import { AGENT_REASON_OPTION } from './orders.ts';
 
 interface Enrolment {
   readonly token: string;
@@ -34,6 +35,7 @@ export const agentEnrol: CommandSpec = {
       summary: 'with --env: where the agent keeps its identity and tasks',
       default: '/var/lib/spillway-agent',
     },
+    AGENT_REASON_OPTION,
     { name: 'env', summary: "print the agent's environment file instead of the bare token" },
   ],
   examples: [
@@ -46,14 +48,17 @@ export const agentEnrol: CommandSpec = {
   output: 'object',
   exitCodes: [5],
   seeAlso: ['agent list'],
-  async run({ options, output, client }) {
+  async run({ options, output, client, wiring }) {
     const labels = parseLabels('label', options.list('label'));
     const ttlMs = parseUnit('expires', options.text('expires') ?? '1h', parseDuration);
     if (ttlMs < MINUTE_MS || ttlMs > 7 * DAY_MS) throw usage('--expires must be from 1m to 7d', 'write --expires 1h');
     const stateDir = options.text('state-dir') ?? '';
     if (!stateDir.startsWith('/'))
       throw usage('--state-dir must be an absolute path', 'write --state-dir /var/lib/spillway-agent');
-    const enrolment = await (await client()).post<Enrolment>('Enrolment', '/v1/enrolments', { labels, ttlMs });
+    const order = { by: wiring.userName(), reason: options.text('reason') };
+    const enrolment = await (
+      await client()
+    ).post<Enrolment>('Enrolment', '/v1/enrolments', { ...order, labels, ttlMs });
     await output.object('Enrolment', enrolment, () => {
       if (!options.isSet('env')) {
         output.line(enrolment.token);

@@ -1,6 +1,7 @@
 import { AppError } from '../../model/errors.ts';
 import { waitMs } from '../../model/waits.ts';
 import type { AgentExplanation } from '../../ports/explanations.ts';
+import type { Orderer } from '../../ports/machine-orders.ts';
 import type { Shell, ShellLogin, ShellTarget, UploadFile } from '../../ports/shell.ts';
 import type { ServiceClient } from '../service-client.ts';
 import { INSTALL_SCRIPT } from './install-script.ts';
@@ -22,6 +23,7 @@ export interface Installation {
   readonly service: ServiceClient;
   readonly script: string;
   readonly labels: Readonly<Record<string, string>>;
+  readonly orderer: Orderer;
   readonly login: ShellLogin;
   readonly knownHosts: string;
   /** PEM of the one CA that may vouch for the service; null = those of the host. */
@@ -78,6 +80,9 @@ interface Enrolment {
 async function filesFor(on: Installation, { host }: InstallHost): Promise<UploadFile[]> {
   const ttlMs = 2 * waitMs('ssh.join');
   const { token, agentUrl } = await on.service.post<Enrolment>('Enrolment', '/v1/enrolments', {
+    ...on.orderer,
+    // What the agent will call itself: one that is there has the order in its history.
+    installs: host,
     labels: on.labels,
     ttlMs,
   });

@@ -11,6 +11,7 @@ import { parseLabels, parseUnit, usage } from '../options.ts';
 import type { Column } from '../output/table.ts';
 import type { CommandContext, CommandSpec } from '../types.ts';
 import { installHost, type InstallHost, type Installation } from './install-host.ts';
+import { AGENT_REASON_OPTION } from './orders.ts';
 
 interface InstallResult {
   readonly host: string;
@@ -61,6 +62,7 @@ export const agentInstall: CommandSpec = {
     },
     { name: 'ca-file', value: 'FILE', summary: 'the one CA that may vouch for the service' },
     { name: 'allow-http', summary: 'the service may be reached over http:// on a private route' },
+    AGENT_REASON_OPTION,
     { name: 'jobs', value: 'N', summary: 'hosts at a time, at most 64', default: '8' },
     { name: 'timeout', value: 'DURATION', summary: 'for the first report of each, at most 10m; default 1m' },
   ],
@@ -134,6 +136,7 @@ async function prepare(context: CommandContext): Promise<Installation> {
     service: await context.client(),
     script: await wiring.readAgentScript(),
     labels,
+    orderer: { by: wiring.userName(), reason: options.text('reason') },
     login: loginOf(options, config.sshAuthSock),
     knownHosts: resolve(options.text('known-hosts') ?? join(homedir(), '.ssh', 'known_hosts')),
     caPem: caFile === null ? null : await readCa(caFile),

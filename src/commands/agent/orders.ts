@@ -1,7 +1,7 @@
 import { AppError } from '../../model/errors.ts';
 import type { AgentReceipt } from '../../ports/operator.ts';
 import type { Column } from '../output/table.ts';
-import type { CommandContext } from '../types.ts';
+import type { CommandContext, OptionSpec } from '../types.ts';
 
 /** What became of one agent that a command named. */
 interface AgentResult {
@@ -24,23 +24,35 @@ export interface AgentOrder {
   readonly done: string;
 }
 
-export const AGENTS_ARGUMENT = { name: 'AGENT', summary: 'name or id of an on-prem agent', variadic: true } as const;
+export const AGENT_REASON_OPTION: OptionSpec = {
+  name: 'reason',
+  value: 'TEXT',
+  summary: 'why, for whoever reads the history of the agent',
+};
+
+export const AGENTS_ARGUMENT = {
+  name: 'AGENT',
+  summary: 'name or id of an on-prem agent',
+  variadic: true,
+  names: 'local-agents',
+} as const;
 
 /**
  * Gives each named agent the order and lists what came of it. One that is refused does not keep the others from theirs; the first
  * refusal ends the command.
  */
 export async function orderAgents(
-  { args, output, client }: Pick<CommandContext, 'args' | 'output' | 'client'>,
+  { args, options, output, client, wiring }: CommandContext,
   { order, body, done }: AgentOrder,
 ): Promise<void> {
   const service = await client();
+  const whole = { by: wiring.userName(), reason: options.text('reason'), ...body };
   const results: AgentResult[] = [];
   const refusals: AppError[] = [];
   for (const agent of new Set(args)) {
     try {
       const path = `/v1/agents/${encodeURIComponent(agent)}/${order}`;
-      const { agentId, changed } = await service.post<AgentReceipt>('AgentReceipt', path, body);
+      const { agentId, changed } = await service.post<AgentReceipt>('AgentReceipt', path, whole);
       results.push({ agent, id: agentId, result: changed ? done : `${done} before` });
     } catch (error) {
       if (!(error instanceof AppError) || (error.code !== 'REFUSED' && error.code !== 'NOT_FOUND')) throw error;

@@ -1,5 +1,5 @@
 import type { CommandSpec } from '../types.ts';
-import { AGENTS_ARGUMENT, orderAgents } from './orders.ts';
+import { AGENT_REASON_OPTION, AGENTS_ARGUMENT, orderAgents } from './orders.ts';
 
 export const agentRemove: CommandSpec = {
   path: 'agent remove',
@@ -7,7 +7,10 @@ export const agentRemove: CommandSpec = {
   description:
     'An agent that is removed ends with exit code 3 at its next report. To come back it needs a new enrolment token. One that holds tasks is not removed.',
   arguments: [AGENTS_ARGUMENT],
-  options: [{ name: 'force', summary: 'also one that holds tasks; they run elsewhere when their lease is over' }],
+  options: [
+    AGENT_REASON_OPTION,
+    { name: 'force', summary: 'also one that holds tasks; they run elsewhere when their lease is over' },
+  ],
   examples: [
     { command: 'spillway agent remove rack-1', summary: 'after `spillway agent drain --wait rack-1`, without loss' },
   ],

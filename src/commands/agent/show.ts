@@ -1,13 +1,15 @@
 import type { AgentExplanation } from '../../ports/explanations.ts';
 import { gib, humanSeconds, shape } from '../output/format.ts';
 import { keyValues } from '../output/key-values.ts';
+import { terminalSafe } from '../output/terminal-text.ts';
 import type { CommandSpec } from '../types.ts';
+import { agentEventSentence } from './history.ts';
 import { agentState } from './list.ts';
 
 export const agentShow: CommandSpec = {
   path: 'agent show',
-  summary: 'Show one agent: what it offers, what it holds and how it is',
-  arguments: [{ name: 'AGENT', summary: 'id of the agent, ag-..., or its name' }],
+  summary: 'Show one agent: what it offers, what it holds, how it is, and what was ordered of it',
+  arguments: [{ name: 'AGENT', summary: 'id of the agent, ag-..., or its name', names: 'agents' }],
   examples: [{ command: 'spillway agent show rack-1', summary: 'by name' }],
   output: 'object',
   exitCodes: [3],
@@ -17,6 +19,9 @@ export const agentShow: CommandSpec = {
     const facts = await (await client()).get<AgentExplanation>('AgentExplanation', path);
     await output.object('AgentExplanation', facts, () => {
       linesOf(facts).forEach((line) => output.line(line));
+      if (facts.events.length === 0) return;
+      output.line('');
+      facts.events.forEach((event) => output.line(terminalSafe(agentEventSentence(event))));
     });
     return 0;
   },

@@ -20,7 +20,13 @@ export const backtest: CommandSpec = {
     { name: 'from-database', summary: 'instead of a log: what the database remembers of the workload' },
     { name: 'from', value: 'DATE', summary: 'begin, as 2026-11-01 or RFC 3339; default 30 days before --to' },
     { name: 'to', value: 'DATE', summary: 'end, not included; default now' },
-    { name: 'workload', short: 'w', value: 'WORKLOAD', summary: 'whose past; default that of the (first) policy' },
+    {
+      name: 'workload',
+      short: 'w',
+      value: 'WORKLOAD',
+      names: 'workloads',
+      summary: 'whose past; default that of the (first) policy',
+    },
     {
       name: 'agents',
       value: 'SPEC',

@@ -1,4 +1,5 @@
 import type { AgentExplanation, ServedWorkload } from '../../ports/explanations.ts';
+import { agentEventSentence } from '../agent/history.ts';
 import { humanAge, shape } from '../output/format.ts';
 import { tasksText } from './machine-sentences.ts';
 
@@ -16,6 +17,7 @@ export function agentSentences(explanation: AgentExplanation): string[] {
     ...(machine === null ? [] : [`Machine: ${machine.id} of ${machine.workload} is ${machine.state}`]),
     ...(workloads.length === 0 ? [servesNobody(explanation)] : workloads.map((one) => servedSentence(one))),
     ...endSentences(explanation),
+    ...explanation.events.map((event) => `Ordered: ${agentEventSentence(event)}`),
   ];
 }
 

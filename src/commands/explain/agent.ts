@@ -5,8 +5,9 @@ import { agentSentences } from './agent-sentences.ts';
 
 export const explainAgent: CommandSpec = {
   path: 'explain agent',
-  summary: 'Say whether an agent counts, for which workloads, what it holds, and when it counts as silent and as gone',
-  arguments: [{ name: 'AGENT', summary: 'id of the agent, ag-..., or its name' }],
+  summary:
+    'Say whether an agent counts, for which workloads, what it holds, when it counts as silent and as gone, and what was ordered of it',
+  arguments: [{ name: 'AGENT', summary: 'id of the agent, ag-..., or its name', names: 'agents' }],
   examples: [{ command: 'spillway explain agent rack-1', summary: 'by name' }],
   output: 'object',
   exitCodes: [3],

@@ -103,6 +103,9 @@ function nowSentences({ machine, blockers, tasks, at }: MachineExplanation): str
   }
   return [
     `it ${waiting}`,
+    ...(machine.waitsFor === null
+      ? []
+      : [`at the last visit it waited for ${machine.waitsFor.says}, since ${machine.waitsFor.since}`]),
     ...(deadlineAt === null ? [] : [deadlineSentence(deadlineAt, Date.parse(at))]),
     ...(stepFailures === 0
       ? []

@@ -6,7 +6,7 @@ import { machineSentences } from './machine-sentences.ts';
 export const explainMachine: CommandSpec = {
   path: 'explain machine',
   summary: 'Say why a cloud machine is there, what happened to it, what it waits for and what it cost',
-  arguments: [{ name: 'MACHINE', summary: 'id of the machine, mc-...' }],
+  arguments: [{ name: 'MACHINE', summary: 'id of the machine, mc-...', names: 'machines' }],
   examples: [{ command: 'spillway explain machine mc-7f3ak2p9qx0z', summary: 'from the plan that wanted it to now' }],
   output: 'object',
   exitCodes: [3],

@@ -59,7 +59,7 @@ export const machineList: CommandSpec = {
   summary: 'List cloud machines, newest first',
   options: [
     { name: 'all', short: 'a', summary: 'terminated machines too' },
-    { name: 'workload', short: 'w', value: 'WORKLOAD', summary: 'only machines of this workload' },
+    { name: 'workload', short: 'w', value: 'WORKLOAD', names: 'workloads', summary: 'only machines of this workload' },
     { name: 'state', value: 'STATE', summary: 'only machines in this state', choices: MACHINE_STATES },
     { name: 'limit', short: 'n', value: 'N', summary: 'at most this many, up to 100000', default: '1000' },
   ],

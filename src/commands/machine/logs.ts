@@ -11,7 +11,7 @@ export const machineLogs: CommandSpec = {
   summary: 'Print what recipe, hooks and console of a machine said',
   description:
     'The newest 256 KiB of each machine, also after it failed, with what looks like a secret taken out. The console of EC2 is kept when a join failed.',
-  arguments: [{ name: 'MACHINE', summary: 'id of the machine, mc-...' }],
+  arguments: [{ name: 'MACHINE', summary: 'id of the machine, mc-...', names: 'machines' }],
   options: [{ name: 'follow', short: 'f', summary: 'go on until the machine is gone' }],
   examples: [
     { command: 'spillway machine logs mc-7f3ak2p9qx0z', summary: 'why it did not join' },

@@ -10,7 +10,7 @@ import type { ArgumentSpec, CommandContext, OptionSpec } from '../types.ts';
 const MACHINES_MAX = 100;
 
 export const MACHINES_ARGUMENT: readonly ArgumentSpec[] = [
-  { name: 'MACHINE', summary: 'ids of machines, mc-...', variadic: true },
+  { name: 'MACHINE', summary: 'ids of machines, mc-...', variadic: true, names: 'machines' },
 ];
 
 export const REASON_OPTION: OptionSpec = {

@@ -24,7 +24,7 @@ const TIMELINE: readonly Column<TimelineRow>[] = [
 export const machineShow: CommandSpec = {
   path: 'machine show',
   summary: 'Show one cloud machine: what it is, what it cost, and everything that happened to it',
-  arguments: [{ name: 'MACHINE', summary: 'id of the machine, mc-...' }],
+  arguments: [{ name: 'MACHINE', summary: 'id of the machine, mc-...', names: 'machines' }],
   examples: [{ command: 'spillway machine show mc-7f3ak2p9qx0z', summary: 'with its timeline' }],
   output: 'object',
   exitCodes: [3],
@@ -47,6 +47,7 @@ function describeMachine(machine: MachineDetails, output: Output): void {
     ['State', machine.state],
     ['Since', machine.stateSince],
     ['Waiting', machine.waiting],
+    ['Last for', machine.waitsFor === null ? null : `${machine.waitsFor.says}, since ${machine.waitsFor.since}`],
     ...blockerLines(machine),
     ['Protected', machine.protection === null ? null : protectionText(machine.protection)],
     ['Failing', failureSentence(machine)],

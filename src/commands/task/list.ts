@@ -50,7 +50,7 @@ export const taskList: CommandSpec = {
   path: 'task list',
   summary: 'List tasks, newest first',
   options: [
-    { name: 'workload', short: 'w', value: 'WORKLOAD', summary: 'only tasks of this workload' },
+    { name: 'workload', short: 'w', value: 'WORKLOAD', names: 'workloads', summary: 'only tasks of this workload' },
     { name: 'state', value: 'STATE', summary: 'only tasks in this state', choices: TASK_STATES },
     { name: 'limit', short: 'n', value: 'N', summary: 'at most this many, up to 100000', default: '100' },
   ],

@@ -24,7 +24,14 @@ export const taskSubmit: CommandSpec = {
     "The command is run without a shell. Without --cpu and --memory a task has the shape the policy's queue signal names.",
   arguments: [{ name: 'COMMAND', summary: 'the program and its arguments, after --', variadic: true }],
   options: [
-    { name: 'workload', short: 'w', value: 'WORKLOAD', summary: 'which policy it runs under', required: true },
+    {
+      name: 'workload',
+      short: 'w',
+      value: 'WORKLOAD',
+      names: 'workloads',
+      summary: 'which policy it runs under',
+      required: true,
+    },
     { name: 'cpu', value: 'CORES', summary: 'cores it needs, such as 2 or 0.5; together with --memory' },
     { name: 'memory', value: 'SIZE', summary: 'memory it needs, such as 4GiB; together with --cpu' },
     { name: 'gpus', value: 'N', summary: "GPUs it needs and has to itself; default: as many as the policy's task" },

@@ -9,6 +9,8 @@ import {
   machineId,
   machineListQuery,
   machineLogQuery,
+  nameKind,
+  namesQuery,
   planQuery,
   taskId,
   taskListQuery,
@@ -51,6 +53,11 @@ export function addReadRoutes(app: FastifyInstance, { reports, actions }: Operat
   app.get('/v1/agents', async (request) =>
     listDocument('AgentList', await reports.listAgents(parseInput(agentListQuery, request.query))),
   );
+  app.get<{ Params: { kind: string } }>('/v1/names/:kind', async (request) => {
+    const kind = parseInput(nameKind, request.params.kind);
+    const { prefix } = parseInput(namesQuery, request.query);
+    return document('NameList', { items: await reports.listNames(kind, prefix) });
+  });
   app.get('/v1/tasks', async (request) => {
     const { limit, cursor, ...filter } = parseInput(taskListQuery, request.query);
     return listDocument('TaskList', await reports.listTasks(filter, { limit, cursor }));

@@ -3,6 +3,7 @@ import { COST_GROUPINGS } from '../../cost/report.ts';
 import { isId } from '../../model/ids.ts';
 import { MACHINE_STATES } from '../../model/machine.ts';
 import { DAY_MS, MINUTE_MS, SECOND_MS } from '../../model/time.ts';
+import { NAME_KINDS } from '../../ports/names.ts';
 import { PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX } from '../../ports/reports.ts';
 
 /** Unknown keys are refused everywhere: a misspelt filter that is ignored would show everything. */
@@ -45,6 +46,9 @@ export const logQuery = z.strictObject({
   offset: wholeNumber(0, Number.MAX_SAFE_INTEGER).default(0),
 });
 
+export const nameKind = z.enum(NAME_KINDS);
+export const namesQuery = z.strictObject({ prefix: z.string().max(253).default('') });
+
 export const machineLogQuery = z.strictObject({ after: wholeNumber(0, Number.MAX_SAFE_INTEGER).default(0) });
 
 export const costQuery = z
@@ -70,8 +74,15 @@ export const planId = z
 /** Id or name. */
 export const agentName = z.string().min(1).max(100);
 
-export const agentCordon = z.strictObject({ cordoned: z.boolean() });
-export const agentRemoval = z.strictObject({ force: z.boolean().default(false) });
+/** Who orders something, and why. */
+const orderer = {
+  by: z.string().min(1).max(100).default('operator'),
+  reason: z.string().min(1).max(500).nullable().default(null),
+};
+
+/** `drain`: whoever cordons it waits for its work; told in its history. */
+export const agentCordon = z.strictObject({ ...orderer, cordoned: z.boolean(), drain: z.boolean().default(false) });
+export const agentRemoval = z.strictObject({ ...orderer, force: z.boolean().default(false) });
 
 /** Many times what the largest machine has. */
 export const GPUS_MAX = 1024;
@@ -106,13 +117,14 @@ export const taskSubmission = z.strictObject({
 export const PROTECTION_MAX_MS = 36_500 * DAY_MS;
 
 export const machineOrder = z.strictObject({
-  by: z.string().min(1).max(100).default('operator'),
-  reason: z.string().min(1).max(500).nullable().default(null),
+  ...orderer,
   forMs: z.int().min(1).max(PROTECTION_MAX_MS).nullable().default(null),
   force: z.boolean().default(false),
 });
 
 export const enrolmentRequest = z.strictObject({
+  ...orderer,
+  installs: agentName.nullable().default(null),
   labels: z
     .record(z.string().regex(/^[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$/), z.string().max(255))
     .refine((labels) => Object.keys(labels).length <= 64, 'at most 64 labels')

@@ -35,12 +35,13 @@ export function addWriteRoutes(app: FastifyInstance, { actions, agentUrl }: Oper
   });
   app.post<{ Params: { agent: string } }>('/v1/agents/:agent/cordon', async (request) => {
     const agent = parseInput(agentName, request.params.agent);
-    const { cordoned } = parseInput(agentCordon, request.body);
-    return document('AgentReceipt', await actions.cordonAgent(agent, cordoned));
+    const { cordoned, drain, ...orderer } = parseInput(agentCordon, request.body);
+    const order = cordoned ? (drain ? 'drain' : 'cordon') : 'uncordon';
+    return document('AgentReceipt', await actions.cordonAgent(agent, order, orderer));
   });
   app.post<{ Params: { agent: string } }>('/v1/agents/:agent/remove', async (request) => {
     const agent = parseInput(agentName, request.params.agent);
-    const { force } = parseInput(agentRemoval, request.body);
-    return document('AgentReceipt', await actions.removeAgent(agent, force));
+    const { force, ...orderer } = parseInput(agentRemoval, request.body);
+    return document('AgentReceipt', await actions.removeAgent(agent, force, orderer));
   });
 }

@@ -41,8 +41,8 @@ export function recordingActions(overrides: Partial<OperatorActions> = {}) {
       enrolments.push(request);
       return { token: 'en-secret', expiresAtMs: NOW_MS + request.ttlMs };
     },
-    cordonAgent: async (idOrName, cordoned) => {
-      agentOrders.push({ agent: idOrName, cordoned });
+    cordonAgent: async (idOrName, order) => {
+      agentOrders.push({ agent: idOrName, cordoned: order !== 'uncordon' });
       return { agentId: AGENT_ID, changed: true };
     },
     removeAgent: async (idOrName, force) => {
