@@ -24,7 +24,7 @@ const ORDERS: readonly [MachineOrderKind, ...MachineOrderKind[]] = [
   'terminate',
 ];
 
-const SOMEBODY: Orderer = { by: 'somebody', reason: null };
+const SOMEBODY: Orderer = { by: 'ann', reason: null };
 
 interface OperatorsOptions {
   readonly sim: Sim;
@@ -57,7 +57,8 @@ export class Operators {
       const agents = await sql.query<{ id: string }>(
         'select id from spillway.agents where machine_id is null and removed_at is null and cordoned order by id',
       );
-      for (const { id } of agents) void this.ask(async (actions) => await actions.cordonAgent(id, 'uncordon', SOMEBODY));
+      for (const { id } of agents)
+        void this.ask(async (actions) => await actions.cordonAgent(id, 'uncordon', SOMEBODY));
     });
   }
 
@@ -109,7 +110,7 @@ export class Operators {
     const isShort = sim.chance.roll('operator:short').value < 0.5;
     const forMs = isShort ? sim.chance.integer('operator:for', 2, 40) * MINUTE_MS : null;
     const force = kind === 'terminate' && sim.chance.roll('operator:force').value < 0.4;
-    const order: MachineOrder = { kind, by: 'ann', reason: null, forMs, force };
+    const order: MachineOrder = { kind, ...SOMEBODY, forMs, force };
     const untilMs = sim.nowMs + (forMs ?? Infinity);
     // Any answer may be lost: what may have been done counts as done.
     if (kind === 'unprotect') lettingGo.endPromise(id);
