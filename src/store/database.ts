@@ -28,10 +28,16 @@ export function createDatabase(pool: PostgresPool, seen: SeenLease = nothingSeen
   return db;
 }
 
+/** A transaction knows what the handle knows that opened it. */
+export function openedBy<T extends Db>(db: Db, tx: T): T {
+  seenThrough.set(tx, leaseSeenThrough(db));
+  return tx;
+}
+
 /** What the process saw whose handle or transaction this is. */
 export function leaseSeenThrough(db: Db): SeenLease {
   const seen = seenThrough.get(db);
-  if (seen === undefined) throw new Error('bug: this handle comes neither from createDatabase nor from inTransaction');
+  if (seen === undefined) throw new Error('bug: this handle comes neither from createDatabase nor from openedBy');
   return seen;
 }
 
@@ -64,10 +70,7 @@ export async function inTransaction<T>(
       return await db
         .transaction()
         .setIsolationLevel(isolation)
-        .execute(async (tx) => {
-          seenThrough.set(tx, leaseSeenThrough(db));
-          return await work(tx);
-        });
+        .execute(async (tx) => await work(openedBy(db, tx)));
     } catch (error) {
       if (tries >= TRIES_MAX || !isRetryable(error)) throw error;
     }

@@ -1,6 +1,7 @@
-import { sql } from 'kysely';
+import { sql, type RawBuilder } from 'kysely';
 
 import type { MachineId } from '../model/ids.ts';
+import { SECOND_MS } from '../model/time.ts';
 import type { MachineStore } from '../ports/machines.ts';
 import { hasForgotten } from './amnesia.ts';
 import { dbNowPlus, inTransaction, type Db, type Tx } from './database.ts';
@@ -24,6 +25,21 @@ export function createTerminations(db: Db): Pick<MachineStore, 'claimTermination
   };
 }
 
+/** After its moment EC2 gets this long to take what it has announced; then we end it. */
+const TAKEN_LATE_MS = 30 * SECOND_MS;
+
+/**
+ * SQL: the machine may be ended by us now. What EC2 itself takes back within the first hour of a spot machine is free, and what we
+ * end a moment before is not: that machine is left to it.
+ */
+function isDue(machine: 'm' | 'own'): RawBuilder<boolean> {
+  const column = (name: string) => sql.ref(`${machine}.${name}`);
+  return sql<boolean>`(coalesce(${column('terminate_again_at')} <= spillway.now(), true) and not coalesce(
+    ${column('market')} = 'spot'
+    and ${column('interrupted_at')} < ${column('run_launch_time')} + interval '1 hour'
+    and spillway.now() < ${column('interrupted_at')} + ${TAKEN_LATE_MS} * interval '1 millisecond', false))`;
+}
+
 async function claimDue(
   tx: Tx,
   id: MachineId,
@@ -36,10 +52,8 @@ async function claimDue(
     with due as (
       select m.id from spillway.machines m join spillway.launches l on l.id = m.launch_id
       where m.state = 'terminating' and m.instance_id is not null and l.body ->> 'region' = ${region}
-        and coalesce(m.terminate_again_at <= spillway.now(), true)
-        and exists (
-          select from spillway.machines own where own.id = ${id} and own.state = 'terminating'
-            and coalesce(own.terminate_again_at <= spillway.now(), true))
+        and ${isDue('m')}
+        and exists (select from spillway.machines own where own.id = ${id} and own.state = 'terminating' and ${isDue('own')})
       order by m.id <> ${id}, m.state_since, m.id
       limit ${limit}
       for update of m skip locked

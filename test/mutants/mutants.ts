@@ -370,4 +370,15 @@ export const MUTANTS: readonly Mutant[] = [
     'is not ended before its agent has told again what it runs',
     one('drains-go-on-after-amnesia', 3, 'store/memory.ts', '  await beginDrainsAnew(tx);\n', ''),
   ),
+  by(
+    'store/amnesia',
+    'no machine is let go of',
+    one(
+      'lost-commits-found-by-passes-alone',
+      3,
+      'store/amnesia.ts',
+      'select since is not null or ${isLeaseOlder(db)} as forgotten',
+      'select since is not null as forgotten',
+    ),
+  ),
 ];

@@ -17,10 +17,13 @@ const words = process.argv.slice(2);
 const seedsAt = words.indexOf('--seeds');
 const seedsMax = seedsAt < 0 ? SEEDS_DEFAULT : Number(words[seedsAt + 1]);
 const names = words.filter((word, at) => !word.startsWith('--') && (seedsAt < 0 || at !== seedsAt + 1));
-const strange = names.filter((word) => !MUTANTS.some(({ name }) => name === word));
+const strange = [
+  ...names.filter((word) => !MUTANTS.some(({ name }) => name === word)),
+  ...words.filter((word) => word.startsWith('--') && word !== '--seeds' && word !== '--record'),
+];
 if (strange.length > 0 || !Number.isInteger(seedsMax)) {
   throw new Error(
-    `usage: npm run mutants -- [NAME...] [--seeds N] [--record]; unknown: ${strange.join(', ') || '--seeds'}`,
+    `usage: npm run mutants -- [NAME...] [--seeds N] [--record]; unknown: ${strange.join(', ') || words[seedsAt + 1]}`,
   );
 }
 const known = JSON.parse(await readFile(KILLED_FILE, 'utf8')) as Record<string, Kill>;

@@ -1,6 +1,6 @@
 import { type ControlledTransaction, sql } from 'kysely';
 import type { Database } from '../../src/store/database.generated.ts';
-import type { Db } from '../../src/store/database.ts';
+import { openedBy, type Db } from '../../src/store/database.ts';
 import { until } from '../support/wait.ts';
 
 /** Waits until so many sessions of this test's database wait for a lock. Needs a connection of its own. */
@@ -17,7 +17,7 @@ export async function withOpenTransaction(
   db: Db,
   use: (tx: ControlledTransaction<Database>) => Promise<void>,
 ): Promise<void> {
-  const tx = await db.startTransaction().execute();
+  const tx = openedBy(db, await db.startTransaction().execute());
   try {
     await use(tx);
   } finally {

@@ -30,6 +30,36 @@ async function terminating(db: Db, count: number, region = REGION): Promise<read
 const idsOf = (due: readonly Due[]): string[] => due.map(({ instanceId }) => instanceId);
 
 describe('a claim', () => {
+  test('leaves to EC2 what it takes back within the first hour, until it is late', async ({ db }) => {
+    await stopClock(db);
+    const machines = createMachineStore(db);
+    const [taken, other] = await terminating(db, 2);
+    const minute = 60_000;
+    const announce = async (launchMs: number) =>
+      await db
+        .updateTable('machines')
+        .set({ market: 'spot', interrupted_at: new Date(NOW_MS + minute), run_launch_time: new Date(launchMs) })
+        .where('id', '=', taken!.id)
+        .execute();
+
+    await announce(NOW_MS - 30 * minute);
+    expect(await machines.claimTerminations(taken!.id, CLAIM)).toEqual([]);
+    expect(await machines.claimTerminations(other!.id, CLAIM)).toEqual(idsOf([other!]));
+    // Beyond its first hour every second is paid, whoever ends it.
+    await announce(NOW_MS - 60 * minute);
+    expect(await machines.claimTerminations(taken!.id, CLAIM)).toEqual(idsOf([taken!]));
+
+    const [late] = await terminating(db, 1);
+    await db
+      .updateTable('machines')
+      .set({ market: 'spot', interrupted_at: new Date(NOW_MS), run_launch_time: new Date(NOW_MS - minute) })
+      .where('id', '=', late!.id)
+      .execute();
+    expect(await machines.claimTerminations(late!.id, CLAIM)).toEqual([]);
+    await passTime(db, 30_000);
+    expect(await machines.claimTerminations(late!.id, CLAIM)).toEqual(idsOf([late!]));
+  });
+
   test('takes all machines of the region that are on their way out, and nothing else', async ({ db }) => {
     await stopClock(db);
     const due = await terminating(db, 3);
