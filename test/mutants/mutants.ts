@@ -370,7 +370,7 @@ export const MUTANTS: readonly Mutant[] = [
     'is not ended before its agent has told again what it runs',
     one('drains-go-on-after-amnesia', 3, 'store/memory.ts', '  await beginDrainsAnew(tx);\n', ''),
   ),
-  by(
+  seenBy(
     'store/amnesia',
     'no machine is let go of',
     one(
