@@ -10,7 +10,7 @@
 #     SPILLWAY_CPUS, SPILLWAY_MEMORY_MIB, SPILLWAY_GPUS, SPILLWAY_ARCH   offer this instead of what the machine has
 #     SPILLWAY_USED          host (default) | tasks: report the shapes of the running tasks as use (simulated hosts)
 #     SPILLWAY_HOLD          1 (default): long-poll; 0: report once per interval and sleep, which needs less memory
-#     SPILLWAY_CLIENT        curl or wget; default: curl where it is. wget needs half as much CPU and memory
+#     SPILLWAY_CLIENT        curl or wget; default: GNU wget where it and GNU timeout are, which needs half as much CPU and memory
 #     SPILLWAY_CA_FILE       the one CA that may vouch for the service
 #     SPILLWAY_PROBE         a command that tells of tasks of other engines here: one number, or a line for each
 #     SPILLWAY_IMDS          http://169.254.169.254 on a spot machine: where EC2 gives notice that it takes the machine back
@@ -135,16 +135,18 @@ unset SPILLWAY_ENROL_TOKEN
 for tool in base64 head mkdir rm setsid sleep tail; do
   command -v "$tool" >/dev/null || die 2 "needs the command $tool"
 done
-if [ "$SPILLWAY_CLIENT" != wget ] && command -v curl >/dev/null; then
-  client=curl
-else
+client='' limiter=''
+if [ "$SPILLWAY_CLIENT" != curl ]; then
   # busybox wget takes a credential only on its command line, where every user of the machine can read it.
-  [ "$SPILLWAY_CLIENT" != curl ] || die 2 'SPILLWAY_CLIENT is curl, and there is none'
-  case $(wget --version 2>/dev/null) in 'GNU Wget 1'*) client=wget ;; *) die 2 'needs curl or GNU wget' ;; esac
+  case $(wget --version 2>/dev/null) in 'GNU Wget 1'*) client=wget ;; esac
+  # wget's own time-out starts anew with every byte. busybox's timeout would leave a watcher behind for each call.
+  case $(timeout --version 2>/dev/null) in *GNU*) limiter=timeout ;; esac
 fi
-limiter=
-# wget's own time-out starts anew with every byte. busybox's timeout would leave a watcher behind for each call.
-if [ $client = wget ]; then case $(timeout --version 2>/dev/null) in *GNU*) limiter=timeout ;; esac fi
+# wget needs half of what curl does, but is no better without somebody who ends it.
+if [ "$SPILLWAY_CLIENT" != wget ] && [ "$client$limiter" != wgettimeout ] && command -v curl >/dev/null; then
+  client=curl limiter=''
+fi
+[ -n "$client" ] || die 2 "needs curl or GNU wget${SPILLWAY_CLIENT:+, and SPILLWAY_CLIENT says $SPILLWAY_CLIENT}"
 [ -z "$SPILLWAY_PROBE" ] || command -v timeout >/dev/null || die 2 'SPILLWAY_PROBE needs the command timeout'
 fraction=
 sleep 0.01 2>/dev/null && fraction=1

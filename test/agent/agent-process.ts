@@ -136,6 +136,11 @@ export class AgentMachine {
     });
   }
 
+  /** Puts one more program on its PATH. */
+  bring(program: string): void {
+    symlinkSync(which(program)!, join(this.#bin, program));
+  }
+
   get pid(): number {
     return this.#process?.pid ?? 0;
   }

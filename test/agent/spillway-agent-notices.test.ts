@@ -3,7 +3,7 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe } from 'vitest';
 import { until } from '../support/wait.ts';
-import { allProcesses } from './agent-process.ts';
+import { allProcesses, which } from './agent-process.ts';
 import { INSTANCE_ACTION, REBALANCE, startImds, type FakeImds } from './fake-imds.ts';
 import { exitOf, isRunning, listToolboxes, PLAIN, SHELL_BOXES, test as base } from './world.ts';
 
@@ -145,12 +145,26 @@ describe.concurrent.each([...SHELL_BOXES])('on $shell', (toolbox) => {
   });
 });
 
+test.skipIf(which('wget') === null)('of two clients it takes the one that needs less', async ({ world, expect }) => {
+  const [toolbox] = SHELL_BOXES;
+  const machine = world.machine(toolbox!);
+  machine.bring('wget');
+  machine.start();
+  const waiting = await until('its client waits for an answer', () =>
+    world.gateway.waiting > 0 ? machine.processes().map(({ commandLine }) => commandLine) : null,
+  );
+  expect(waiting.filter((line) => /(^|\/)curl\b/.test(line))).toEqual([]);
+  expect(waiting.filter((line) => /(^|\/)wget\b/.test(line))).not.toEqual([]);
+});
+
 test('the client may be chosen, and is never another', async ({ world, expect }) => {
   const [toolbox] = SHELL_BOXES;
   const machine = world.machine(toolbox!);
   machine.start({ SPILLWAY_CLIENT: 'wget' });
   expect(await machine.exited()).toEqual({ code: 2, signal: null });
-  await until('it has said why', () => machine.output.includes('needs curl or GNU wget'));
+  await until('it has said why', () =>
+    machine.output.includes('needs curl or GNU wget, and SPILLWAY_CLIENT says wget'),
+  );
   const { agent } = await world.startMachine(toolbox!, { SPILLWAY_CLIENT: 'curl' });
   expect(agent.reports.length).toBeGreaterThan(0);
 });
