@@ -50,11 +50,9 @@ import { readPages } from './pages.ts';
 import type { Page, PagedItems } from './pages.ts';
 import { PAGES_MAX, wholeListing } from './whole-listing.ts';
 import { openKeyPusher } from './instance-connect.ts';
+import { OWNER_TAG } from '../model/launch.ts';
 import { toRunInput } from './run-input.ts';
 import { USER_DATA_BYTES_MAX } from './user-data.ts';
-
-/** Every machine of ours carries it; its value names the deployment. */
-export const OWNER_TAG = 'spillway:owner';
 
 const OWNER_PATTERN = /^[A-Za-z0-9._:/@=+-]{1,256}$/;
 

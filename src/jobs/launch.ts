@@ -1,9 +1,11 @@
 import { clockTimes } from '../model/clock-times.ts';
 import type { LaunchId } from '../model/ids.ts';
-import { launchLimitsOf, type Launch } from '../model/launch.ts';
+import { AppError } from '../model/errors.ts';
+import { launchLimitsOf, OWNER_TAG, type Launch } from '../model/launch.ts';
 import { SECOND_MS } from '../model/time.ts';
 import { waitMs } from '../model/waits.ts';
-import type { RunOutcome } from '../ports/cloud.ts';
+import type { CloudInstance, RunOutcome } from '../ports/cloud.ts';
+import type { BoundInstance } from '../ports/machines.ts';
 import { again, DONE, type StepOutcome, type StepPorts } from './ports.ts';
 import { holdOf, reactionTo, type Reaction } from './reactions.ts';
 
@@ -73,15 +75,8 @@ export async function expireLaunch(ports: StepPorts, id: LaunchId): Promise<bool
 
 async function settle(ports: StepPorts, launch: Launch, outcome: RunOutcome): Promise<StepOutcome | 'next'> {
   switch (outcome.kind) {
-    case 'launched': {
-      await ports.launches.fulfil(launch.id, launch.attempt, outcome.instances);
-      ports.log.info(
-        { launchId: launch.id, instances: outcome.instances.map((i) => i.instanceId) },
-        'instances launched',
-      );
-      if (outcome.instances.length < launch.body.count) ports.wakePlanner();
-      return DONE;
-    }
+    case 'launched':
+      return await take(ports, launch, outcome.instances);
     case 'throttled':
       ports.log.warn({ launchId: launch.id, code: outcome.code, detail: outcome.message }, 'launch is throttled');
       return again(retryAfter(ports, outcome));
@@ -94,6 +89,17 @@ async function settle(ports: StepPorts, launch: Launch, outcome: RunOutcome): Pr
     case 'refused':
       return await react(ports, launch, outcome);
   }
+}
+
+async function take(
+  ports: StepPorts,
+  { id, attempt, body }: Launch,
+  instances: readonly BoundInstance[],
+): Promise<StepOutcome> {
+  await ports.launches.fulfil(id, attempt, instances);
+  ports.log.info({ launchId: id, instances: instances.map(({ instanceId }) => instanceId) }, 'instances launched');
+  if (instances.length < body.count) ports.wakePlanner();
+  return DONE;
 }
 
 interface Refused {
@@ -113,6 +119,11 @@ async function react(
   const hold = holdOf(reaction, { ...launch.body, zone: launch.zone, workload: launch.workload }, refused);
   if (hold !== null) await ports.launches.hold(launch.id, hold);
   tellOperator(ports, launch, { reaction, refused });
+  if (reaction.settlesCalls) {
+    const own = await findOwn(ports, launch);
+    if (own === null) return again(jittered(ports, UNSETTLED_RETRY_MS));
+    if (own.length > 0) return await take(ports, launch, own);
+  }
   switch (reaction.next) {
     case 'move-on':
       return await moveOn(ports, launch, { reaction, refused });
@@ -121,6 +132,25 @@ async function react(
     case 'wait':
       // An earlier call with this token asked for something else, and may have had it: no new token, no freed money.
       return again(UNSETTLED_RETRY_MS);
+  }
+}
+
+/**
+ * What the token made, by EC2's own listing: its answers may have been lost with the processes that had them, and what has run is
+ * billed, also when it is over. Null = EC2 did not tell all of it.
+ */
+async function findOwn(
+  { cloud, log }: StepPorts,
+  { id, token, body }: Launch,
+): Promise<readonly CloudInstance[] | null> {
+  try {
+    const listing = await cloud.listInstances(body.region, body.tags[OWNER_TAG] ?? '');
+    const own = listing.instances.filter(({ clientToken }) => clientToken === token);
+    return own.length > 0 || listing.complete ? own : null;
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    log.warn({ launchId: id, code: error.code, error: error.message }, 'what a launch has made could not be listed');
+    return null;
   }
 }
 

@@ -1,5 +1,5 @@
 import type { PlanId, TraceId } from '../model/ids.ts';
-import { offeringTags, type LadderRung, type LaunchBody } from '../model/launch.ts';
+import { offeringTags, OWNER_TAG, type LadderRung, type LaunchBody } from '../model/launch.ts';
 import type { WorkloadPolicy } from '../model/policy.ts';
 import { LAUNCH_DEADLINE_MS } from '../model/state-waits.ts';
 import type { LaunchChoice, PlanAction } from '../planner/types.ts';
@@ -50,7 +50,7 @@ export async function buildLaunch(
     rootDeviceName: first.rootDeviceName,
     tags: {
       Name: `spillway-${policy.name}`,
-      'spillway:owner': ports.owner,
+      [OWNER_TAG]: ports.owner,
       'spillway:workload': policy.name,
       'spillway:launch': id,
       'spillway:plan': planId,

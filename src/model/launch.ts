@@ -4,6 +4,9 @@ import type { WorkloadPolicy } from './policy.ts';
 import type { Resources } from './resources.ts';
 import type { EpochMs } from './time.ts';
 
+/** Every machine of ours carries it; its value names the deployment. */
+export const OWNER_TAG = 'spillway:owner';
+
 /**
  * `open`: EC2 may be called (again) with the same token and body. `fulfilled`: every instance EC2 gave is bound to a
  * machine. `refused`: every call of the attempt is known to have failed. `expired`: the deadline passed with nothing known.

@@ -8,7 +8,7 @@ import { SIMULATED_SUBNETS } from '../../src/simulator/world.ts';
 import { test } from '../support/database.ts';
 import { worldPolicy } from '../support/world-policy.ts';
 import { callOutcomes, endReasons } from '../support/world-rows.ts';
-import { CALM, World } from '../support/world.ts';
+import { CALM, World, type WorldOptions } from '../support/world.ts';
 
 const MINUTE_MS = 60_000;
 const TWO_TYPES = { types: ['c5.large', 'c5.xlarge'] };
@@ -225,21 +225,33 @@ describe('a token', () => {
     expect(await world.count('launches', 'open')).toBe(0);
   });
 
-  test('whose instances have ended gives way to the next attempt, although calls were never answered', async ({
-    pool,
-  }) => {
-    const world = await World.create(pool, { types: ['c5.large'], everyS: { sweep: Infinity } });
+  /** The answer to a launch is lost, and its instance has ended before the token could be repeated. */
+  async function loseInstance(pool: Parameters<typeof World.create>[0], region: WorldOptions['region'] = {}) {
+    const world = await World.create(pool, { types: ['c5.large'], everyS: { sweep: Infinity }, region });
     world.region.faults.loseReply('RunInstances');
     world.region.faults.failStart('Server.InternalError');
     // Throttled until the lost instance has ended.
     world.region.faults.failNext('RunInstances', { code: 'RequestLimitExceeded', after: 1, times: 4 });
     await world.submit(1, 10);
     await untilDone(world, 1);
-    expect((await attempts(world)).map(({ error_code, outcome }) => [outcome, error_code])).toEqual([
+    expect(world.truth.instances()).toHaveLength(2);
+    return (await attempts(world)).map(({ error_code, outcome }) => [outcome, error_code]);
+  }
+
+  test('whose instance has ended unheard of gets it all the same, for what has run is billed; another launch follows', async ({
+    pool,
+  }) => {
+    expect(await loseInstance(pool)).toEqual([
+      ['fulfilled', null],
+      ['fulfilled', null],
+    ]);
+  });
+
+  test('whose instance EC2 does not show any more gives way to the next attempt', async ({ pool }) => {
+    expect(await loseInstance(pool, { terminatedVisibleMs: 0 })).toEqual([
       ['refused', 'IdempotentInstanceTerminated'],
       ['fulfilled', null],
     ]);
-    expect(world.truth.instances()).toHaveLength(2);
   });
 });
 
