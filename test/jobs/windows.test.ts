@@ -236,7 +236,7 @@ describe('the join over SSH with a machine that runs Windows', () => {
       })),
       env,
     );
-    expect(await stage.step()).toEqual({ kind: 'again', afterMs: 5 });
+    expect(await stage.step()).toMatchObject({ kind: 'again', afterMs: 5 });
     expect(stage.pinned).toEqual({ key: publicHalf(stage.host.hostKey), confirmed: true });
     expect(stage.pinned?.key).not.toBe(credentials.hostPublicKey(NONCE));
     expect(stage.done).toEqual(['output {"phase":"join","exitCode":0,"content":"größer\\n"}', 'installed']);
@@ -254,7 +254,7 @@ describe('the join over SSH with a machine that runs Windows', () => {
 
   test('is tried again when another one is at work, and does not take that for a failure', async () => {
     const stage = await stageWith(machineThat(() => ({ exitCode: 75 })));
-    expect(await stage.step()).toEqual({ kind: 'again', afterMs: 20 });
+    expect(await stage.step()).toMatchObject({ kind: 'again', afterMs: 20 });
     expect(stage.done).toEqual([]);
   });
 
@@ -273,10 +273,10 @@ describe('the join over SSH with a machine that runs Windows', () => {
         return tries === 1 ? 'cut' : { exitCode: 0 };
       }),
     );
-    expect(await stage.step()).toEqual({ kind: 'again', afterMs: 20 });
+    expect(await stage.step()).toMatchObject({ kind: 'again', afterMs: 20 });
     expect(stage.log.lines.map(({ details }) => details['code'])).toContain('SSH_UNREACHABLE');
     expect(stage.pinned?.key).toBe(publicHalf(stage.host.hostKey));
-    expect(await stage.step()).toEqual({ kind: 'again', afterMs: 5 });
+    expect(await stage.step()).toMatchObject({ kind: 'again', afterMs: 5 });
     expect(stage.done).toEqual(['installed']);
   });
 
