@@ -86,7 +86,7 @@ export async function checkMemory(ports: MemoryPorts): Promise<Amnesia | null> {
   const forgotten = findForgotten(testimony, facts);
   if (forgotten !== null) await declareAmnesia(ports, forgotten);
   await ports.recollection.agree(testimony, facts);
-  ports.memory.expect(facts);
+  await ports.memory.expect(facts);
   return forgotten === null ? facts.amnesia : ((await ports.memory.look([])).amnesia ?? null);
 }
 

@@ -12,7 +12,7 @@ export interface MemoryStore {
   /** Lease, launches and amnesia as they are now; of `nonces`, those that some launch has. */
   look(nonces: readonly string[]): Promise<MemoryFacts>;
   /** From now on no transaction of this process launches or ends anything where the leader's lease is older than this. */
-  expect(lease: { readonly epoch: number; readonly turns: number }): void;
+  expect(lease: { readonly epoch: number; readonly turns: number }): Promise<void>;
   /** From the commit of this on, nothing is launched and nothing ended. True = it was not known before. */
   declare(finding: AmnesiaFinding): Promise<boolean>;
   /**

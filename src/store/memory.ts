@@ -18,7 +18,9 @@ const EVIDENCE_CHARS_MAX = 4000;
 export function createMemoryStore(db: Db): MemoryStore {
   return {
     look: async (nonces) => await look(db, nonces),
-    expect: ({ epoch, turns }) => void Object.assign(leaseSeenThrough(db), { epoch, turns }),
+    async expect({ epoch, turns }) {
+      Object.assign(leaseSeenThrough(db), { epoch, turns });
+    },
     declare: async (finding) => await inTransaction(db, async (tx) => await declare(tx, finding)),
 
     rebuild: async (lease, launches) =>

@@ -280,7 +280,7 @@ describe('between a loss of commits and the pass that finds it', () => {
   async function failOver(db: Db): Promise<void> {
     await lead(db);
     const { epoch, turns } = await createMemoryStore(db).look([]);
-    createMemoryStore(db).expect({ epoch, turns });
+    await createMemoryStore(db).expect({ epoch, turns });
     await db
       .updateTable('leases')
       .set({ turns: turns - 1 })
@@ -295,7 +295,7 @@ describe('between a loss of commits and the pass that finds it', () => {
     await failOver(db);
     expect(await machines.transition(machine, transition)).toBe(false);
     // Once it is found it is declared; what the process expects is then what is there.
-    createMemoryStore(db).expect(await createMemoryStore(db).look([]));
+    await createMemoryStore(db).expect(await createMemoryStore(db).look([]));
     expect(await machines.transition(machine, transition)).toBe(true);
   });
 

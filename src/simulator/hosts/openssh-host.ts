@@ -51,6 +51,7 @@ export async function startOpensshHost(spec: HostSpec, waits: Partial<SshdWaits>
     said = (said + text).slice(-ERROR_TEXT_MAX);
   });
   const gone = once(child, 'close').catch((error: unknown) => error);
+  const exited = once(child, 'exit').catch((error: unknown) => error);
   const deadline = performance.now() + startMs;
   while (!(await isListening(spec))) {
     if (child.exitCode !== null || child.pid === undefined || performance.now() > deadline) {
@@ -65,6 +66,8 @@ export async function startOpensshHost(spec: HostSpec, waits: Partial<SshdWaits>
       child.kill('SIGTERM');
       await Promise.race([gone, sleep(stopMs, undefined, { ref: false })]);
       kill();
+      // Until the kernel has ended it, it listens.
+      await Promise.race([exited, sleep(SSHD_WAITS.stopMs, undefined, { ref: false })]);
       process.off('exit', kill);
     },
   };
