@@ -112,6 +112,8 @@ export type SeenRun = Pick<
  */
 export function billingBeginMs(machine: SeenRun): EpochMs | null {
   const { launchAtMs } = machine;
+  // Also of one whose row was made anew after its end, and taken to have run.
+  if (NEVER_RAN.has(machine.endCode ?? '')) return null;
   const ranAtMs = machine.runningSeenAtMs ?? endOfUnseenRun(machine);
   if (ranAtMs === null) return null;
   const pendingSeenAtMs = machine.pendingSeenAtMs ?? launchAtMs ?? ranAtMs;
@@ -132,9 +134,9 @@ const NEVER_RAN: ReadonlySet<string> = new Set([
 ]);
 
 /** While EC2 could not be listed, an instance may have run from beginning to end. */
-function endOfUnseenRun({ pendingSeenAtMs, launchAtMs, endedAtMs, endCode }: SeenRun): EpochMs | null {
+function endOfUnseenRun({ pendingSeenAtMs, launchAtMs, endedAtMs }: SeenRun): EpochMs | null {
   const lastPendingMs = pendingSeenAtMs ?? launchAtMs;
-  if (endedAtMs === null || lastPendingMs === null || NEVER_RAN.has(endCode ?? '')) return null;
+  if (endedAtMs === null || lastPendingMs === null) return null;
   return endedAtMs - lastPendingMs > UNSEEN_MS_MAX ? endedAtMs : null;
 }
 

@@ -85,6 +85,14 @@ describe('a machine that was stopped and started', () => {
 });
 
 describe('what a machine is charged', () => {
+  it('is nothing for compute when EC2 says that it never ran, although its row was taken to', () => {
+    const rebuilt = { launchAtMs: START, runningSeenAtMs: START, endedAtMs: START + 300 * SECOND };
+    const kinds = (endCode: string) =>
+      chargesFor(billed({ ...rebuilt, endCode, volumeGib: 10 }), 0).map(({ kind }) => kind);
+    expect(kinds('Server.InsufficientInstanceCapacity')).toEqual(['volume']);
+    expect(kinds('Client.UserInitiatedShutdown')).toEqual(['compute', 'volume']);
+  });
+
   it.each<{ says: string; machine: Partial<BilledMachine>; usd: string }>([
     { says: 'by the second', machine: { endedAtMs: START + 90 * SECOND }, usd: '0.0900' },
     { says: 'a begun second as a whole one', machine: { endedAtMs: START + 90 * SECOND + 1 }, usd: '0.0910' },
