@@ -1,12 +1,11 @@
 -- What was known only while it went on, or only to the log.
 
--- What people ordered of on-prem agents, and why. Machines have such a history; an agent of the datacenter had log lines only.
-
 -- Who made the token with which an agent registers; null = nobody, it is that of a machine in the cloud.
 alter table spillway.enrolments
   add column created_by text check (length(created_by) between 1 and 100),
   add column reason text check (length(reason) between 1 and 500);
 
+-- What people ordered of on-prem agents, and why. Machines have such a history; an agent of the datacenter had log lines only.
 create table spillway.agent_events (
   id        bigint generated always as identity primary key,
   agent_id  text not null references spillway.agents (id),

@@ -14,6 +14,7 @@ import {
 } from '@aws-sdk/client-ec2';
 import type { DescribeSpotPriceHistoryCommandInput, EC2Client, Filter, SpotInstanceRequest } from '@aws-sdk/client-ec2';
 import { AppError, describeError } from '../model/errors.ts';
+import { OWNER_TAG } from '../model/launch.ts';
 import type { InstanceType } from '../model/offering.ts';
 import type { ClockTimes } from '../model/clock-times.ts';
 import { DAY_MS } from '../model/time.ts';
@@ -50,7 +51,6 @@ import { readPages } from './pages.ts';
 import type { Page, PagedItems } from './pages.ts';
 import { PAGES_MAX, wholeListing } from './whole-listing.ts';
 import { openKeyPusher } from './instance-connect.ts';
-import { OWNER_TAG } from '../model/launch.ts';
 import { toRunInput } from './run-input.ts';
 import { USER_DATA_BYTES_MAX } from './user-data.ts';
 

@@ -179,6 +179,7 @@ async function stageWith(
         nowMs: 0,
         deadlineAtMs: 1000,
       };
+      // What the step of a join asks for and nothing else: a whole service would need a machine to run on.
       return await stepJoining(
         ports as unknown as StepPorts,
         record as unknown as MachineRecord,
