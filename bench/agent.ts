@@ -1,12 +1,14 @@
 /** What an agent costs the machine it runs on: memory with all its children, and CPU per report, on each shell with each client. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { access, constants, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
-import { createServer, type Server } from 'node:http';
+import { createServer, type RequestListener, type Server } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { makeSelfSigned } from '../test/support/certificate.ts';
 import { makeFigure, type Bench, type BenchContext, type Figure } from './support/bench.ts';
 import { describeMachine, readTreeCpuMs } from './support/machine.ts';
 import { quantile } from './support/stats.ts';
@@ -27,19 +29,24 @@ export const agent: Bench = {
   name: 'agent',
   about: 'memory and CPU of the sh agent, on each shell with each client',
   async run(context) {
-    const service = await startService();
+    const plain = await startService(false);
+    const secure = await startService(true);
     try {
       const figures: Figure[] = [];
       for (const shell of SHELLS) {
         for (const client of CLIENTS) {
-          for (const hold of [1, 0] as const)
-            figures.push(...(await measure(context, service, { shell, client, hold })));
+          for (const mode of ['quiet', 'held'] as const)
+            figures.push(...(await measure(context, plain, { shell, client, mode })));
         }
       }
+      for (const client of CLIENTS)
+        figures.push(...(await measure(context, secure, { shell: 'dash', client, mode: 'quiet' })));
       return figures;
     } finally {
-      service.server.closeAllConnections();
-      service.server.close();
+      for (const { server } of [plain, secure]) {
+        server.closeAllConnections();
+        server.close();
+      }
     }
   },
 };
@@ -47,21 +54,24 @@ export const agent: Bench = {
 interface Setting {
   readonly shell: (typeof SHELLS)[number];
   readonly client: (typeof CLIENTS)[number];
-  /** SPILLWAY_HOLD: 1 = its answers are held, 0 = it asks once per interval and sleeps. */
-  readonly hold: 0 | 1;
+  /** quiet = it asks once per interval and sleeps, as five minutes after its last work; held = its answers are held. */
+  readonly mode: 'quiet' | 'held';
 }
 
 interface Service {
   readonly server: Server;
   readonly url: string;
+  /** The CA that the agent is told to believe alone; null = http. */
+  readonly caPem: string | null;
   readonly reports: () => number;
 }
 
 /** Answers as the service does for an agent without work: at once, or after as long as the agent is content to wait. */
-async function startService(): Promise<Service> {
+async function startService(isSecure: boolean): Promise<Service> {
   let reports = 0;
   const timing = `interval ${INTERVAL_S}\nlease 60\n`;
-  const server = createServer((request, response) => {
+  const own = isSecure ? makeSelfSigned('spillway-bench') : null;
+  const answer: RequestListener = (request, response) => {
     void (async () => {
       let body = '';
       for await (const chunk of request) body += String(chunk);
@@ -74,15 +84,18 @@ async function startService(): Promise<Service> {
       await sleep(Number(/^wait (\d+)$/m.exec(body)?.[1] ?? 0) * 1000);
       response.end(`${timing}uncordon 0\n`);
     })().catch(() => response.destroy());
-  });
+  };
+  const server =
+    own === null ? createServer(answer) : createTlsServer({ key: own.keyPem, cert: own.certificatePem }, answer);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return { server, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, reports: () => reports };
+  const url = `${own === null ? 'http' : 'https'}://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return { server, url, caPem: own?.certificatePem ?? null, reports: () => reports };
 }
 
 async function measure(context: BenchContext, service: Service, setting: Setting): Promise<Figure[]> {
-  const { shell, client, hold } = setting;
+  const { shell, client, mode } = setting;
   const folder = await mkdtemp(join(tmpdir(), 'spillway-bench-agent-'));
-  const process = await start(folder, service.url, setting);
+  const process = await start(folder, service, setting);
   if (process === null) {
     context.progress(`${shell} with ${client}: not on this machine, left out`);
     await rm(folder, { recursive: true, force: true });
@@ -90,7 +103,7 @@ async function measure(context: BenchContext, service: Service, setting: Setting
   }
   const pid = process.pid ?? 0;
   try {
-    context.progress(`${shell} with ${client}, ${hold === 1 ? 'held answers' : 'SPILLWAY_HOLD=0'}`);
+    context.progress(`${shell} with ${client}, ${mode}${service.caPem === null ? '' : ', https'}`);
     await sleep(WARM_UP_MS, undefined, { signal: context.signal });
     const before = { cpuMs: await readTreeCpuMs(pid), reports: service.reports() };
     const pssKib: number[] = [];
@@ -100,7 +113,7 @@ async function measure(context: BenchContext, service: Service, setting: Setting
     }
     const reports = service.reports() - before.reports;
     const eachMs = ((await readTreeCpuMs(pid)) - before.cpuMs) / reports;
-    const name = `${shell.replace(' ', '-')}-${client}${hold === 1 ? '' : '-no-hold'}`;
+    const name = `${shell.replace(' ', '-')}-${client}${service.caPem === null ? '' : '-https'}-${mode}`;
     const how = `${reports} reports, one a second; ${describeMachine()}`;
     const share = (100 * eachMs) / (DEFAULT_INTERVAL_S * 1000);
     return [
@@ -126,7 +139,8 @@ async function measure(context: BenchContext, service: Service, setting: Setting
   }
 }
 
-async function start(folder: string, url: string, { shell, client, hold }: Setting): Promise<ChildProcess | null> {
+async function start(folder: string, service: Service, setting: Setting): Promise<ChildProcess | null> {
+  const { shell, client, mode } = setting;
   const bin = join(folder, 'bin');
   await mkdir(bin);
   const busybox = shell === 'busybox ash' ? await which('busybox') : null;
@@ -136,11 +150,15 @@ async function start(folder: string, url: string, { shell, client, hold }: Setti
   await symlink(shellPath, join(bin, 'sh'));
   await symlink(clientPath, join(bin, client));
   const settings = [
-    `SPILLWAY_URL=${url}`,
+    `SPILLWAY_URL=${service.url}`,
     `SPILLWAY_STATE_DIR=${join(folder, 'state')}`,
     `SPILLWAY_ENROL_TOKEN=${'1'.repeat(64)}`,
-    `SPILLWAY_HOLD=${hold}`,
+    `SPILLWAY_HOLD_S=${mode === 'held' ? 3600 : 0}`,
   ];
+  if (service.caPem !== null) {
+    await writeFile(join(folder, 'ca.pem'), service.caPem);
+    settings.push(`SPILLWAY_CA_FILE=${join(folder, 'ca.pem')}`);
+  }
   const file = join(folder, 'agent.env');
   await writeFile(file, `${settings.join('\n')}\n`, { mode: 0o600 });
   return spawn(join(bin, 'sh'), [SCRIPT, file], { env: { PATH: bin }, stdio: 'ignore' });

@@ -9,7 +9,8 @@
 #     SPILLWAY_NAME          default: the host name       SPILLWAY_LABELS   pool=media,rack=a1
 #     SPILLWAY_CPUS, SPILLWAY_MEMORY_MIB, SPILLWAY_GPUS, SPILLWAY_ARCH   offer this instead of what the machine has
 #     SPILLWAY_USED          host (default) | tasks: report the shapes of the running tasks as use (simulated hosts)
-#     SPILLWAY_HOLD          1 (default): long-poll; 0: report once per interval and sleep, which needs less memory
+#     SPILLWAY_HOLD_S        so long after work or an order came answers are held, so that the next task starts at once; default 300,
+#                            0: never. Else it reports once per interval and sleeps, which needs a fifth of the memory
 #     SPILLWAY_CLIENT        curl or wget; default: GNU wget where it and GNU timeout are, which needs half as much CPU and memory
 #     SPILLWAY_CA_FILE       the one CA that may vouch for the service
 #     SPILLWAY_PROBE         a command that tells of tasks of other engines here: one number, or a line for each
@@ -65,7 +66,7 @@ proc_start() {
 # --- settings ---------------------------------------------------------------------------------------------------------
 if [ $# -ne 1 ] || [ ! -r "$1" ]; then die 2 'usage: spillway-agent.sh ENV_FILE (a readable file)'; fi
 SPILLWAY_URL='' SPILLWAY_STATE_DIR='' SPILLWAY_ENROL_TOKEN='' SPILLWAY_NAME='' SPILLWAY_LABELS='' SPILLWAY_CPUS=''
-SPILLWAY_MEMORY_MIB='' SPILLWAY_GPUS='' SPILLWAY_ARCH='' SPILLWAY_USED=host SPILLWAY_HOLD=1 SPILLWAY_CA_FILE='' SPILLWAY_ALLOW_HTTP=0
+SPILLWAY_MEMORY_MIB='' SPILLWAY_GPUS='' SPILLWAY_ARCH='' SPILLWAY_USED=host SPILLWAY_HOLD_S=300 SPILLWAY_CA_FILE='' SPILLWAY_ALLOW_HTTP=0
 SPILLWAY_CLIENT='' SPILLWAY_PROBE='' SPILLWAY_IMDS='' SPILLWAY_CHECKPOINT_S=80 SPILLWAY_DEADMAN_S=0 SPILLWAY_DEADMAN_TASKS=0
 SPILLWAY_SHUTDOWN='shutdown -h now || sudo -n shutdown -h now'
 # Parsed, not sourced: a value can never become a command.
@@ -84,7 +85,7 @@ while IFS= read -r line || [ -n "$line" ]; do
     SPILLWAY_GPUS=*) SPILLWAY_GPUS=$value ;;
     SPILLWAY_ARCH=*) SPILLWAY_ARCH=$value ;;
     SPILLWAY_USED=*) SPILLWAY_USED=$value ;;
-    SPILLWAY_HOLD=*) SPILLWAY_HOLD=$value ;;
+    SPILLWAY_HOLD_S=*) SPILLWAY_HOLD_S=$value ;;
     SPILLWAY_CA_FILE=*) SPILLWAY_CA_FILE=$value ;;
     SPILLWAY_ALLOW_HTTP=*) SPILLWAY_ALLOW_HTTP=$value ;;
     SPILLWAY_CLIENT=*) SPILLWAY_CLIENT=$value ;;
@@ -125,6 +126,7 @@ case $SPILLWAY_IMDS in
   http://127.*) ;;
   *) die 2 'SPILLWAY_IMDS must be http://169.254.169.254' ;;
 esac
+is_number "$SPILLWAY_HOLD_S" || die 2 'SPILLWAY_HOLD_S must be a whole number of seconds; 0 = never'
 is_number "$SPILLWAY_CHECKPOINT_S" || die 2 'SPILLWAY_CHECKPOINT_S must be a whole number of seconds'
 is_number "$SPILLWAY_DEADMAN_S" || die 2 'SPILLWAY_DEADMAN_S must be a whole number of seconds; 0 = never'
 case $SPILLWAY_DEADMAN_TASKS in 0 | 1) ;; *) die 2 'SPILLWAY_DEADMAN_TASKS must be 0 or 1' ;; esac
@@ -164,11 +166,12 @@ write_credential() {
     [ -z "$SPILLWAY_CA_FILE" ] || printf 'ca_certificate = %s\nca_directory = %s\n' "$SPILLWAY_CA_FILE" "$state/no-ca"
   fi >"$1"
 }
+# Loading a locale is a tenth of a client's work. Another is what GnuTLS makes ready before anybody asked; for https wget asks.
+lighten() { export LC_ALL=C GNUTLS_NO_IMPLICIT_INIT=1; }
 # post PATH CREDENTIAL_FILE BODY_FILE NAME SECONDS: headers go to NAME.head, the answer to NAME.body.
 # Always called with `&`, so that `exec` makes the client itself our child.
 post() {
-  # Loading a locale is a tenth of their work.
-  export LC_ALL=C
+  lighten
   if [ $client = curl ]; then
     exec curl -q -s -K "$2" --connect-timeout 5 -m "$5" --data-binary "@$3" -D "$4.head" -o "$4.body" "$SPILLWAY_URL$1"
   fi
@@ -358,6 +361,7 @@ dead_man() {
 # --- EC2's notices ----------------------------------------------------------------------------------------------------
 # imds CREDENTIAL_FILE URL...: what is there goes to imds.body, all headers to imds.head. Called with `&`, as `post` is.
 imds() {
+  lighten
   WGETRC=$1
   shift
   if [ $client = curl ]; then
@@ -891,6 +895,7 @@ interruption='' rebalance='' noticed_cs=0 imds_token='' imds_cs=0 shutdown_cs=-6
 seq=0 failures=0 interval=10 lease=60 cordon=0 cordon_prefix=un cordoned='' leaving='' retry_after=0 live=0 token=''
 now
 last_ok_cs=$now_cs
+news_cs=$now_cs
 measure_capacity
 # Tasks of an earlier life: pids mean something only under the same kernel, and a task that was never seen to start
 # is dropped, so that the service gives it out anew.
@@ -934,7 +939,8 @@ while :; do
   # An exit is told at once and its telling is never cut short; with nothing to tell, the service may hold the answer.
   if [ $((exits + last_words)) -gt 0 ]; then
     beat 0
-  elif [ "$SPILLWAY_HOLD" = 0 ]; then
+  elif [ $((now_cs - news_cs)) -ge $((SPILLWAY_HOLD_S * 100)) ]; then
+    # A held answer keeps a client in memory; that is for where work comes.
     beat 0
   elif [ -n "$wake" ]; then
     # A task has ended since the scan.
@@ -950,6 +956,7 @@ while :; do
       accept_progress
       obey
       [ $last_words -eq 0 ] || changed=1
+      [ -z "$changed" ] || news_cs=$sent_cs
       echo "$kernel_boot $last_ok_cs $lease" >"$state/last"
       if [ -z "$changed$wake" ]; then
         now

@@ -90,6 +90,24 @@ describe.concurrent.each([...listToolboxes()])('on $shell with $client', (toolbo
     expect(machine.processes()).not.toEqual([]);
   });
 
+  test('without work for a while it keeps no client waiting, and with work it does again', async ({
+    world,
+    expect,
+  }) => {
+    const { gateway } = world;
+    const { agent } = await world.startMachine(toolbox, { SPILLWAY_HOLD_S: '2' });
+    await until('its client waits for an answer', () => gateway.waiting > 0);
+    let since = gateway.heartbeats;
+    await until('three reports in a row waited for nothing', () => {
+      if (gateway.waiting > 0) since = gateway.heartbeats;
+      return gateway.heartbeats >= since + 3;
+    });
+    const taskId = gateway.assign(agent, { ...PLAIN, script: 'exit 0\n' });
+    await until('the next report brought the task', () => exitOf(agent, taskId) === 0);
+    await until('its client waits again', () => gateway.waiting > 0);
+    expect(agent.reports.at(-1)).toMatchObject({ tasks: [] });
+  });
+
   test('SIGTERM ends the tasks and says goodbye', async ({ world, expect }) => {
     const { machine, agent } = await world.startMachine(toolbox);
     const taskId = world.gateway.assign(agent, { ...PLAIN, script: 'sleep 60 & sleep 60\n' });
