@@ -16,6 +16,7 @@ import type { Db } from './database.ts';
 import { isProtected } from './protection.ts';
 import { readDrain } from './reports-drain.ts';
 import { afterCursor, toPage, toTimestamp } from './reports-shared.ts';
+import { isLeftToEc2 } from './terminations.ts';
 
 /** A machine that was cordoned and uncordoned all day has fewer; the newest are what explains it. */
 const EVENTS_MAX = 500;
@@ -68,6 +69,8 @@ interface MachineDetailRow extends MachineRow {
   host_key_confirmed_at: Date | null;
   waits_for: string | null;
   waits_since: Date | null;
+  interrupted_at: Date | null;
+  is_left_to_ec2: boolean;
 }
 
 /** Columns and joins that every view of a machine has; the row's alias is `r`. */
@@ -113,7 +116,8 @@ export async function listMachines(db: Db, filter: MachineFilter, page: PageRequ
 export async function showMachine(db: Db, id: MachineId): Promise<MachineDetails | null> {
   const { rows } = await sql<MachineDetailRow>`
     select ${COLUMNS}, r.launch_id, r.plan_id, r.trace_id, r.volume_gib, r.observed_state, r.observed_at, r.launch_time, r.ended_at,
-      r.step_failures, r.step_error, r.host_key, r.host_key_confirmed_at, r.waits_for, r.waits_since
+      r.step_failures, r.step_error, r.host_key, r.host_key_confirmed_at, r.waits_for, r.waits_since,
+      r.interrupted_at, ${isLeftToEc2('r')} as is_left_to_ec2
     from spillway.machines r ${JOINS} where r.id = ${id}`.execute(db);
   const [row] = rows;
   if (row === undefined) return null;
@@ -147,7 +151,10 @@ export async function showMachine(db: Db, id: MachineId): Promise<MachineDetails
 /** The states whose steps say it; a step that somebody overtook may have left a word of the state before. */
 const TELLING: ReadonlySet<string> = new Set<MachineState>(['booting', 'joining']);
 
-function waitsForOf({ state, waits_for: says, waits_since: since }: MachineDetailRow): MachineDetails['waitsFor'] {
+function waitsForOf(row: MachineDetailRow): MachineDetails['waitsFor'] {
+  const { state, waits_for: says, waits_since: since } = row;
+  if (state === 'terminating' && row.is_left_to_ec2)
+    return { says: 'EC2 to take it, which is free in its first hour', since: toTimestamp(row.state_since) };
   return says === null || since === null || !TELLING.has(state) ? null : { says, since: toTimestamp(since) };
 }
 

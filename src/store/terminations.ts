@@ -29,15 +29,19 @@ export function createTerminations(db: Db): Pick<MachineStore, 'claimTermination
 const TAKEN_LATE_MS = 30 * SECOND_MS;
 
 /**
- * SQL: the machine may be ended by us now. What EC2 itself takes back within the first hour of a spot machine is free, and what we
- * end a moment before is not: that machine is left to it.
+ * SQL: this spot machine is about to be taken back by EC2. Within its first hour that is free, and an end that we ask for a moment
+ * before is not: it is left to EC2. `machine` is a table's alias.
  */
-function isDue(machine: 'm' | 'own'): RawBuilder<boolean> {
+export function isLeftToEc2(machine: string): RawBuilder<boolean> {
   const column = (name: string) => sql.ref(`${machine}.${name}`);
-  return sql<boolean>`(coalesce(${column('terminate_again_at')} <= spillway.now(), true) and not coalesce(
-    ${column('market')} = 'spot'
+  return sql<boolean>`coalesce(${column('market')} = 'spot'
     and ${column('interrupted_at')} < ${column('run_launch_time')} + interval '1 hour'
-    and spillway.now() < ${column('interrupted_at')} + ${TAKEN_LATE_MS} * interval '1 millisecond', false))`;
+    and spillway.now() < ${column('interrupted_at')} + ${TAKEN_LATE_MS} * interval '1 millisecond', false)`;
+}
+
+/** SQL: the machine may be ended by us now. */
+function isDue(machine: 'm' | 'own'): RawBuilder<boolean> {
+  return sql<boolean>`(coalesce(${sql.ref(`${machine}.terminate_again_at`)} <= spillway.now(), true) and not ${isLeftToEc2(machine)})`;
 }
 
 async function claimDue(

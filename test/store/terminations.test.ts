@@ -4,6 +4,7 @@ import type { MachineId } from '../../src/model/ids.ts';
 import { createDatabase, type Db } from '../../src/store/database.ts';
 import { createMachineStore } from '../../src/store/machines.ts';
 import { createPool } from '../../src/store/pool.ts';
+import { showMachine } from '../../src/store/reports-machines.ts';
 import { aLaunch, aMachine, NOW_MS, passTime, REGION, stopClock } from '../support/builders.ts';
 import { test } from '../support/database.ts';
 import { quietLog } from '../support/log.ts';
@@ -43,10 +44,13 @@ describe('a claim', () => {
         .execute();
 
     await announce(NOW_MS - 30 * minute);
+    const waitsFor = async () => (await showMachine(db, taken!.id))?.waitsFor?.says;
     expect(await machines.claimTerminations(taken!.id, CLAIM)).toEqual([]);
+    expect(await waitsFor()).toBe('EC2 to take it, which is free in its first hour');
     expect(await machines.claimTerminations(other!.id, CLAIM)).toEqual(idsOf([other!]));
     // Beyond its first hour every second is paid, whoever ends it.
     await announce(NOW_MS - 60 * minute);
+    expect(await waitsFor()).toBeUndefined();
     expect(await machines.claimTerminations(taken!.id, CLAIM)).toEqual(idsOf([taken!]));
 
     const [late] = await terminating(db, 1);
