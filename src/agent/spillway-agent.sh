@@ -178,7 +178,7 @@ post() {
   export WGETRC="$2"
   # A wget that was built with OpenSSL reads these where others have the folder.
   [ -z "$SPILLWAY_CA_FILE" ] || export SSL_CERT_FILE="$SPILLWAY_CA_FILE" SSL_CERT_DIR="$state/no-ca"
-  exec ${limiter:+"$limiter" "$5"} wget -S -o "$4.head" -O "$4.body" --post-file="$3" -t 1 -T "$5" --max-redirect=0 \
+  exec ${limiter:+"$limiter" "$5"} wget -q -S -o "$4.head" -O "$4.body" --post-file="$3" -t 1 -T "$5" --max-redirect=0 \
     --content-on-error "$SPILLWAY_URL$1"
 }
 # A client that gets nothing may leave the files of the answer before as they were.
@@ -368,7 +368,7 @@ imds() {
     exec curl -q -s -f -K "$WGETRC" --noproxy '*' --connect-timeout 1 -m 2 -D "$state/imds.head" "$@" >"$state/imds.body"
   fi
   export WGETRC
-  exec ${limiter:+"$limiter" 4} wget --no-proxy -S -o "$state/imds.head" -O "$state/imds.body" -t 1 -T 2 --max-redirect=0 "$@"
+  exec ${limiter:+"$limiter" 4} wget --no-proxy -q -S -o "$state/imds.head" -O "$state/imds.body" -t 1 -T 2 --max-redirect=0 "$@"
 }
 # ask_imds NAME VALUE METHOD PATH...: sets $json to what is there, $status to 0 (silence), 401 or another that came.
 ask_imds() {
