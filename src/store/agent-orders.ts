@@ -38,6 +38,13 @@ export function createAgentOrdering(db: Db): AgentOrdering {
         if (!force && heldWork) return { kind: 'refused', because: 'holds-work' };
         await writeAgentEvent(tx, { agentId, kind: 'remove', ...told(orderer), detail: { force, heldWork } });
         await tx.updateTable('agents').set({ removed_at: dbNow() }).where('id', '=', agentId).execute();
+        // It would come back at once with the token that a second installation left on its machine.
+        await tx
+          .updateTable('enrolments')
+          .set({ expires_at: dbNow() })
+          .where('agent_id', '=', agentId)
+          .where('used_at', 'is', null)
+          .execute();
         return { kind: 'done', agentId, changed: true };
       }),
   };

@@ -2,7 +2,6 @@ import { sql } from 'kysely';
 
 import type { AgentId } from '../model/ids.ts';
 import type { Site } from '../model/agent.ts';
-import type { Orderer } from '../ports/machine-orders.ts';
 import type { AgentStore, NewAgent } from '../ports/tasks.ts';
 import { writeAgentEvent } from './agent-events.ts';
 import { mayHaveForgotten } from './amnesia.ts';
@@ -35,6 +34,9 @@ export function createAgentStore(db: Db): AgentStore {
 
     createEnrolment: async (tokenHash, labels, ttlMs, order) =>
       await inTransaction(db, async (tx) => {
+        const { by, reason, installs } = order;
+        const agentId = installs === null ? null : await findInstalled(tx, installs);
+        if (agentId !== null) await writeAgentEvent(tx, { agentId, kind: 'install', by, reason });
         const row = await tx
           .insertInto('enrolments')
           .values({
@@ -43,19 +45,22 @@ export function createAgentStore(db: Db): AgentStore {
             labels: JSON.stringify(labels),
             created_at: dbNow(),
             expires_at: dbNowPlus(ttlMs),
-            created_by: order.by,
-            reason: order.reason,
+            created_by: by,
+            reason,
+            agent_id: agentId,
           })
           .returning('expires_at')
           .executeTakeFirstOrThrow();
-        if (order.installs !== null) await noteInstall(tx, order.installs, order);
         return { expiresAtMs: toMs(row.expires_at) };
       }),
   };
 }
 
-/** An agent that is there keeps its identity when it is installed again, and needs no token: it never registers anew. */
-async function noteInstall(tx: Tx, name: string, { by, reason }: Orderer): Promise<void> {
+/**
+ * An agent that is there keeps its identity when it is installed again, and never registers with that token. The token is noted as
+ * its own, so that it ends with it.
+ */
+async function findInstalled(tx: Tx, name: string): Promise<AgentId | null> {
   const known = await tx
     .selectFrom('agents')
     .select('id')
@@ -67,8 +72,7 @@ async function noteInstall(tx: Tx, name: string, { by, reason }: Orderer): Promi
     .execute();
   // Of several nobody knows which one is meant.
   const [agent, another] = known;
-  if (agent === undefined || another !== undefined) return;
-  await writeAgentEvent(tx, { agentId: agent.id as AgentId, kind: 'install', by, reason });
+  return agent === undefined || another !== undefined ? null : (agent.id as AgentId);
 }
 
 async function registerAgent(

@@ -97,7 +97,10 @@ function renderTable({ mutants, transitions, ...report }: ReliabilityReport): st
     ['faults', `${number(report.faults.total)} of ${Object.keys(report.faults.byKind).length} kinds`],
     ['broken promises', number(report.violations)],
     ['transitions of a machine seen', `${transitions.covered} of ${transitions.total}`],
-    ['from the last fault until all work left was done and every machine gone, at most', `${report.slowestRecoveryMinutes} min`],
+    [
+      'from the last fault until all work left was done and every machine gone, at most',
+      `${report.slowestRecoveryMinutes} min`,
+    ],
     [
       'planted bugs noticed',
       `${mutants.killed} of ${mutants.planted}: ${mutants.bySeed} by a seed of the simulation, ${mutants.killed - mutants.bySeed} by a test`,

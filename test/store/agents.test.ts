@@ -2,6 +2,7 @@ import { describe, expect } from 'vitest';
 import type { NewAgent } from '../../src/ports/tasks.ts';
 import type { Db } from '../../src/store/database.ts';
 import { readAgentEvents } from '../../src/store/agent-events.ts';
+import { createAgentOrdering } from '../../src/store/agent-orders.ts';
 import { createAgentStore } from '../../src/store/agents.ts';
 import { createMachineStore, transitionMachine } from '../../src/store/machines.ts';
 import {
@@ -71,6 +72,27 @@ describe('register', () => {
       await agents.createEnrolment(someHex(64), {}, TTL_MS, { ...ADA, installs });
     expect(await readAgentEvents(db, rack)).toMatchObject([{ event: 'install', actor: 'ada', reason: 'a new rack' }]);
     expect(await readAgentEvents(db, twin)).toEqual([]);
+  });
+
+  test('refuses an agent that was removed the token that a second installation left on its machine', async ({ db }) => {
+    const agents = createAgentStore(db);
+    await anAgent(db, { name: 'rack-1' });
+    const [left, other] = [someHex(64), someHex(64)];
+    await agents.createEnrolment(left, {}, TTL_MS, { ...ADA, installs: 'rack-1' });
+    await agents.createEnrolment(other, {}, TTL_MS, { ...ADA, installs: 'rack-2' });
+    expect(await createAgentOrdering(db).remove('rack-1', false, ADA)).toMatchObject({ kind: 'done' });
+    expect(await agents.register(left, aNewAgent())).toEqual({ kind: 'refused', why: 'expired' });
+    expect(await agents.register(other, aNewAgent())).toMatchObject({ kind: 'registered' });
+  });
+
+  test('takes the token of a second installation from a machine that has lost its agent', async ({ db }) => {
+    const agents = createAgentStore(db);
+    await anAgent(db, { name: 'rack-1' });
+    const token = someHex(64);
+    await agents.createEnrolment(token, {}, TTL_MS, { ...ADA, installs: 'rack-1' });
+    const agent = aNewAgent();
+    expect(await agents.register(token, agent)).toEqual({ kind: 'registered', agentId: agent.id });
+    expect(await agents.register(token, { ...agent, tokenHash: someHex(64) })).toMatchObject({ agentId: agent.id });
   });
 
   test('makes the agent, and the labels of the enrolment win over its own', async ({ db }) => {
