@@ -7,7 +7,7 @@ set -eu
 export FACTER_spillway_state="$1"
 code=0
 # --test says --detailed-exitcodes: 0 = nothing to do, 2 = done, 4 and 6 = something failed, 1 = there was no run.
-timeout 480 "$PUPPET" agent --test --server "$PUPPET_SERVER" --waitforcert 10 --maxwaitforcert 60 \
+timeout 480 "$PUPPET" agent --test --color=false --server "$PUPPET_SERVER" --waitforcert 10 --maxwaitforcert 60 \
   ${PUPPET_ENVIRONMENT:+--environment "$PUPPET_ENVIRONMENT"} || code=$?
 case $code in
   0 | 2) ;;
