@@ -44,8 +44,8 @@ interface RegionInstance {
   readonly state: string;
 }
 
-/** Adds it all up from three sides: the service's rows, its ledger, and what the region itself says. */
-export async function summarise(stack: Stack, seconds: number): Promise<Summary> {
+/** Adds it all up from three sides: the service's rows, its ledger, and what the region itself says. `submitted`: as many tasks as were. */
+export async function summarise(stack: Stack, seconds: number, submitted: number = SCENARIO.tasks): Promise<Summary> {
   const tasks = await stack.client.list<TaskDocument>('TaskList', '/v1/tasks', { limit: 5000 });
   const { machines } = await glance(stack);
   const { instances } = await stack.askRegion<{ instances: readonly RegionInstance[] }>('instances');
@@ -53,7 +53,7 @@ export async function summarise(stack: Stack, seconds: number): Promise<Summary>
   const done = tasks.items.filter(({ state }) => state === 'done').length;
   const waits = tasks.items.map(waitOf).sort((a, b) => a - b);
   return {
-    tasks: { submitted: SCENARIO.tasks, done, lost: SCENARIO.tasks - done },
+    tasks: { submitted, done, lost: submitted - done },
     machines: {
       launched: instances.length,
       terminated: machines.filter(({ state, instanceId }) => state === 'terminated' && instanceId !== null).length,

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 
+import { SCENARIO } from '../../examples/demo/scenario.ts';
 import type { Stack } from '../../examples/demo/stack.ts';
 import { glance } from '../../examples/demo/watch.ts';
 import type { MachineDetails, MachineDocument, TaskDocument, TaskLogDocument } from '../../src/ports/reports.ts';
@@ -29,6 +30,9 @@ describe('a machine that vanishes under its tasks', () => {
   });
 });
 
+/** More than all machines of the policy's limits hold at once, so that each one that comes has work, whoever was faster. */
+const MORE_THAN_FITS = 2 * SCENARIO.tasks;
+
 /** EC2 gives notice: the agent on the machine finds it, and the machine is empty before its time. EC2 ends it, for that costs nothing. */
 describe('a spot machine that EC2 takes back', () => {
   test('takes no new work, and is left to EC2 when its work is done', { timeout: 180_000 }, async () => {
@@ -54,7 +58,7 @@ describe('a spot machine that EC2 takes back', () => {
       expect(story).toContainEqual(['draining', 'ec2', 'spot-interrupted']);
       expect(story).toContainEqual(['leaving', 'machine-step', 'work-gone']);
     };
-    await surviveWave(trouble, { afterwards });
+    await surviveWave(trouble, { afterwards, tasks: MORE_THAN_FITS });
   });
 });
 
