@@ -284,7 +284,7 @@ pem=$DESTDIR/etc/spillway/chef; [ -f "$pem/client.pem" ] || { cat "$pem/validati
 };
 
 function puppetRun(state: string): string {
-  return `puppet [agent] [--test] [--server] [puppet.example] [--waitforcert] [10] [--maxwaitforcert] [60]\nstate ${state}`;
+  return `puppet [agent] [--test] [--color=false] [--server] [puppet.example] [--waitforcert] [10] [--maxwaitforcert] [60]\nstate ${state}`;
 }
 
 function chefRun(state: string): string {

@@ -25,6 +25,7 @@ export const test = base.extend<DatabaseFixtures>({
   },
   pool: async ({ databaseUrl }, use) => {
     const pool = createPool(databaseUrl, { applicationName: 'spillway-test', max: 4, log: quietLog });
+    preparing(pool);
     await use(pool);
     await pool.end();
   },
@@ -32,3 +33,23 @@ export const test = base.extend<DatabaseFixtures>({
     await use(createDatabase(pool));
   },
 });
+
+/** Statements prepared on a connection at most; further ones are parsed each time. */
+const PREPARED_MAX = 400;
+
+/**
+ * Lives in a simulated world send the same few hundred statements again and again, and planning them would be a third of a test's time:
+ * each connection prepares what it is asked with parameters.
+ */
+function preparing(pool: pg.Pool): void {
+  const names = new Map<string, string>();
+  pool.on('connect', (client) => {
+    const query = client.query.bind(client) as (...words: readonly unknown[]) => unknown;
+    client.query = ((text: unknown, values: unknown, ...more: readonly unknown[]) => {
+      if (typeof text !== 'string' || !Array.isArray(values)) return query(text, values, ...more);
+      let name = names.get(text);
+      if (name === undefined && names.size < PREPARED_MAX) names.set(text, (name = `s${names.size}`));
+      return query(name === undefined ? { text, values } : { name, text, values }, ...more);
+    }) as typeof client.query;
+  });
+}
