@@ -10,8 +10,8 @@
 #     SPILLWAY_CPUS, SPILLWAY_MEMORY_MIB, SPILLWAY_GPUS, SPILLWAY_ARCH   offer this instead of what the machine has
 #     SPILLWAY_USED          host (default) | tasks: report the shapes of the running tasks as use (simulated hosts)
 #     SPILLWAY_HOLD_S        so long after work or an order came answers are held, so that the next task starts at once; default 300,
-#                            0: never. Else it reports once per interval and sleeps, which needs a fifth of the memory
-#     SPILLWAY_CLIENT        curl or wget; default: GNU wget where it and GNU timeout are, which needs half as much CPU and memory
+#                            0: never. Else it reports once per interval and sleeps, which needs a quarter of the memory or less
+#     SPILLWAY_CLIENT        curl or wget; default: GNU wget where it and GNU timeout are, the cheaper one
 #     SPILLWAY_CA_FILE       the one CA that may vouch for the service
 #     SPILLWAY_PROBE         a command that tells of tasks of other engines here: one number, or a line for each
 #     SPILLWAY_IMDS          http://169.254.169.254 on a spot machine: where EC2 gives notice that it takes the machine back
@@ -144,7 +144,7 @@ if [ "$SPILLWAY_CLIENT" != curl ]; then
   # wget's own time-out starts anew with every byte. busybox's timeout would leave a watcher behind for each call.
   case $(timeout --version 2>/dev/null) in *GNU*) limiter=timeout ;; esac
 fi
-# wget needs half of what curl does, but is no better without somebody who ends it.
+# wget needs less than curl does, but is no better without somebody who ends it.
 if [ "$SPILLWAY_CLIENT" != wget ] && [ "$client$limiter" != wgettimeout ] && command -v curl >/dev/null; then
   client=curl limiter=''
 fi

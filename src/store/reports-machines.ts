@@ -69,7 +69,6 @@ interface MachineDetailRow extends MachineRow {
   host_key_confirmed_at: Date | null;
   waits_for: string | null;
   waits_since: Date | null;
-  interrupted_at: Date | null;
   is_left_to_ec2: boolean;
 }
 
@@ -117,7 +116,7 @@ export async function showMachine(db: Db, id: MachineId): Promise<MachineDetails
   const { rows } = await sql<MachineDetailRow>`
     select ${COLUMNS}, r.launch_id, r.plan_id, r.trace_id, r.volume_gib, r.observed_state, r.observed_at, r.launch_time, r.ended_at,
       r.step_failures, r.step_error, r.host_key, r.host_key_confirmed_at, r.waits_for, r.waits_since,
-      r.interrupted_at, ${isLeftToEc2('r')} as is_left_to_ec2
+      ${isLeftToEc2('r')} as is_left_to_ec2
     from spillway.machines r ${JOINS} where r.id = ${id}`.execute(db);
   const [row] = rows;
   if (row === undefined) return null;
