@@ -57,8 +57,8 @@ export function createAgentStore(db: Db): AgentStore {
 }
 
 /**
- * An agent that is there keeps its identity when it is installed again, and never registers with that token. The token is noted as
- * its own, so that it ends with it.
+ * An agent that is there keeps its identity when it is installed again: the token of that is left unused, unless its machine has lost
+ * the agent. It is noted as the agent's own, so that it ends with it.
  */
 async function findInstalled(tx: Tx, name: string): Promise<AgentId | null> {
   const known = await tx

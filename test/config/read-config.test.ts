@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import * as fc from 'fast-check';
@@ -268,4 +268,11 @@ describe('the _FILE form of a secret', () => {
   test('is not offered for what is no secret', () => {
     expect(refusal({ SPILLWAY_OWNER_FILE: '/x' }).message).toBe('SPILLWAY_OWNER_FILE is not a variable of Spillway');
   });
+});
+
+test('settings of an agent on the same machine are no misspelt ones of the service', () => {
+  const agent = readFileSync(new URL('../../src/agent/spillway-agent.sh', import.meta.url), 'utf8');
+  const names = [...agent.matchAll(/^ +(SPILLWAY_[A-Z_]+)=\*\)/gm)].map(([, name = '']) => name);
+  expect(names).toContain('SPILLWAY_URL');
+  expect(() => read(Object.fromEntries(names.map((name) => [name, 'x'])))).not.toThrow();
 });
