@@ -8,7 +8,7 @@ import type { RankOf } from './keep-local.ts';
 import type { SlotPlace } from './slot-place.ts';
 import { slotPlace } from './slot-place.ts';
 import type { Batch, Slot } from './slots.ts';
-import { countTasks, openTier, placeBatches, placeByRank, sumTasks } from './slots.ts';
+import { countTasks, openTier, placeBatches, placeByRank } from './slots.ts';
 
 /** What local agents left over; the same for every draft, because they are filled first. */
 export interface AfterLocal extends AfterPending {
@@ -43,7 +43,7 @@ export interface Coverage {
   readonly patient: readonly Batch[];
   readonly headroom: readonly Batch[];
   /** What ready agents leave over: the claim of the queue and headroom signals. */
-  readonly beyondReady: { readonly pending: Resources; readonly headroom: Resources };
+  readonly beyondReady: Record<'urgent' | 'patient' | 'headroom', readonly Batch[]>;
   /** Machines with a task or headroom placed on them. */
   readonly needed: ReadonlySet<string>;
 }
@@ -75,7 +75,7 @@ export function coverDemand(fleet: Fleet, draft: Draft, after: AfterLocal): Cove
     urgent,
     patient,
     headroom,
-    beyondReady: { pending: sumTasks([...urgentReady, ...patientReady]), headroom: sumTasks(headroomReady) },
+    beyondReady: { urgent: urgentReady, patient: patientReady, headroom: headroomReady },
     needed: new Set(cloudSlots.filter((slot) => slot.taken > 0).map(({ id }) => id)),
   };
 }

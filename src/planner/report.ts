@@ -20,6 +20,7 @@ import { listReasons } from './reasons.ts';
 import type { ScaleDown } from './scale-down.ts';
 import type { ScaleUp } from './scale-up.ts';
 import { readyCapacity } from './scale-up.ts';
+import { sumTasks } from './slots.ts';
 import { reportWait } from './wait.ts';
 import type { Retired } from './warm-pool.ts';
 import type {
@@ -179,14 +180,17 @@ function writeSignals({ workload, fleet }: Planning, demand: Demand, { coverage 
       queue === null
         ? null
         : {
-            wanted: coverage.beyondReady.pending,
+            wanted: sumTasks([...coverage.beyondReady.urgent, ...coverage.beyondReady.patient]),
             detail: `tasks may wait ${queue.maxWaitMs / 1000} s for a local place`,
           },
     utilization: utilization === null ? null : utilizationSignal(demand, fleet),
     headroom:
       headroom === null
         ? null
-        : { wanted: coverage.beyondReady.headroom, detail: `room for ${countOf(headroom.tasks, 'more task')}` },
+        : {
+            wanted: sumTasks(coverage.beyondReady.headroom),
+            detail: `room for ${countOf(headroom.tasks, 'more task')}`,
+          },
   };
 }
 
