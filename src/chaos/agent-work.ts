@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import type { AgentId, TaskId } from '../model/ids.ts';
 import type { Resources } from '../model/resources.ts';
 import { type EpochMs, SECOND_MS } from '../model/time.ts';
@@ -77,8 +76,4 @@ export function takeEnded(
 /** What an agent says it uses: a core and half a gibibyte for each task. */
 export function usedBy(tasks: number): Resources {
   return { cpuMilli: tasks * 1000, memoryMib: tasks * 512, gpus: 0 };
-}
-
-export function sha256(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
 }

@@ -1,7 +1,6 @@
 import type { AgentId, TaskId } from '../model/ids.ts';
 import { FENCE_SHARE } from '../model/task.ts';
 import type {
-  AgentGateway,
   AgentOrders,
   AgentReport,
   AgentTiming,
@@ -10,18 +9,18 @@ import type {
   TaskAttempt,
 } from '../ports/agent-gateway.ts';
 import type { Ids } from '../ports/ids.ts';
+import { hashToken } from '../server/agent-api/credentials.ts';
 import {
   type AgentBirth,
   fromProgress,
   type Metadata,
   progressOf,
   type RunningTask,
-  sha256,
   takeEnded,
   toProgress,
   usedBy,
 } from './agent-work.ts';
-import { type AgentNetwork, NO_ANSWER } from './network.ts';
+import { type AgentNetwork, type AgentService, NO_ANSWER } from './network.ts';
 import type { Sim } from './sim.ts';
 
 const RETRY_MS = 4_000;
@@ -170,10 +169,10 @@ export class ChaosAgent {
     if (!this.isAlive() || this.id !== null) return;
     const { sim } = this.world;
     const answer = await this.ask(
-      async (gateway) =>
+      async ({ gateway }) =>
         await gateway.register({
-          enrolmentTokenHash: sha256(this.birth.enrolmentToken),
-          agentTokenHash: sha256(this.token),
+          enrolmentTokenHash: hashToken(this.birth.enrolmentToken),
+          agentTokenHash: hashToken(this.token),
           registration: {
             name: this.name,
             bootId: this.bootId,
@@ -205,12 +204,14 @@ export class ChaosAgent {
     this.seq += 1;
     const said = this.render();
     const sentMs = this.world.sim.nowMs;
-    const answer = await this.ask(async (gateway) => {
-      // As the API does: whose token is it?
-      const known = await gateway.authenticate(sha256(this.token));
+    const tokenHash = hashToken(this.token);
+    const answer = await this.ask(async ({ gateway, credentials }) => {
+      // As the API does: whose token is it, and is it still when the report is written?
+      const known = credentials.presumed(tokenHash) ?? (await credentials.ask(tokenHash));
       if (known !== agentId) return { kind: 'unknown-agent' } as const;
       this.world.onHeard(agentId);
-      const outcome = await gateway.heartbeat(agentId, said);
+      const outcome = await gateway.heartbeat(agentId, said, tokenHash);
+      if (outcome.kind === 'unknown-agent') credentials.forget(tokenHash);
       // Written down by now, which a process that stood still does late.
       this.world.onHeard(agentId);
       return outcome;
@@ -329,7 +330,7 @@ export class ChaosAgent {
     if (id === null) return this.stop();
     this.seq += 1;
     const said = { ...this.render(), leaving: true };
-    void this.ask(async (gateway) => await gateway.heartbeat(id, said));
+    void this.ask(async ({ gateway }) => await gateway.heartbeat(id, said, hashToken(this.token)));
     this.stop();
   }
 
@@ -345,7 +346,7 @@ export class ChaosAgent {
     });
   }
 
-  private async ask<T>(request: (gateway: AgentGateway) => Promise<T>): Promise<T | typeof NO_ANSWER> {
+  private async ask<T>(request: (service: AgentService) => Promise<T>): Promise<T | typeof NO_ANSWER> {
     if (this.silentUntilMs > this.world.sim.nowMs) {
       await new Promise<void>((resolve) => this.world.sim.at(RETRY_MS, resolve));
       return NO_ANSWER;

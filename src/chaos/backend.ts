@@ -52,8 +52,7 @@ export class Backend {
     let timer: NodeJS.Timeout | undefined;
     try {
       await new Promise<void>((resolve, reject) => {
-        const hangs = new Error('bug: a statement neither answers nor waits for a lock');
-        timer = setTimeout(() => reject(hangs), HANGS_MS);
+        timer = setTimeout(() => reject(new Error('bug: a statement neither answers nor waits for a lock')), HANGS_MS);
         this.look = () => {
           if (this.waits && this.acquired >= acquired) resolve();
         };

@@ -1,5 +1,5 @@
 import type { Ids } from '../ports/ids.ts';
-import { sha256 } from './agent-work.ts';
+import { hashToken } from '../server/agent-api/credentials.ts';
 import { type AgentWorld, ChaosAgent } from './agents.ts';
 import type { SqlWorld } from './sql.ts';
 
@@ -34,7 +34,7 @@ export class Locals {
     await this.sql.query(
       `insert into spillway.enrolments (token_hash, site, labels, expires_at)
        values ($1, 'on-prem', '{"pool":"local"}', spillway.now() + interval '1 hour')`,
-      [sha256(token)],
+      [hashToken(token)],
     );
     const capacity = { cpuMilli: cpus * 1000, memoryMib: cpus * 4096, gpus: 0 };
     this.agents.push(new ChaosAgent(this.world, { name, enrolmentToken: token, capacity, isPowered: () => true }));

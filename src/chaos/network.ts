@@ -1,4 +1,5 @@
 import type { AgentGateway } from '../ports/agent-gateway.ts';
+import type { Credentials } from '../server/agent-api/credentials.ts';
 import type { FaultRates, Proc, Sim } from './sim.ts';
 import { runInside } from './tripwire.ts';
 
@@ -8,11 +9,18 @@ const TRAVEL_MS = 40;
 /** An agent waits so long for an answer; virtual milliseconds. */
 const ANSWER_MS = 10_000;
 
+/** What of a service process answers agents. */
+export interface AgentService {
+  readonly gateway: AgentGateway;
+  /** Whose tokens it has seen. */
+  readonly credentials: Credentials;
+}
+
 /** A service process as agents reach it. */
 export interface Endpoint {
   readonly proc: Proc;
   /** Of the incarnation that is up; null while it starts. */
-  gateway(): AgentGateway | null;
+  agentService(): AgentService | null;
 }
 
 /**
@@ -33,7 +41,7 @@ export class AgentNetwork {
     this.endpoints.push(endpoint);
   }
 
-  async ask<T>(agent: string, request: (gateway: AgentGateway) => Promise<T>): Promise<T | typeof NO_ANSWER> {
+  async ask<T>(agent: string, request: (service: AgentService) => Promise<T>): Promise<T | typeof NO_ANSWER> {
     const { sim } = this;
     const up = this.endpoints.filter(({ proc }) => proc.up);
     const fault = sim.strikesOneOf('net', this.rates);
@@ -50,13 +58,13 @@ export class AgentNetwork {
 
   private deliver<T>(
     endpoint: Endpoint,
-    request: (gateway: AgentGateway) => Promise<T>,
+    request: (service: AgentService) => Promise<T>,
     answer: (value: T | typeof NO_ANSWER) => void,
     agent: string,
   ): void {
     const { proc } = endpoint;
     const { incarnation } = proc;
-    const served = endpoint.gateway();
+    const served = endpoint.agentService();
     if (!proc.up || served === null) return answer(NO_ANSWER);
     this.sim.into(proc, incarnation, () => {
       const serve = async (): Promise<void> => {

@@ -4,7 +4,6 @@ import { AgentBell } from '../engine/bell.ts';
 import { checkMemory } from '../loops/recollection.ts';
 import type { Testimony } from '../model/amnesia.ts';
 import type { AgentId } from '../model/ids.ts';
-import type { AgentGateway } from '../ports/agent-gateway.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Cloud } from '../ports/cloud.ts';
 import type { LaunchCredentials } from '../ports/credentials.ts';
@@ -12,6 +11,7 @@ import type { Log } from '../ports/log.ts';
 import type { OperatorActions } from '../ports/operator.ts';
 import type { Witness } from '../ports/witness.ts';
 import { listPriceUsdPerHour } from '../cost/catalogue.ts';
+import { Credentials } from '../server/agent-api/credentials.ts';
 import { createOfferingSource } from '../sources/offerings.ts';
 import { createDatabase, nothingSeen } from '../store/database.ts';
 import { type Loops, startLoops } from '../wiring/loops.ts';
@@ -21,7 +21,7 @@ import { buildStores, type Stores } from '../wiring/stores.ts';
 import { ChanceIds } from './chance.ts';
 import { withDecisionPoints } from './decision-points.ts';
 import type { ChaosHosts } from './hosts.ts';
-import type { Endpoint } from './network.ts';
+import type { AgentService, Endpoint } from './network.ts';
 import { createProcessCloud } from './process-cloud.ts';
 import type { ChaosTaskQueues, ChaosWakeQueue } from './queues.ts';
 import { CALL_RATES, type Scenario } from './scenario.ts';
@@ -59,6 +59,7 @@ export class Replica implements Endpoint {
   /** The file beside the service: it outlives the process, and no failover of the database touches it. */
   private readonly witness = new MemoryWitness();
   private parts: ServiceParts | null = null;
+  private credentials: Credentials | null = null;
   private loops: Loops | null = null;
   private actions: OperatorActions | null = null;
 
@@ -68,8 +69,9 @@ export class Replica implements Endpoint {
     this.proc = world.sim.createProc(name, () => this.main());
   }
 
-  gateway(): AgentGateway | null {
-    return this.loops === null ? null : (this.parts?.gateway ?? null);
+  agentService(): AgentService | null {
+    const { loops, parts, credentials } = this;
+    return loops === null || parts === null || credentials === null ? null : { gateway: parts.gateway, credentials };
   }
 
   /** For what a user does through the operator API; null while it starts. */
@@ -99,6 +101,7 @@ export class Replica implements Endpoint {
     const outside = this.reachOutside(stores);
     const parts = assembleService(outside);
     this.parts = parts;
+    this.credentials = new Credentials(parts.gateway, this.clock());
     this.actions = this.openActions(parts, stores);
     // As a service does: asked before the first step what it remembers, which also proves that the database answers.
     await checkMemory(parts.loops);

@@ -73,9 +73,9 @@ export class SimPool implements PostgresPool {
   private openFor(resolve: (session: Session) => void): void {
     const { proc } = this.settings;
     const { incarnation } = proc;
-    this.sim.at(SQL_LATENCY_MS, async () => {
+    this.sim.at(SQL_LATENCY_MS, () => {
       if (proc.incarnation !== incarnation) return;
-      const session = await this.sql.open(proc);
+      const session = this.sql.open(proc);
       this.sim.into(proc, incarnation, () => resolve(session));
     });
   }

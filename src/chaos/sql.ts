@@ -8,7 +8,8 @@ import type { Proc, Settled, Sim } from './sim.ts';
 export interface Session {
   readonly owner: Proc;
   readonly incarnation: number;
-  backend: Backend;
+  /** While a statement or a transaction of it is under way. */
+  backend: Backend | null;
   inTransaction: boolean;
   /** Cut off: the next statement fails as on a lost connection. */
   broken: boolean;
@@ -22,6 +23,7 @@ type Answer = Settled<Rows>;
 
 interface Waiting {
   readonly session: Session;
+  readonly backend: Backend;
   readonly text: string;
   readonly values: readonly unknown[];
   answer: Answer | null;
@@ -55,6 +57,9 @@ const PREPARED_MAX = 400;
  * holds the lock goes on; after each later statement those put aside are looked at again. So every order of statements is
  * possible, and the seed chooses one.
  *
+ * A session has a server process only while something of it is under way, as behind a pooler: the product keeps nothing in its sessions,
+ * and few processes that know all statements are faster than many.
+ *
  * Of several that one release would set free together the server's scheduler would choose. So only the first waits at the server;
  * the others are taken back, and sent again one after the other.
  */
@@ -77,9 +82,9 @@ export class SqlWorld {
     sim.whenStopped((proc) => this.watchIdle(proc));
   }
 
-  async open(owner: Proc): Promise<Session> {
-    const backend = await this.connection();
-    const session = { owner, incarnation: owner.incarnation, backend, inTransaction: false, broken: false, sent: 0 };
+  open(owner: Proc): Session {
+    const { incarnation } = owner;
+    const session: Session = { owner, incarnation, backend: null, inTransaction: false, broken: false, sent: 0 };
     this.sessions.add(session);
     return session;
   }
@@ -88,7 +93,6 @@ export class SqlWorld {
   async close(session: Session): Promise<void> {
     if (!this.sessions.delete(session)) return;
     await this.rollBack(session);
-    if (!this.waiting.some((one) => one.session === session)) this.spare.push(session.backend);
   }
 
   /** Sends one statement. Delivers its answer now, or when the lock it waits for is free. */
@@ -101,8 +105,10 @@ export class SqlWorld {
     session.sent += 1;
     if (session.broken || !this.sessions.has(session)) return deliver({ ok: false, error: connectionLost() });
     this.setServerClock();
+    session.backend ??= await this.connection();
+    const { backend } = session;
     const none = { answer: null, cancelled: false, asked: Promise.resolve(), lock: null, acquired: 0, behind: null };
-    const entry: Waiting = { session, text, values, deliver, canTakeBack: false, ...none };
+    const entry: Waiting = { session, backend, text, values, deliver, canTakeBack: false, ...none };
     if (this.waiting.length > 0) await this.prepareToTakeBack(entry);
     await this.askFor(entry);
     if (entry.answer === null) {
@@ -110,7 +116,7 @@ export class SqlWorld {
       this.sim.note(`lock-wait ${session.owner.name}`);
       this.sim.at(LOCK_MS, async () => await this.giveUp(entry));
     } else {
-      this.track(session, text, entry.answer);
+      this.track(entry, entry.answer);
       deliver(entry.answer);
     }
     await this.lookAtWaiting();
@@ -140,6 +146,7 @@ export class SqlWorld {
     for (const session of this.sessions) {
       session.broken = true;
       session.inTransaction = false;
+      session.backend = null;
     }
     for (const { deliver } of this.waiting.splice(0)) deliver({ ok: false, error: connectionLost() });
     await this.reconnecting(async () => await this.server.fallBack());
@@ -157,8 +164,8 @@ export class SqlWorld {
   }
 
   async end(): Promise<void> {
-    for (const { behind, session } of this.waiting.splice(0)) {
-      if (behind === null) await this.server.cancel(session.backend.pid);
+    for (const { behind, backend } of this.waiting.splice(0)) {
+      if (behind === null) await this.server.cancel(backend.pid);
     }
     this.sessions.clear();
     await this.disconnect();
@@ -181,28 +188,28 @@ export class SqlWorld {
 
   /** Only a statement of a transaction needs it: any other one is undone whole. */
   private async prepareToTakeBack(entry: Waiting): Promise<void> {
-    const { session, text } = entry;
+    const { session, backend, text } = entry;
     if (!session.inTransaction || /^(?:commit|rollback)\b/i.test(text)) return;
-    entry.canTakeBack = (await this.ask(session, `savepoint ${SAVEPOINT}`, [])).ok;
+    entry.canTakeBack = (await this.ask(backend, `savepoint ${SAVEPOINT}`, [])).ok;
   }
 
   /** Sends it. Resolves when it has an answer, waits for a lock, or was taken back to wait behind another one. */
   private async askFor(entry: Waiting): Promise<void> {
-    const { session, text, values } = entry;
-    session.backend.beginStatement();
+    const { backend, text, values } = entry;
+    backend.beginStatement();
     entry.asked = (async () => {
-      entry.answer = await this.ask(session, text, values);
+      entry.answer = await this.ask(backend, text, values);
     })();
-    await this.answeredOrBlocked(entry, session.backend.acquired);
+    await this.answeredOrBlocked(entry, backend.acquired);
     if (entry.answer === null) await this.takeBackBehindAnother(entry);
-    else if (entry.canTakeBack && entry.answer.ok) await this.ask(session, `release savepoint ${SAVEPOINT}`, []);
+    else if (entry.canTakeBack && entry.answer.ok) await this.ask(backend, `release savepoint ${SAVEPOINT}`, []);
   }
 
-  private async ask(session: Session, text: string, values: readonly unknown[]): Promise<Answer> {
+  private async ask(backend: Backend, text: string, values: readonly unknown[]): Promise<Answer> {
     this.statements += 1;
     const query = { text, values: [...values], ...this.nameOf(text) };
     try {
-      const { command, rowCount, rows } = await session.backend.client.query(query);
+      const { command, rowCount, rows } = await backend.client.query(query);
       return { ok: true, value: { command, rowCount, rows } };
     } catch (error) {
       return { ok: false, error };
@@ -219,24 +226,24 @@ export class SqlWorld {
   }
 
   private async answeredOrBlocked(entry: Waiting, acquired: number): Promise<void> {
-    const { backend } = entry.session;
+    const { backend } = entry;
     await backend.overOrWaiting(entry.asked, acquired);
     entry.acquired = backend.acquired;
     entry.lock = entry.answer === null ? await this.server.findAwaitedLock(backend.pid) : null;
   }
 
   private async takeBackBehindAnother(entry: Waiting): Promise<void> {
-    const { lock, session } = entry;
+    const { lock, backend } = entry;
     const first = this.waiting.find(
       (other) =>
         other !== entry &&
         other.lock !== null &&
-        (other.lock.name === lock?.name || (lock?.isQueue === true && lock.heldBy.includes(other.session.backend.pid))),
+        (other.lock.name === lock?.name || (lock?.isQueue === true && lock.heldBy.includes(other.backend.pid))),
     );
     if (first === undefined) return;
-    await this.server.cancel(session.backend.pid);
+    await this.server.cancel(backend.pid);
     await entry.asked;
-    if (entry.canTakeBack) await this.ask(session, `rollback to savepoint ${SAVEPOINT}`, []);
+    if (entry.canTakeBack) await this.ask(backend, `rollback to savepoint ${SAVEPOINT}`, []);
     entry.answer = null;
     entry.lock = null;
     entry.behind = first;
@@ -261,15 +268,14 @@ export class SqlWorld {
       await this.askFor(entry);
     }
     if (entry.answer === null && entry.lock !== null) {
-      const { backend } = entry.session;
-      const lock = await this.server.findAwaitedLock(backend.pid);
+      const lock = await this.server.findAwaitedLock(entry.backend.pid);
       if (lock?.name === entry.lock.name) return false;
       // It got that one: it goes on until its end or the next one.
       await this.answeredOrBlocked(entry, entry.acquired + 1);
     }
     if (entry.answer === null) return false;
     this.waiting = this.waiting.filter((one) => one !== entry);
-    this.track(entry.session, entry.text, entry.answer);
+    this.track(entry, entry.answer);
     entry.deliver(
       entry.cancelled && !entry.answer.ok ? { ok: false, error: lockTimeout(entry.answer.error) } : entry.answer,
     );
@@ -285,18 +291,24 @@ export class SqlWorld {
 
   /** With an error at the server, too: a transaction is no good any more. */
   private async endWait(entry: Waiting): Promise<void> {
-    const { session, behind } = entry;
+    const { backend, behind } = entry;
     if (behind === null) {
-      await this.server.cancel(session.backend.pid);
+      await this.server.cancel(backend.pid);
       await entry.asked;
     } else {
-      entry.answer = await this.ask(session, 'select spillway.chaos_fail($1)', [LOCK_NOT_AVAILABLE]);
+      entry.answer = await this.ask(backend, 'select spillway.chaos_fail($1)', [LOCK_NOT_AVAILABLE]);
     }
   }
 
-  private track(session: Session, text: string, answer: Answer): void {
+  private track({ session, text }: Waiting, answer: Answer): void {
     if (/^(?:begin|start transaction)/i.test(text)) session.inTransaction = answer.ok;
     else if (/^(?:commit|rollback)\b(?! to)/i.test(text)) session.inTransaction = false;
+    if (!session.inTransaction) this.giveBack(session);
+  }
+
+  private giveBack(session: Session): void {
+    if (session.backend !== null) this.spare.push(session.backend);
+    session.backend = null;
   }
 
   private async rollBack(session: Session): Promise<void> {
@@ -308,7 +320,8 @@ export class SqlWorld {
       this.waiting = this.waiting.filter((one) => one !== blocked);
       await this.endWait(blocked);
     }
-    await session.backend.client.query('rollback');
+    await session.backend?.client.query('rollback');
+    this.giveBack(session);
     await this.lookAtWaiting();
   }
 
@@ -338,7 +351,6 @@ export class SqlWorld {
   private async reconnecting(work: () => Promise<void>): Promise<void> {
     await this.disconnect();
     await work();
-    for (const session of this.sessions) session.backend = await this.connection();
   }
 
   private setServerClock(): void {

@@ -1,4 +1,5 @@
-import { sql } from 'kysely';
+import assert from 'node:assert/strict';
+import { sql, type RawBuilder } from 'kysely';
 
 import { isRecovered, type Amnesia, type AmnesiaFinding, type MemoryFacts } from '../model/amnesia.ts';
 import type { LaunchId } from '../model/ids.ts';
@@ -39,28 +40,30 @@ export function createMemoryStore(db: Db): MemoryStore {
 }
 
 async function look(db: Db, nonces: readonly string[]): Promise<MemoryFacts> {
-  const { rows } = await sql<{ epoch: number | null; turns: number | null; nonces: string[] } & AmnesiaRow>`
-    select l.epoch, l.turns, a.*,
-      array(select n.nonce from spillway.launches n where n.nonce = any(${[...nonces]}::text[]) order by n.nonce) as nonces
-    from spillway.amnesia a left join spillway.leases l on l.name = 'leader'`.execute(db);
-  const [row] = rows;
-  if (row === undefined) throw new Error('bug: the one row of amnesia is there since its migration');
-  return {
-    epoch: row.epoch ?? 0,
-    turns: row.turns ?? 0,
-    nonces: row.nonces,
-    server: await readServer(db),
-    amnesia: toAmnesia(row),
-  };
+  const row = (await readMemory(db, nonces, SERVER)) ?? (await readMemory(db, nonces, sql`null::text`));
+  assert(row !== null, 'the tables themselves may be read');
+  const { epoch, turns, server } = row;
+  return { epoch: epoch ?? 0, turns: turns ?? 0, nonces: row.nonces, server, amnesia: toAmnesia(row) };
 }
 
-/** Which cluster this is, and how often one of its standbys took over; null where the role may not ask. */
-async function readServer(db: Db): Promise<string | null> {
+type MemoryRow = Pick<MemoryFacts, 'server'> & {
+  epoch: number | null;
+  turns: number | null;
+  nonces: string[];
+} & AmnesiaRow;
+
+/** Which cluster this is, and how often one of its standbys took over. */
+const SERVER = sql`(select s.system_identifier::text || '/' || c.timeline_id::text from pg_control_system() s, pg_control_checkpoint() c)`;
+
+/** Null where the role may not ask for `server`. */
+async function readMemory(db: Db, nonces: readonly string[], server: RawBuilder<unknown>): Promise<MemoryRow | null> {
   try {
-    const { rows } = await sql<{ server: string }>`
-      select s.system_identifier::text || '/' || c.timeline_id::text as server
-      from pg_control_system() s, pg_control_checkpoint() c`.execute(db);
-    return rows[0]?.server ?? null;
+    const { rows } = await sql<MemoryRow>`
+      select l.epoch, l.turns, a.*, ${server} as server,
+        array(select n.nonce from spillway.launches n where n.nonce = any(${[...nonces]}::text[]) order by n.nonce) as nonces
+      from spillway.amnesia a left join spillway.leases l on l.name = 'leader'`.execute(db);
+    assert(rows[0] !== undefined, 'the one row of amnesia is there since its migration');
+    return rows[0];
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === INSUFFICIENT_PRIVILEGE) return null;
     throw error;

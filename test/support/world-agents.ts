@@ -1,10 +1,11 @@
-import { type AgentBirth, type RunningTask, sha256, takeEnded, usedBy } from '../../src/chaos/agent-work.ts';
+import { type AgentBirth, type RunningTask, takeEnded, usedBy } from '../../src/chaos/agent-work.ts';
 import { taskQueueName } from '../../src/engine/queue-name.ts';
 import type { AgentId, TaskId } from '../../src/model/ids.ts';
 import type { AgentReport, CordonState, ReportedTask } from '../../src/ports/agent-gateway.ts';
 import type { Ids } from '../../src/ports/ids.ts';
 import type { TaskQueues, WakeQueue } from '../../src/ports/queue.ts';
 import type { AgentStore, HeldTask, ReportResult } from '../../src/ports/tasks.ts';
+import { hashToken } from '../../src/server/agent-api/credentials.ts';
 import type { WorldTime } from './world-time.ts';
 
 export interface AgentSurroundings {
@@ -79,10 +80,10 @@ export class WorldAgent {
   private async register(): Promise<void> {
     if (!this.isAlive()) return;
     const { ids, agents, time } = this.world;
-    const outcome = await agents.register(sha256(this.birth.enrolmentToken), {
+    const outcome = await agents.register(hashToken(this.birth.enrolmentToken), {
       id: ids.next('ag'),
       name: this.name,
-      tokenHash: sha256(ids.hex(32)),
+      tokenHash: hashToken(ids.hex(32)),
       labels: this.birth.labels ?? {},
       capacity: this.birth.capacity,
       bootId: this.bootId,

@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { sha256 } from '../../src/chaos/agent-work.ts';
+import { hashToken } from '../../src/server/agent-api/credentials.ts';
 import { assignTasks, recoverTasks } from '../../src/engine/assign.ts';
 import { AgentBell } from '../../src/engine/bell.ts';
 import { submitTasks } from '../../src/engine/intake.ts';
@@ -163,7 +163,7 @@ export class World {
 
   async addLocalAgent(cpus: number): Promise<WorldAgent> {
     const token = this.ids.hex(32);
-    await this.stores.agents.createEnrolment(sha256(token), { pool: 'local' }, 60_000, ORDERER);
+    await this.stores.agents.createEnrolment(hashToken(token), { pool: 'local' }, 60_000, ORDERER);
     const capacity = { cpuMilli: cpus * 1000, memoryMib: cpus * 4096, gpus: 0 };
     const birth = { name: `local-${this.localAgents.length}`, enrolmentToken: token, capacity, isPowered: () => true };
     const agent = new WorldAgent(this.agentSurroundings(), birth);
