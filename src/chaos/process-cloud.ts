@@ -1,6 +1,7 @@
 import { AppError } from '../model/errors.ts';
 import { lateBy } from '../model/clock-times.ts';
 import type { Clock } from '../ports/clock.ts';
+import { SIGN_DEADLINE_PASSED } from '../ports/cloud.ts';
 import type { Cloud, RunOutcome } from '../ports/cloud.ts';
 import { type FaultRates, performing, type Proc, type Sim } from './sim.ts';
 
@@ -40,7 +41,7 @@ export function createProcessCloud(sim: Sim, { proc, clock, rates, cloud }: Clou
     async runInstances(request): Promise<RunOutcome> {
       await sign();
       if (lateBy(clock, request.signBefore) > 0) {
-        return { kind: 'refused', errorClass: 'ended', code: 'SignDeadlinePassed', message: 'too late to be signed' };
+        return { kind: 'throttled', code: SIGN_DEADLINE_PASSED, message: 'too late to be signed' };
       }
       return await orUnknown('run', async () => await cloud.runInstances(request));
     },

@@ -15,6 +15,7 @@ import { type Page, readPages } from '../cloud/pages.ts';
 import { lateBy } from '../model/clock-times.ts';
 import { toRunInput } from '../cloud/run-input.ts';
 import type { Clock } from '../ports/clock.ts';
+import { SIGN_DEADLINE_PASSED } from '../ports/cloud.ts';
 import type {
   Cloud,
   ImageFacts,
@@ -170,7 +171,7 @@ type Call = <A extends Ec2Action>(region: string, action: A, input: Ec2Input<A>)
 
 function run(request: RunRequest, clock: Clock, call: Call): RunOutcome {
   if (lateBy(clock, request.signBefore) > 0) {
-    return { kind: 'refused', errorClass: 'ended', code: 'SignDeadlinePassed', message: 'too late to be signed' };
+    return { kind: 'throttled', code: SIGN_DEADLINE_PASSED, message: 'too late to be signed' };
   }
   try {
     const answer = call(request.region, 'RunInstances', toRunInput(request));
@@ -194,7 +195,7 @@ function powerOf(
 
     async startInstance(region, instanceId, signBefore) {
       if (lateBy(clock, signBefore) > 0) {
-        return { kind: 'unknown', code: 'SignDeadlinePassed', message: 'too late to be signed' };
+        return { kind: 'unknown', code: SIGN_DEADLINE_PASSED, message: 'too late to be signed' };
       }
       return changePower(() => call(region, 'StartInstances', { InstanceIds: [instanceId] }));
     },

@@ -229,6 +229,7 @@ class SeedRun {
 
   async end(): Promise<void> {
     await this.sql.end();
+    this.sim.end();
   }
 
   private look(): boolean {

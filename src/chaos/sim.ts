@@ -104,6 +104,8 @@ export class Sim {
   private readonly mains = new Map<Proc, () => void>();
   private readonly onCrash: ((proc: Proc) => void)[] = [];
   private readonly onStop: ((proc: Proc) => void)[] = [];
+  /** Each ends a sleeper's wait for an abort. */
+  private readonly listening = new Set<() => void>();
   private failure: unknown = null;
 
   constructor(options: SimOptions) {
@@ -256,9 +258,31 @@ export class Sim {
     const { incarnation } = proc;
     signal?.throwIfAborted();
     await new Promise<void>((resolve, reject) => {
-      signal?.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
-      this.at(ms, () => this.into(proc, incarnation, resolve));
+      const listensNoMore = signal === undefined ? () => undefined : this.onAbort(signal, reject);
+      this.at(ms, () =>
+        this.into(proc, incarnation, () => {
+          listensNoMore();
+          resolve();
+        }),
+      );
     });
+  }
+
+  /** Node keeps whoever listens to a derived signal: the sleepers of crashed processes, and with them whole worlds, would fill the memory. */
+  private onAbort(signal: AbortSignal, tell: (reason: Error) => void): () => void {
+    const hear = (): void => tell(signal.reason as Error);
+    const listensNoMore = (): void => {
+      signal.removeEventListener('abort', hear);
+      this.listening.delete(listensNoMore);
+    };
+    signal.addEventListener('abort', hear, { once: true });
+    this.listening.add(listensNoMore);
+    return listensNoMore;
+  }
+
+  /** Nobody of this world hears of anything any more. */
+  end(): void {
+    for (const listensNoMore of this.listening) listensNoMore();
   }
 
   /** The only door out of a process: what the caller awaits, with whatever befalls the call on its way. */

@@ -136,10 +136,8 @@ async function runInstances(context: Ec2Context, request: RunRequest): Promise<R
     }
     return { kind: 'launched', instances };
   } catch (error) {
-    // A known refusal, because nothing was sent; `ended`, because this attempt may never be sent again.
-    if (error instanceof SignDeadlineError) {
-      return { kind: 'refused', errorClass: 'ended', code: error.name, message: error.message };
-    }
+    // Nothing was sent. Not a refusal: only EC2's own word on a token lets another one follow, because the database may have forgotten a call of it.
+    if (error instanceof SignDeadlineError) return { kind: 'throttled', code: error.name, message: error.message };
     return toRunOutcome(error);
   }
 }

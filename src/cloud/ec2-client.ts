@@ -3,6 +3,7 @@ import type { RunInstancesCommand, TerminateInstancesCommand } from '@aws-sdk/cl
 import { waitMs } from '../model/waits.ts';
 import { lateBy, type ClockTimes } from '../model/clock-times.ts';
 import type { Clock } from '../ports/clock.ts';
+import { SIGN_DEADLINE_PASSED } from '../ports/cloud.ts';
 
 /** How long we wait for EC2. The SDK's own defaults are: for ever. */
 export interface Ec2Timeouts {
@@ -34,7 +35,7 @@ const TRIES_MAX = 1;
 export class SignDeadlineError extends Error {
   constructor(lateMs: number) {
     super(`The request was due to be signed ${lateMs} ms ago; it was not sent.`);
-    this.name = 'SignDeadlinePassed';
+    this.name = SIGN_DEADLINE_PASSED;
   }
 }
 

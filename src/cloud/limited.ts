@@ -1,5 +1,6 @@
 import type { ClockTimes } from '../model/clock-times.ts';
 import { AppError } from '../model/errors.ts';
+import { SIGN_DEADLINE_PASSED } from '../ports/cloud.ts';
 import type { Cloud, PowerOutcome, RunOutcome, RunRequest, TerminateOutcome } from '../ports/cloud.ts';
 import type { ApiCall, CallGate } from './call-gate.ts';
 
@@ -33,7 +34,8 @@ async function runInstances(cloud: Cloud, gate: CallGate, request: RunRequest): 
   const held = await admitCall(gate, call);
   if (held !== null) return held;
   const outcome = await cloud.runInstances(request);
-  if (outcome.kind !== 'throttled') return outcome;
+  // What was never sent says nothing of how busy EC2 is.
+  if (outcome.kind !== 'throttled' || outcome.code === SIGN_DEADLINE_PASSED) return outcome;
   const retryAfterMs = await gate.noteThrottle(call);
   return retryAfterMs === null ? outcome : { ...outcome, retryAfterMs };
 }

@@ -78,7 +78,10 @@ async function settle(ports: StepPorts, launch: Launch, outcome: RunOutcome): Pr
     case 'launched':
       return await take(ports, launch, outcome.instances);
     case 'throttled':
-      ports.log.warn({ launchId: launch.id, code: outcome.code, detail: outcome.message }, 'launch is throttled');
+      ports.log.warn(
+        { launchId: launch.id, code: outcome.code, detail: outcome.message },
+        'EC2 took no launch call; the same token follows',
+      );
       return again(retryAfter(ports, outcome));
     case 'unknown':
       ports.log.warn(

@@ -65,8 +65,9 @@ function questionOf({ planning, after, catalogue, up }: Findings): ProofQuestion
   if (launched.length === 0) return null;
   const workload = planning.workload.policy.name;
   const other = up.wants.find((want) => want === 'min' || want === 'utilization');
-  if (other !== undefined)
+  if (other !== undefined) {
     return { workload, unproven: `machines are also launched for ${other}, not for tasks alone` };
+  }
   const [market, second] = new Set(launched.map(({ offering }) => offering.market));
   if (market === undefined) return null;
   if (second !== undefined) return { workload, unproven: 'machines of both markets are launched, as the policy wants' };
@@ -120,15 +121,20 @@ function listComing({ inFlight }: Fleet, { started }: Draft): PlacedNode[] {
   );
 }
 
-/** One architecture's types never stand in for those of the other: tasks may ask for one. */
+/** At the least that any of its offerings costs: one that is only probed may be below what the type is reckoned with. */
 function listTypes(catalogue: Catalogue, market: Market): PlacedNode[] {
   const { types, cheapest } = catalogue.markets[market];
-  return [...Map.groupBy(types, ({ arch }) => arch).values()].flatMap(keepUndominated).map((type) => ({
-    room: type.capacity,
-    // An offering that is only probed may cost less than what the type is reckoned with.
-    priceUsdPerHour: Math.min(...(cheapest.get(type.name) ?? []).map((offering) => offering.priceUsdPerHour)),
+  const priced = types.map((type) => {
+    const prices = (cheapest.get(type.name) ?? []).map((offering) => offering.priceUsdPerHour);
+    return { ...type, priceUsdPerHour: Math.min(type.priceUsdPerHour, ...prices) };
+  });
+  // One architecture's types never stand in for those of the other: tasks may ask for one.
+  const kept = [...Map.groupBy(priced, ({ arch }) => arch).values()].flatMap(keepUndominated);
+  return kept.map(({ capacity, priceUsdPerHour, arch, hasGpus }) => ({
+    room: capacity,
+    priceUsdPerHour,
     countMax: Infinity,
-    place: slotPlace({ site: 'aws', arch: type.arch, market }, type.hasGpus),
+    place: slotPlace({ site: 'aws', arch, market }, hasGpus),
   }));
 }
 

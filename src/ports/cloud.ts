@@ -44,8 +44,12 @@ export interface InstanceListing {
   readonly startedAtMs: EpochMs;
 }
 
+/** The code of a call that was not made because its time had passed. */
+export const SIGN_DEADLINE_PASSED = 'SignDeadlinePassed';
+
 /**
  * What became of one RunInstances call. Refusals are values, because each class has its own next step (peers.md 4.7).
+ * `throttled`: EC2 did nothing with this call, and said nothing of the token: the same one follows.
  * `unknown`: EC2 may or may not have acted; only the same token and body may follow.
  */
 export type RunOutcome =
@@ -53,7 +57,7 @@ export type RunOutcome =
   | { readonly kind: 'refused'; readonly errorClass: RefusalClass; readonly code: string; readonly message: string }
   | {
       readonly kind: 'throttled';
-      /** EC2's code, or `LocalBudget` when EC2 was not called, because there was no token for the call. */
+      /** EC2's code. `LocalBudget`: EC2 was not called, because there was no token for the call. `SignDeadlinePassed`: because it was too late. */
       readonly code: string;
       readonly message: string;
       /** No call will go before that; left out = not known. */

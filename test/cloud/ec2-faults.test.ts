@@ -169,7 +169,7 @@ describe('a launch', () => {
   ])('whose time to be signed has passed by the %s is not sent', async (_clock, moment) => {
     answer = launched;
     const outcome = await cloud.runInstances(runRequest({ signBefore: moment }));
-    expect(outcome).toMatchObject({ kind: 'refused', errorClass: 'ended', code: 'SignDeadlinePassed' });
+    expect(outcome).toMatchObject({ kind: 'throttled', code: 'SignDeadlinePassed' });
     expect(requests.length).toBe(0);
   });
 

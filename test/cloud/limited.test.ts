@@ -7,6 +7,7 @@ import { openCallGate } from '../../src/cloud/call-gate.ts';
 import { limitCloud } from '../../src/cloud/limited.ts';
 import { AppError } from '../../src/model/errors.ts';
 import type { ApiBudget } from '../../src/ports/api-budget.ts';
+import { SIGN_DEADLINE_PASSED } from '../../src/ports/cloud.ts';
 import type { Cloud, PowerOutcome, RunOutcome, TerminateOutcome } from '../../src/ports/cloud.ts';
 import { createApiBuckets } from '../../src/store/api-buckets.ts';
 import type { Db } from '../../src/store/database.ts';
@@ -127,6 +128,13 @@ describe('a launch', () => {
     expect(await one.cloud.runInstances(runRequest())).toEqual({ ...THROTTLED, retryAfterMs: 1000 });
     expect(await other.cloud.runInstances(runRequest())).toMatchObject({ code: 'LocalBudget', retryAfterMs: 3000 });
     expect(other.calls).toEqual([]);
+  });
+
+  test('that came too late to be signed says nothing of how busy EC2 is', async ({ db }) => {
+    const [one, other] = await twoReplicas(db);
+    one.run = () => ({ ...THROTTLED, code: SIGN_DEADLINE_PASSED });
+    expect(await one.cloud.runInstances(runRequest())).toEqual({ ...THROTTLED, code: SIGN_DEADLINE_PASSED });
+    expect(await other.cloud.runInstances(runRequest())).toEqual(LAUNCHED);
   });
 
   test('is held when the buckets cannot be read', async () => {

@@ -2,7 +2,7 @@ import { describe, expect } from 'vitest';
 import { stepLaunch } from '../../src/jobs/launch.ts';
 import { AppError } from '../../src/model/errors.ts';
 import type { LaunchId } from '../../src/model/ids.ts';
-import type { RunOutcome } from '../../src/ports/cloud.ts';
+import { SIGN_DEADLINE_PASSED, type RunOutcome } from '../../src/ports/cloud.ts';
 import { createCredentials } from '../../src/wiring/credentials.ts';
 import { test } from '../support/database.ts';
 import { callOutcomes, endReasons } from '../support/world-rows.ts';
@@ -36,6 +36,26 @@ describe('a launch', () => {
     await world.submit(1, 10);
     await untilDone(world, 1);
     expect(await callOutcomes(world.db)).toEqual(['throttled', 'throttled', 'launched']);
+  });
+
+  test('whose call came too late to be signed repeats its token, for the database may have forgotten another call', async ({
+    pool,
+  }) => {
+    const world = await World.create(pool, { types: ['c5.large', 'c5.xlarge'] });
+    const { steps } = world.process;
+    const late: RunOutcome = { kind: 'throttled', code: SIGN_DEADLINE_PASSED, message: 'too late to be signed' };
+    let calls = 0;
+    const runInstances: typeof steps.cloud.runInstances = async (request) => {
+      calls += 1;
+      // The first is the one that is forgotten: EC2 has made its instance, and the ledger knows of a call that was not sent.
+      const outcome = await steps.cloud.runInstances(request);
+      return calls <= 2 ? late : outcome;
+    };
+    world.process = { ...world.process, steps: { ...steps, cloud: { ...steps.cloud, runInstances } } };
+    await world.submit(1, 10);
+    await untilDone(world, 1);
+    expect(await callOutcomes(world.db)).toEqual(['throttled', 'throttled', 'launched']);
+    expect(world.truth.instances()).toHaveLength(1);
   });
 
   test('that is refused after a call of unknown outcome stays open until that call can have no effect any more', async ({
@@ -150,7 +170,8 @@ describe('a launch', () => {
     };
     await stepLaunch({ ...steps, cloud }, id as LaunchId);
     expect(world.truth.instances()).toEqual([]);
-    expect(await world.count('launches', 'open')).toBe(0);
+    expect(await callOutcomes(world.db)).toEqual(['throttled']);
+    expect(await world.count('launches', 'open')).toBe(1);
   });
 
   test('that expired while EC2 acted is swept up, once it shows', async ({ pool }) => {

@@ -45,10 +45,6 @@ describe('the reaction to a refusal', () => {
   ])('%s is: %s', (code, expected) => {
     expect(reactionToCode(code)).toBe(expected);
   });
-
-  it('whose call was never signed is to go on, and settles nothing', () => {
-    expect(short(reactionTo('ended', 'SignDeadlinePassed'))).toBe('move-on, nothing');
-  });
 });
 
 describe('the reaction to an instance that ended before it ran', () => {

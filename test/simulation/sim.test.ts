@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { describe, expect, test } from 'vitest';
 import { Chance } from '../../src/chaos/chance.ts';
 import { InjectedThrow, performing, Sim, type CallSpec, type Proc, type SimOptions } from '../../src/chaos/sim.ts';
@@ -165,5 +166,45 @@ describe('two runs of one seed', () => {
     const again = await play({ seed: 5, only: new Set(kept) });
     expect(again.faults[0]).toBe(kept[0]);
     for (const fault of again.faults) expect(kept).toContain(fault);
+  });
+});
+
+describe('a sleeper', () => {
+  const never = new AbortController().signal;
+
+  test('listens for an abort no longer than it sleeps', async () => {
+    const sim = newSim();
+    const heard: number[] = [];
+    const listeners = (): number => getEventListeners(never, 'abort').length;
+    startProc(sim, async (proc) => {
+      const slept = sim.sleep(proc, 1000, never);
+      heard.push(listeners());
+      await slept;
+      heard.push(listeners());
+    });
+    await runOut(sim);
+    expect(heard).toEqual([1, 0]);
+  });
+
+  test('of a process that was killed listens until its world ends', async () => {
+    const sim = newSim();
+    const proc = startProc(sim, async (self) => await sim.sleep(self, 1000, never));
+    sim.at(1, () => sim.crash(proc));
+    await sim.run(START_MS + 10, () => false);
+    expect(getEventListeners(never, 'abort')).toHaveLength(1);
+    sim.end();
+    expect(getEventListeners(never, 'abort')).toEqual([]);
+  });
+
+  test('hears an abort while it sleeps', async () => {
+    const sim = newSim();
+    const control = new AbortController();
+    let said: unknown;
+    startProc(sim, async (proc) => {
+      await sim.sleep(proc, 1000, control.signal).catch((error: unknown) => (said = error));
+    });
+    sim.at(10, () => control.abort(new Error('enough')));
+    await runOut(sim);
+    expect(said).toEqual(new Error('enough'));
   });
 });
