@@ -43,15 +43,17 @@ export interface RunningTask {
   readonly endsAtMs: number;
   /** When it would have begun if it had never been interrupted. */
   readonly bornAtMs: number;
+  /** What it went on from, in seconds of its work: it is written down already. */
+  readonly begunAtS: number;
 }
 
 /** A task writes down this often how far it is; virtual seconds. */
 const PROGRESS_EVERY_S = 60;
 
 /** What a running task has written down last, in seconds of its work. */
-export function progressOf({ bornAtMs }: RunningTask, nowMs: number, isTold: boolean): number {
+export function progressOf({ bornAtMs, begunAtS }: RunningTask, nowMs: number, isTold: boolean): number {
   const doneS = Math.floor((nowMs - bornAtMs) / SECOND_MS);
-  return isTold ? doneS : Math.floor(doneS / PROGRESS_EVERY_S) * PROGRESS_EVERY_S;
+  return isTold ? doneS : Math.max(begunAtS, Math.floor(doneS / PROGRESS_EVERY_S) * PROGRESS_EVERY_S);
 }
 
 export function toProgress(doneS: number): string | null {

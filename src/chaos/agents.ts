@@ -316,7 +316,7 @@ export class ChaosAgent {
     const seconds = Number(/'sleep' '(\d+)'/.exec(script)?.[1] ?? 0);
     const bornAtMs = this.world.sim.nowMs - doneS * 1000;
     const endsAtMs = bornAtMs + seconds * 1000;
-    this.running.set(taskId, { attempt, endsAtMs, bornAtMs });
+    this.running.set(taskId, { attempt, endsAtMs, bornAtMs, begunAtS: doneS });
     this.world.sim.launch(Math.max(0, endsAtMs - this.world.sim.nowMs) + 1, async () => await this.report());
   }
 

@@ -165,7 +165,7 @@ export class WorldAgent {
     this.world.onStart(this, task.id);
     const seconds = Number(task.command[1] ?? 0);
     const bornAtMs = this.world.time.nowMs();
-    this.running.set(task.id, { attempt: task.attempt, endsAtMs: bornAtMs + seconds * 1000, bornAtMs });
+    this.running.set(task.id, { attempt: task.attempt, endsAtMs: bornAtMs + seconds * 1000, bornAtMs, begunAtS: 0 });
   }
 
   private endDue(): void {
