@@ -249,7 +249,7 @@ describe('the join over SSH with a machine that runs Windows', () => {
     expect(mistakesOf(variables)).toEqual([]);
     expect(literalsOf(variables)).toEqual([env.EMOJI, env.POOL]);
     // Neither a value nor the token is ever part of a command line, which all users of a machine may see.
-    expect(JSON.stringify(stage.host.runs)).not.toMatch(/eeee|media/);
+    expect(JSON.stringify(stage.host.runs)).not.toMatch(/e{32}|media/);
     expect(stage.host.modesSet).toEqual([]);
   });
 
