@@ -52,6 +52,7 @@ export class Backend {
     let timer: NodeJS.Timeout | undefined;
     try {
       await new Promise<void>((resolve, reject) => {
+        // Made only when it is told: its stack trace would cost more than many a statement.
         timer = setTimeout(() => reject(new Error('bug: a statement neither answers nor waits for a lock')), HANGS_MS);
         this.look = () => {
           if (this.waits && this.acquired >= acquired) resolve();

@@ -1,8 +1,8 @@
 import { AppError } from '../model/errors.ts';
 import { lateBy } from '../model/clock-times.ts';
 import type { Clock } from '../ports/clock.ts';
-import { SIGN_DEADLINE_PASSED } from '../ports/cloud.ts';
 import type { Cloud, RunOutcome } from '../ports/cloud.ts';
+import { UNSIGNED } from './region-cloud.ts';
 import { type FaultRates, performing, type Proc, type Sim } from './sim.ts';
 
 const LATENCY_MS = 400;
@@ -40,9 +40,7 @@ export function createProcessCloud(sim: Sim, { proc, clock, rates, cloud }: Clou
   return {
     async runInstances(request): Promise<RunOutcome> {
       await sign();
-      if (lateBy(clock, request.signBefore) > 0) {
-        return { kind: 'throttled', code: SIGN_DEADLINE_PASSED, message: 'too late to be signed' };
-      }
+      if (lateBy(clock, request.signBefore) > 0) return UNSIGNED;
       return await orUnknown('run', async () => await cloud.runInstances(request));
     },
     stopInstance: async (...given) => await orUnknown('stop', async () => await cloud.stopInstance(...given)),

@@ -169,9 +169,16 @@ function rememberingImages(
 
 type Call = <A extends Ec2Action>(region: string, action: A, input: Ec2Input<A>) => Ec2Output<A>;
 
+/** A launch call that came too late to be signed: nothing was sent. */
+export const UNSIGNED: RunOutcome = {
+  kind: 'throttled',
+  code: SIGN_DEADLINE_PASSED,
+  message: 'too late to be signed',
+};
+
 function run(request: RunRequest, clock: Clock, call: Call): RunOutcome {
   if (lateBy(clock, request.signBefore) > 0) {
-    return { kind: 'throttled', code: SIGN_DEADLINE_PASSED, message: 'too late to be signed' };
+    return UNSIGNED;
   }
   try {
     const answer = call(request.region, 'RunInstances', toRunInput(request));

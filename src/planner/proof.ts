@@ -269,7 +269,7 @@ export function describeProofs(proofs: readonly ProofVerdict[]): string[] {
 }
 
 /** `within 1.3 % of the cheapest possible`; rounded up, so that it is never too good. */
-export function describeExcess({ excess }: ExcessProof): string {
+function describeExcess({ excess }: ExcessProof): string {
   if (excess === 0) return 'no cheaper machines are possible for it';
   return `within ${(Math.ceil(excess * 1000) / 10).toFixed(1)} % of the cheapest possible`;
 }

@@ -2,7 +2,7 @@ import { describe, expect } from 'vitest';
 import { stepLaunch } from '../../src/jobs/launch.ts';
 import { AppError } from '../../src/model/errors.ts';
 import type { LaunchId } from '../../src/model/ids.ts';
-import { SIGN_DEADLINE_PASSED, type RunOutcome } from '../../src/ports/cloud.ts';
+import type { RunOutcome } from '../../src/ports/cloud.ts';
 import { createCredentials } from '../../src/wiring/credentials.ts';
 import { test } from '../support/database.ts';
 import { callOutcomes, endReasons } from '../support/world-rows.ts';
@@ -43,13 +43,13 @@ describe('a launch', () => {
   }) => {
     const world = await World.create(pool, { types: ['c5.large', 'c5.xlarge'] });
     const { steps } = world.process;
-    const late: RunOutcome = { kind: 'throttled', code: SIGN_DEADLINE_PASSED, message: 'too late to be signed' };
+    const signBefore = { wallMs: -Infinity, monotonicMs: -Infinity };
     let calls = 0;
     const runInstances: typeof steps.cloud.runInstances = async (request) => {
       calls += 1;
-      // The first is the one that is forgotten: EC2 has made its instance, and the ledger knows of a call that was not sent.
-      const outcome = await steps.cloud.runInstances(request);
-      return calls <= 2 ? late : outcome;
+      // EC2 makes an instance, of which the ledger hears nothing: as if that call had been forgotten.
+      if (calls === 1) await steps.cloud.runInstances(request);
+      return await steps.cloud.runInstances(calls <= 2 ? { ...request, signBefore } : request);
     };
     world.process = { ...world.process, steps: { ...steps, cloud: { ...steps.cloud, runInstances } } };
     await world.submit(1, 10);

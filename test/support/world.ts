@@ -1,5 +1,4 @@
 import type pg from 'pg';
-import { hashToken } from '../../src/server/agent-api/credentials.ts';
 import { assignTasks, recoverTasks } from '../../src/engine/assign.ts';
 import { AgentBell } from '../../src/engine/bell.ts';
 import { submitTasks } from '../../src/engine/intake.ts';
@@ -18,6 +17,7 @@ import type { TaskId } from '../../src/model/ids.ts';
 import type { WorkloadPolicy } from '../../src/model/policy.ts';
 import type { Resources } from '../../src/model/resources.ts';
 import type { WakeJob } from '../../src/ports/queue.ts';
+import { hashToken } from '../../src/server/agent-api/credentials.ts';
 import { Region } from '../../src/simulator/region.ts';
 import type { RegionSettings } from '../../src/simulator/world.ts';
 import { createDatabase, type Db } from '../../src/store/database.ts';
